@@ -1,0 +1,50 @@
+"""The Transformer, once: torch and einops, no domain.
+
+config = StackConfig(dim=256, depth=4, heads=4, causal=True, position=Rotary())
+stack = Stack(config)
+y = stack(x, Layout.dense(batch=2, length=10))  # x, y: "t d"
+"""
+
+from zoo.core.attend import attend
+from zoo.core.attention import Attention
+from zoo.core.cache import Cache
+from zoo.core.config import Bias, StackConfig
+from zoo.core.feedforward import FeedForward, Gated, Plain
+from zoo.core.layout import Layout
+from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
+from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
+from zoo.core.position import ALiBi, Learned, NoPosition, Position, RelativeBuckets, Rotary, Sinusoidal, Skewed
+from zoo.core.recurrent import GRU, LSTM, RNN
+from zoo.core.stack import Stack
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "ALiBi",
+    "Attention",
+    "Bias",
+    "Cache",
+    "FeedForward",
+    "FixedScale",
+    "Gated",
+    "HeadScale",
+    "LayerNorm",
+    "Layout",
+    "Learned",
+    "Mixer",
+    "NoNorm",
+    "NoPosition",
+    "Norm",
+    "Plain",
+    "Position",
+    "RMSNorm",
+    "RelativeBuckets",
+    "Rotary",
+    "Scale",
+    "Sinusoidal",
+    "Skewed",
+    "Stack",
+    "StackConfig",
+    "attend",
+]

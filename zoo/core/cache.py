@@ -1,0 +1,181 @@
+"""What a decoding loop remembers: one slot a layer, made by that layer's mixer.
+
+Axes: t new tokens, b sequences, n new tokens of a sequence, m slots in use, g key/value heads, e head width.
+
+The cache belongs to the loop and goes through the stack as an argument; modules have no generation mode. A sequence's
+keys stand in its row from slot 0 on, whatever padding its prompt came with.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from zoo.core.layout import Layout
+
+if TYPE_CHECKING:
+    from zoo.core.stack import Stack
+
+
+@dataclass(frozen=True, eq=False)
+class Writing:
+    """Where the new tokens of a forward go: slots `begin` to `end` of every row, or their own (`row`, `slot`) each."""
+
+    begin: int
+    end: int  # m: slots in use afterwards
+    row: Tensor | None = None  # "t"
+    slot: Tensor | None = None  # "t"
+
+
+class State:
+    """What a layer remembers between forwards. This one remembers nothing: a forward without a cache."""
+
+    def extend(self, k: Tensor, v: Tensor, writing: Writing | None) -> tuple[Tensor, Tensor]:
+        """Add keys and values "t g e"; give all there are."""
+        return k, v
+
+    def once(self, project: Callable[[], tuple[Tensor, Tensor]], source: Layout) -> tuple[Tensor, Tensor]:
+        """Keys and values "s g e" of a source, which are the same at every step."""
+        return project()
+
+    def read(self) -> tuple[Tensor, ...] | None:
+        """A recurrent state as it was left, each "b ..."; None at the beginning."""
+        return None
+
+    def write(self, state: tuple[Tensor, ...]) -> None:
+        """Leave a recurrent state for the next forward."""
+
+    def reorder(self, rows: Tensor) -> None:
+        """Go on with these rows."""
+
+
+class KeyValueState(State):
+    """Keys and values "b g m e" in memory allocated once."""
+
+    def __init__(self, batch: int, capacity: int, heads: int, width: int, like: Tensor):
+        self.k = like.new_zeros(batch, heads, capacity, width)
+        self.v = torch.zeros_like(self.k)
+        self.used = 0
+
+    def extend(self, k: Tensor, v: Tensor, writing: Writing | None) -> tuple[Tensor, Tensor]:
+        assert writing is not None
+        if k.dtype != self.k.dtype:  # autocast makes halves of a float32 model's keys
+            self.k, self.v = self.k.to(k.dtype), self.v.to(v.dtype)
+        for held, new in ((self.k, k), (self.v, v)):
+            if writing.row is None:
+                held[:, :, writing.begin : writing.end] = rearrange(new, "(b n) g e -> b g n e", b=len(held))
+            else:
+                held[writing.row, :, writing.slot] = new
+        self.used = writing.end
+        return self.k[:, :, : self.used], self.v[:, :, : self.used]
+
+    def reorder(self, rows: Tensor) -> None:
+        if len(rows) == len(self.k):
+            self.k[:, :, : self.used] = self.k[rows, :, : self.used]
+            self.v[:, :, : self.used] = self.v[rows, :, : self.used]
+        else:
+            self.k, self.v = self.k[rows], self.v[rows]
+
+
+class SourceState(State):
+    """Keys and values of a source "b g m e", projected once. Beams of a source share its row: reorder leaves it."""
+
+    def __init__(self) -> None:
+        self.projected: tuple[Tensor, Tensor] | None = None
+
+    def once(self, project: Callable[[], tuple[Tensor, Tensor]], source: Layout) -> tuple[Tensor, Tensor]:
+        if self.projected is None:
+            k, v = (rearrange(source.pad(x), "b m g e -> b g m e").contiguous() for x in project())
+            self.projected = k, v
+        return self.projected
+
+
+class RecurrentState(State):
+    """The state of a recurrent mixer, each tensor "b ..."."""
+
+    def __init__(self) -> None:
+        self.held: tuple[Tensor, ...] | None = None
+
+    def read(self) -> tuple[Tensor, ...] | None:
+        return self.held
+
+    def write(self, state: tuple[Tensor, ...]) -> None:
+        self.held = state
+
+    def reorder(self, rows: Tensor) -> None:
+        if self.held is not None:
+            self.held = tuple(x[rows] for x in self.held)
+
+
+class Cache:
+    """The memory of `batch` sequences of at most `capacity` tokens going through `stack`.
+
+    Give it to the stack with the next tokens and the layout that `next` makes for them. ValueError where they do not
+    fit.
+    """
+
+    def __init__(self, stack: "Stack", batch: int, capacity: int):
+        self.batch, self.capacity = batch, capacity
+        self.states = stack.new_states(batch, capacity)
+        self.filled = 0  # slots in use by the longest sequence
+        self.lengths: Tensor | None = None  # "b" where sequences differ in length
+
+    def next(self, length: int = 1, keep: Tensor | None = None, device: torch.device | None = None) -> Layout:
+        """The layout of the next `length` tokens of each sequence, or of those in `keep` ("b n", True = real token)."""
+        if keep is not None:
+            start = self.lengths
+            if start is None and self.filled:
+                start = torch.full((self.batch,), self.filled, device=keep.device)
+            return Layout.from_keep(keep, start=start)
+        if self.lengths is None:
+            return Layout.dense(self.batch, length, start=self.filled, device=device)
+        return Layout.dense(
+            self.batch, length, pos=self.lengths.unsqueeze(-1) + torch.arange(length, device=self.lengths.device)
+        )
+
+    def open(self, queries: Layout) -> tuple[Layout, Writing]:
+        """The layout of all tokens once `queries` have come, and where those go."""
+        if queries.batch != self.batch:
+            raise ValueError(f"the cache holds {self.batch} sequences, {queries.batch} came")
+        end = self.filled + queries.length
+        if end > self.capacity:
+            raise ValueError(f"the cache has room for {self.capacity} tokens a sequence, {end} are needed")
+        device = queries.pos.device
+        if self.lengths is None and queries.lengths is None:
+            return Layout.dense(self.batch, end, device=device), Writing(self.filled, end)
+        held = torch.full((self.batch,), self.filled, device=device) if self.lengths is None else self.lengths
+        if queries.index is None:
+            slots = torch.arange(queries.tokens, device=device)
+        else:
+            slots = queries.index
+        row, column = slots // queries.length, slots % queries.length
+        new = queries.length if queries.lengths is None else queries.lengths
+        return Layout.rows(held + new, end), Writing(self.filled, end, row, held[row] + column)
+
+    def close(self, keys: Layout) -> None:
+        """Note that all tokens of `keys` are held now."""
+        self.filled, self.lengths = keys.length, keys.lengths
+
+    def reorder(self, rows: Tensor) -> None:
+        """Go on with these rows ("r", possibly repeated or fewer): a beam search's survivors.
+
+        Sources are not reordered: their rows belong to sentences, which beams share.
+        """
+        for state in self.states:
+            state.mixer.reorder(rows)
+        self.lengths = None if self.lengths is None else self.lengths[rows]
+        self.batch = len(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerState:
+    """The slot of one layer."""
+
+    mixer: State
+    cross: State
+
+
+STATELESS = LayerState(State(), State())

@@ -1,0 +1,206 @@
+"""Which tokens form which sequence. The only place that knows padding.
+
+Axes: t tokens of a batch, b sequences, n positions of the longest sequence, a axes of a position.
+
+The core works on a flat run of tokens "t ..." and a Layout beside it. Three layouts exist: *dense* (all sequences are
+equally long: t = b n, a free reshape), *packed* (real tokens only, sequence after sequence) and *rows* (b rows of n
+slots of which each sequence fills the first `lengths`: how a cache holds its keys). A Layout is built once a batch,
+outside any compiled region, because finding the real tokens breaks a graph.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layout:
+    """A batch of sequences on a flat run of tokens. Build it with `dense`, `packed`, `from_keep` or `rows`."""
+
+    batch: int  # b
+    length: int  # n: tokens of the longest sequence
+    pos: Tensor  # "t" or "t a": the position of each token
+    start: int | None  # the first token's position where all sequences count on from there, else None
+    reach: int  # every position is below it
+    lengths: Tensor | None = None  # "b" real tokens of each sequence; None: all have `length`
+    keep: Tensor | None = None  # "b n" True where a slot holds a real token; None: all do
+    index: Tensor | None = None  # "t" the slot (of b n) of each packed token; None: not packed
+    offsets: Tensor | None = None  # "b + 1" int32: where each packed sequence begins
+
+    @property
+    def packed(self) -> bool:
+        return self.index is not None
+
+    @property
+    def tokens(self) -> int:
+        """t: tokens of the flat run."""
+        return self.batch * self.length if self.index is None else self.index.shape[0]
+
+    @staticmethod
+    def dense(
+        batch: int, length: int, *, start: int = 0, pos: Tensor | None = None, device: torch.device | None = None
+    ) -> "Layout":
+        """`batch` sequences of `length` tokens each, positions counting from `start` or given as `pos` ("b n" or "b n a")."""
+        if pos is None:
+            count = torch.arange(start, start + length, device=device)
+            return Layout(
+                batch=batch, length=length, pos=repeat(count, "n -> (b n)", b=batch), start=start, reach=start + length
+            )
+        return Layout(batch=batch, length=length, pos=pos.flatten(0, 1), start=None, reach=_reach(pos))
+
+    @staticmethod
+    def packed_from(lengths: Tensor, *, length: int | None = None) -> "Layout":
+        """Sequences of the given `lengths` ("b"), each from position 0, one after the other without padding."""
+        length = int(lengths.max()) if length is None else length
+        return Layout.from_keep(torch.arange(length, device=lengths.device) < lengths.unsqueeze(-1))
+
+    @staticmethod
+    def from_keep(keep: Tensor, *, start: Tensor | None = None, pos: Tensor | None = None) -> "Layout":
+        """The real tokens (`keep`: "b n", True = real) of a padded batch, wherever the padding stands.
+
+        Positions count the real tokens of a sequence from 0, or from `start` ("b"), unless `pos` ("b n" or "b n a")
+        gives one for every slot. Where nothing is padded the layout is dense.
+        """
+        batch, width = keep.shape
+        if bool(keep.all()):
+            if start is None or pos is not None:
+                return Layout.dense(batch, width, pos=pos, device=keep.device)
+            return Layout.dense(batch, width, pos=start.unsqueeze(-1) + torch.arange(width, device=keep.device))
+        slots = keep.flatten().nonzero().squeeze(-1)
+        lengths = keep.sum(-1)
+        length = max(int(lengths.max()), 1)
+        column = (keep.cumsum(-1) - 1).flatten()[slots]
+        row = slots // width
+        offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
+        if pos is None:
+            chosen = column if start is None else column + start[row]
+            reach = length if start is None else _reach(chosen)
+        else:
+            chosen = pos.flatten(0, 1)[slots]
+            reach = _reach(chosen)
+        return Layout(
+            batch=batch,
+            length=length,
+            pos=chosen,
+            start=0 if start is None and pos is None else None,
+            reach=reach,
+            lengths=lengths,
+            keep=torch.arange(length, device=keep.device) < lengths.unsqueeze(-1),
+            index=row * length + column,
+            offsets=offsets,
+        )
+
+    @staticmethod
+    def rows(lengths: Tensor, length: int) -> "Layout":
+        """b rows of `length` slots of which the first `lengths` ("b") are filled, from position 0 on."""
+        count = torch.arange(length, device=lengths.device)
+        return Layout(
+            batch=len(lengths),
+            length=length,
+            pos=repeat(count, "n -> (b n)", b=len(lengths)),
+            start=0,
+            reach=length,
+            lengths=lengths,
+            keep=count < lengths.unsqueeze(-1),
+        )
+
+    def share(self, groups: int) -> "Layout":
+        """The same tokens as `groups` longer sequences: sequences that look at one source become queries of one row."""
+        if groups == self.batch:
+            return self
+        if self.batch % groups or self.packed:
+            raise ValueError(f"{self.batch} sequences cannot share {groups} sources: they must be dense and a multiple")
+        return Layout(
+            batch=groups,
+            length=self.tokens // groups,
+            pos=self.pos,
+            start=None,
+            reach=self.reach,
+        )
+
+    def pad(self, x: Tensor) -> Tensor:
+        """Tokens "t ..." as rows "b n ...", zero where there is no token."""
+        if self.index is None:
+            return rearrange(x, "(b n) ... -> b n ...", b=self.batch)
+        padded = scatter(x, self.index, self.batch * self.length)
+        return rearrange(padded, "(b n) ... -> b n ...", b=self.batch)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """Rows "b n ..." as tokens "t ...": the inverse of `pad`."""
+        x = x.flatten(0, 1)
+        if self.index is None:
+            return x
+        return gather(x, self.index)
+
+    def take(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """The real tokens "t ..." of a user's rows "b w ...", whose padding (`keep`) may stand anywhere."""
+        return x.flatten(0, 1) if keep is None or self.index is None else x[keep]
+
+    def give(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """Tokens "t ..." in the shape of the user's rows "b w ...", zero at padding: the inverse of `take`."""
+        if keep is None or self.index is None:
+            return rearrange(x, "(b n) ... -> b n ...", b=self.batch)
+        slots = keep.flatten().nonzero().squeeze(-1)
+        padded = scatter(x, slots, keep.numel())
+        return rearrange(padded, "(b n) ... -> b n ...", b=self.batch)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """One value a sequence "b ..." given to each of its tokens: "t ..."."""
+        if self.index is None:
+            return repeat(x, "b ... -> (b n) ...", n=self.length)
+        return x[self.index // self.length]
+
+    def last(self, x: Tensor) -> Tensor:
+        """The last token of each sequence: "t ..." to "b ..."."""
+        if self.offsets is not None:
+            return x[(self.offsets[1:] - 1).clamp(min=0).long()]
+        return self.pad(x)[:, -1]
+
+
+def scatter(x: Tensor, index: Tensor, slots: int) -> Tensor:
+    """Tokens "t ..." into `slots` zeroed slots, each into its own (`index`: "t")."""
+    out: Tensor = _Scatter.apply(x, index, slots)  # type: ignore[no-untyped-call]
+    return out
+
+
+def gather(x: Tensor, index: Tensor) -> Tensor:
+    """Tokens "t ..." out of distinct slots (`index`: "t"): the inverse of `scatter`."""
+    out: Tensor = _Gather.apply(x, index)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Scatter(torch.autograd.Function):
+    """Tokens into zeroed slots. Slots are distinct, so both ways copy: torch's own backward would add, and serially."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, slots: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return x.new_zeros(slots, *x.shape[1:]).index_copy_(0, index, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        return grads[0].index_select(0, index), None, None
+
+
+class _Gather(torch.autograd.Function):
+    """Tokens out of slots; the inverse of `_Scatter`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.slots = x.shape[0]
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        (g,) = grads
+        return g.new_zeros(ctx.slots, *g.shape[1:]).index_copy_(0, index, g.contiguous()), None
+
+
+def _reach(pos: Tensor) -> int:
+    return int(pos.max()) + 1 if pos.numel() else 1

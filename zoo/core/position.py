@@ -1,0 +1,402 @@
+"""Where a token stands, and how the stack learns of it.
+
+Axes: t tokens, b sequences, n queries, m keys, h query heads, e head width, d model width, r relative distances,
+a axes of a position.
+
+A scheme is one module with four hooks, each the identity unless the scheme overrides it:
+
+    embed(x, layout)               once, before the first block: add something to the embeddings
+    prepare(queries, keys)         once a forward: what all layers share (rotary tables, a static bias)
+    rotate(q, k, prepared)         in each layer: turn queries and keys
+    score(q, prepared, layer)      in each layer: a bias on the scaled scores, "h n m" or "b h n m", or None
+
+Attention never asks which scheme it has. Positions are always the layout's, so that caches, left padding, packing and
+images are no special cases. One instance serves the whole stack; what a layer owns is its row of a parameter.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from zoo.core.layout import Layout
+from zoo.core.setting import Setting
+
+if TYPE_CHECKING:
+    from zoo.core.config import StackConfig
+
+
+class Position(Setting):
+    """A position scheme. `in_attention`: it acts on queries, keys or scores, so it needs a mixer that has them."""
+
+    in_attention: ClassVar[bool] = False
+
+    def build(self, config: "StackConfig") -> "PositionModule":
+        raise NotImplementedError
+
+    def parameters(self, config: "StackConfig") -> int:
+        return 0
+
+    def check(self, config: "StackConfig") -> None:
+        """ValueError where the scheme cannot serve such a stack."""
+
+
+class PositionModule(nn.Module):
+    """No position: what every hook does unless a scheme says otherwise."""
+
+    def embed(self, x: Tensor, layout: Layout) -> Tensor:
+        return x
+
+    def prepare(self, queries: Layout, keys: Layout) -> Any:
+        return None
+
+    def rotate(self, q: Tensor, k: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        return q, k
+
+    def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
+        return None
+
+
+@dataclass(frozen=True)
+class NoPosition(Position):
+    """The order of tokens is not told; a causal stack can still infer it (Haviv et al. 2022)."""
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return PositionModule()
+
+
+# -- added to the embeddings ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sinusoidal(Position):
+    """Fixed sines and cosines of geometric wavelengths, added to the embeddings. Vaswani et al. 2017, section 3.5.
+
+    Published code disagrees on the order of channels: `interleaved` is the paper's (sin, cos, sin, cos ...), `halves`
+    has all sines first (Marian), `cosine_first` all cosines first and a geometric series that includes its last
+    wavelength (MusicGen). A position with several axes gives each an equal share of the channels.
+    """
+
+    order: Literal["interleaved", "halves", "cosine_first"] = "interleaved"
+    theta: float = 10_000.0
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return SinusoidalPosition(config.dim, self)
+
+    def check(self, config: "StackConfig") -> None:
+        if config.dim % 2:
+            raise ValueError(f"Sinusoidal position pairs channels: dim ({config.dim}) must be even")
+
+
+class SinusoidalPosition(PositionModule):
+    def __init__(self, dim: int, setting: Sinusoidal):
+        super().__init__()
+        self.dim, self.setting = dim, setting
+
+    def embed(self, x: Tensor, layout: Layout) -> Tensor:
+        pos = _axes(layout.pos)
+        width, rest = divmod(self.dim, pos.shape[-1])
+        if rest or width % 2:
+            raise ValueError(f"Sinusoidal position over {pos.shape[-1]} axes needs an even share of dim ({self.dim})")
+        if layout.reach < layout.tokens:  # a sine is dear, a look-up is not
+            table = self.waves(torch.arange(layout.reach, device=x.device), width)
+            added = table[pos]
+        else:
+            added = self.waves(pos, width)
+        return x + rearrange(added, "t a w -> t (a w)").to(x.dtype)
+
+    def waves(self, pos: Tensor, width: int) -> Tensor:
+        """Positions "..." to "... width"; made in float64, so that far positions keep their phase."""
+        half = width // 2
+        last = half - 1 if self.setting.order == "cosine_first" else half
+        steps = torch.arange(half, dtype=torch.float64, device=pos.device) / max(last, 1)
+        angle = pos.unsqueeze(-1) * torch.exp(-math.log(self.setting.theta) * steps)
+        sin, cos = angle.sin().float(), angle.cos().float()
+        if self.setting.order == "interleaved":
+            return torch.stack((sin, cos), -1).flatten(-2)
+        return torch.cat((sin, cos) if self.setting.order == "halves" else (cos, sin), -1)
+
+    def extra_repr(self) -> str:
+        return f"{self.setting}"
+
+
+@dataclass(frozen=True)
+class Learned(Position):
+    """One learned vector a position, added to the embeddings; `offset` rows before position 0 stay unused (BART)."""
+
+    length: int
+    offset: int = 0
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return LearnedPosition(config.dim, self)
+
+    def parameters(self, config: "StackConfig") -> int:
+        return (self.length + self.offset) * config.dim
+
+
+class LearnedPosition(PositionModule):
+    """ValueError for a sequence longer than the table."""
+
+    def __init__(self, dim: int, setting: Learned):
+        super().__init__()
+        self.length, self.offset = setting.length, setting.offset
+        self.table = nn.Embedding(self.length + self.offset, dim)
+
+    def embed(self, x: Tensor, layout: Layout) -> Tensor:
+        if layout.reach > self.length:
+            raise ValueError(
+                f"a sequence reaches position {layout.reach - 1}, the position table has {self.length} rows"
+            )
+        added: Tensor = self.table(_one_axis(layout.pos, "Learned") + self.offset)
+        return x + added
+
+
+# -- turning queries and keys -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rotary(Position):
+    """Queries and keys turned by an angle proportional to their position. Su et al. 2021, section 3.2.
+
+    The two halves of a head form the pairs (as in Llama and ESM-2, not neighbours as in the paper). A position with
+    several axes gives each an equal share of the pairs.
+    """
+
+    theta: float = 10_000.0
+
+    in_attention: ClassVar[bool] = True
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return RotaryPosition(config.head_width, self.theta)
+
+    def check(self, config: "StackConfig") -> None:
+        if config.head_width % 2:
+            raise ValueError(f"Rotary position turns pairs of channels: head_dim ({config.head_width}) must be even")
+
+
+class RotaryPosition(PositionModule):
+    def __init__(self, width: int, theta: float):
+        super().__init__()
+        self.width, self.theta = width, theta
+
+    def prepare(self, queries: Layout, keys: Layout) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of each token, "t 1 e/2", in float32 whatever the module's type: published tables are."""
+        pos = _axes(queries.pos)
+        share, rest = divmod(self.width // 2, pos.shape[-1])
+        if rest:
+            raise ValueError(f"Rotary position over {pos.shape[-1]} axes needs an equal share of {self.width} channels")
+        exponent = torch.arange(0, 2 * share, 2, dtype=torch.float32, device=pos.device) / (2 * share)
+        angle = rearrange(pos.unsqueeze(-1) * (1.0 / self.theta**exponent), "t a w -> t 1 (a w)")
+        return angle.cos(), angle.sin()
+
+    def rotate(self, q: Tensor, k: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        cos, sin = (table.to(q.dtype) for table in prepared)
+        return _turn(q, cos, sin), _turn(k, cos, sin)
+
+    def extra_repr(self) -> str:
+        return f"{self.width}, theta={self.theta}"
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    left, right = x.chunk(2, -1)
+    return torch.cat((left * cos - right * sin, right * cos + left * sin), -1)
+
+
+# -- a bias on the scores ---------------------------------------------------------------------------------------------
+
+
+class StaticBias(PositionModule):
+    """A bias that depends on the distance between key and query alone, made once a forward for all layers."""
+
+    def prepare(self, queries: Layout, keys: Layout) -> Tensor:
+        """ "h n m", or "b h n m" where sequences stand at different positions."""
+        if queries.start is not None and keys.start is not None:
+            # Equal distances stand on diagonals: ask for each of the n + m - 1 once, then lay them out.
+            n, m = queries.length, keys.length
+            first = keys.start - queries.start - (n - 1)
+            line = self.bias(torch.arange(first, first + n + m - 1, device=queries.pos.device))
+            return line.unfold(-1, m, 1).flip(-2)
+        return self.bias(_distances(queries, keys)).transpose(0, 1)
+
+    def bias(self, distance: Tensor) -> Tensor:
+        """Bias of each head at `distance` (key position minus query position, "..."): "h ..."."""
+        raise NotImplementedError
+
+    def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
+        bias: Tensor = prepared
+        return bias.to(q.dtype)
+
+
+@dataclass(frozen=True)
+class RelativeBuckets(Position):
+    """A learned bias for each head and bucket of distances, shared by all layers. Raffel et al. 2020, section 2.1.
+
+    Half of the buckets hold one distance each, the others grow up to `max_distance`. A stack that is not causal splits
+    them between past and future.
+    """
+
+    buckets: int = 32
+    max_distance: int = 128
+
+    in_attention: ClassVar[bool] = True
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return BucketBias(config.heads, self, both=not config.causal)
+
+    def parameters(self, config: "StackConfig") -> int:
+        return self.buckets * config.heads
+
+
+class BucketBias(StaticBias):
+    def __init__(self, heads: int, setting: RelativeBuckets, *, both: bool):
+        super().__init__()
+        self.setting, self.both = setting, both
+        self.table = nn.Embedding(setting.buckets, heads)
+
+    def bias(self, distance: Tensor) -> Tensor:
+        values: Tensor = rearrange(self.table(self.bucket(distance)), "... h -> h ...")
+        return values
+
+    def bucket(self, distance: Tensor) -> Tensor:
+        """The bucket of a distance (key minus query)."""
+        count = self.setting.buckets
+        if self.both:
+            count //= 2
+            future, back = (distance > 0) * count, distance.abs()
+        else:
+            future, back = torch.zeros_like(distance), (-distance).clamp(min=0)
+        exact = count // 2
+        growth = torch.log(back.clamp(min=1).float() / exact) / math.log(self.setting.max_distance / exact)
+        far = (exact + (growth * (count - exact)).long()).clamp(max=count - 1)
+        return torch.where(back < exact, back, far) + future
+
+    def extra_repr(self) -> str:
+        return f"{self.setting}, both={self.both}"
+
+
+@dataclass(frozen=True)
+class ALiBi(Position):
+    """A penalty that grows with the distance, steeper from head to head. Press et al. 2022, section 3."""
+
+    in_attention: ClassVar[bool] = True
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return LinearBias(config.heads)
+
+
+class LinearBias(StaticBias):
+    def __init__(self, heads: int):
+        super().__init__()
+        # The paper's slopes for a power of two; for other counts, those and every second one of the next power.
+        power = 2 ** math.floor(math.log2(heads))
+        slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+        slopes += [2 ** (-4 * (2 * i + 1) / power) for i in range(heads - power)]
+        self.slopes = slopes
+
+    def bias(self, distance: Tensor) -> Tensor:
+        slopes = torch.tensor(self.slopes, device=distance.device)
+        return -slopes.view(-1, *[1] * distance.dim()) * distance.abs()
+
+
+@dataclass(frozen=True)
+class Skewed(Position):
+    """Each layer and head learns a vector for every distance; a query's product with it biases the score.
+
+    The relative attention of Music Transformer (Huang et al. 2019, section 3.4): the products "n r" are *skewed* into
+    scores "n m", so that no tensor of size n x m x e exists. Distances beyond `max_distance` share the last vector.
+    `absolute` is what is added to the embeddings beside it (sines in the paper).
+    """
+
+    max_distance: int
+    absolute: Position = field(default_factory=NoPosition)
+
+    in_attention: ClassVar[bool] = True
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return SkewedPosition(config, self)
+
+    def parameters(self, config: "StackConfig") -> int:
+        own = config.depth * config.heads * self.rows(config) * config.head_width
+        return own + self.absolute.parameters(config)
+
+    def rows(self, config: "StackConfig") -> int:
+        return self.max_distance if config.causal else 2 * self.max_distance - 1
+
+    def check(self, config: "StackConfig") -> None:
+        if self.max_distance < 1:
+            raise ValueError(f"max_distance ({self.max_distance}) must be at least 1")
+        if self.absolute.in_attention:
+            raise ValueError(f"absolute must be added to the embeddings, {type(self.absolute).__name__} is not")
+        self.absolute.check(config)
+
+
+class SkewedPosition(PositionModule):
+    def __init__(self, config: "StackConfig", setting: Skewed):
+        super().__init__()
+        self.absolute = setting.absolute.build(config)
+        self.causal, self.max_distance = config.causal, setting.max_distance
+        self.scales = [config.scale.value(config.head_width, layer) for layer in range(config.depth)]
+        # row i holds distance i - (max_distance - 1), key minus query: the past first, then (not causal) the future
+        rows = setting.rows(config)
+        self.table = nn.Parameter(torch.randn(config.depth, config.heads, rows, config.head_width) * 0.02)
+
+    def embed(self, x: Tensor, layout: Layout) -> Tensor:
+        return self.absolute.embed(x, layout)
+
+    def prepare(self, queries: Layout, keys: Layout) -> Any:
+        """(layout of the queries, rows of the table to multiply with, rows of the products or None to skew)."""
+        if queries.start is not None and keys.start is not None:
+            # All distances in order, one more than used: the row that `_skew` needs at the end.
+            n, m = queries.length, keys.length
+            first = keys.start - queries.start - (n - 1)
+            last = 1 if self.causal else first + n + m - 1
+            distance = torch.arange(first, last + 1, device=queries.pos.device)
+            return queries, self._row(distance), None, m
+        return queries, None, self._row(_distances(queries, keys)).unsqueeze(1), keys.length
+
+    def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
+        queries, rows, gather, m = prepared
+        q = rearrange(queries.pad(q), "b n h e -> b h n e") * self.scales[layer]
+        table = self.table[layer].to(q.dtype)
+        if gather is None:
+            return _skew(q @ rearrange(table[:, rows], "h r e -> h e r"), m)
+        products = q @ rearrange(table, "h r e -> h e r")
+        return products.gather(-1, gather.expand(-1, products.shape[1], -1, -1))
+
+    def _row(self, distance: Tensor) -> Tensor:
+        top = self.table.shape[2] - 1
+        return (distance + self.max_distance - 1).clamp(0, top)
+
+
+def _skew(products: Tensor, m: int) -> Tensor:
+    """Products with distances in order, "b h n r", as scores "b h n m": entry (i, j) is column j - i + n - 1 of row i.
+
+    Reading the same memory in rows one shorter moves each row one further left (Huang et al. 2019, figure 1). A causal
+    stack makes no products for the future: what stands there is another row's, and the mask hides it.
+    """
+    n, r = products.shape[-2:]
+    flat = products.flatten(-2)[..., n - 1 : n - 1 + n * (r - 1)]
+    return rearrange(flat, "b h (n r) -> b h n r", n=n)[..., :m]
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------
+
+
+def _axes(pos: Tensor) -> Tensor:
+    return pos if pos.dim() == 2 else pos.unsqueeze(-1)
+
+
+def _one_axis(pos: Tensor, scheme: str) -> Tensor:
+    if pos.dim() != 1:
+        raise ValueError(f"{scheme} position takes one axis, these positions have {pos.shape[-1]}")
+    return pos
+
+
+def _distances(queries: Layout, keys: Layout) -> Tensor:
+    """Key position minus query position, "b n m"."""
+    q = queries.pad(_one_axis(queries.pos, "a relative"))
+    k = keys.pad(_one_axis(keys.pos, "a relative"))
+    return rearrange(k, "b m -> b 1 m") - rearrange(q, "b n -> b n 1")

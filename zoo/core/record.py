@@ -1,0 +1,117 @@
+"""Attention maps from any kernel, without a flag in any model. Axes: b sequences, h heads, n queries, m keys, e width.
+
+    with record(model, layers=[0, -1]) as maps:
+        model(...)
+    maps[0].weights  # "b h n m"
+
+The model runs as it always does, on whatever kernel serves it. Beside it the maps are worked out from the same queries
+and keys, a chunk of queries at a time, and multiplied with the values once more: `error` is how far that lies from what
+the kernel gave, which proves that these are the maps the model used.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from zoo.core.attend import attend, attention_weights, each_query_head, visible
+from zoo.core.attention import CrossAttention, MultiHead, SelfAttention
+from zoo.core.layout import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """The maps of one attention in one forward.
+
+    `weights`: "b h n m", each row sums to 1 over the keys of its sequence; zero at padding.
+    `error`: largest distance between weights x values and the kernel's own output.
+    """
+
+    name: str  # of the module in the model
+    weights: Tensor
+    error: float
+
+
+@contextmanager
+def record(
+    model: nn.Module,
+    layers: Sequence[int] | None = None,
+    *,
+    which: Literal["self", "cross"] = "self",
+    chunk: int = 256,
+) -> Iterator[list[Map]]:
+    """Collect the maps of the chosen attention layers of `model` while the context is open, in order of use.
+
+    `layers` counts the attentions of one kind through the whole model, negative from the end; None: all. Gradients do
+    not flow through the maps. ValueError for a layer that does not exist.
+    """
+    kind = SelfAttention if which == "self" else CrossAttention
+    found: list[tuple[str, MultiHead]] = [
+        (name, part) for name, part in model.named_modules() if isinstance(part, kind)
+    ]
+    chosen = range(len(found)) if layers is None else layers
+    if bad := [i for i in chosen if not -len(found) <= i < len(found)]:
+        raise ValueError(f"layer {bad[0]} does not exist: the model has {len(found)} {which} attentions")
+    maps: list[Map] = []
+    parts: list[MultiHead] = []
+    try:
+        for name, part in (found[i] for i in chosen):
+            part.__dict__["attend"] = partial(_recording, maps, name, chunk)
+            parts.append(part)
+        yield maps
+    finally:
+        for part in parts:
+            part.__dict__.pop("attend", None)
+
+
+def _recording(
+    maps: list[Map],
+    name: str,
+    chunk: int,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    queries: Layout,
+    keys: Layout,
+    causal: bool,
+    bias: Tensor | None,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    out = attend(q, k, v, queries=queries, keys=keys, causal=causal, bias=bias, scale=scale, dropout=dropout)
+    with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
+        weights, again = exact(q, k, v, queries, keys, causal, bias, scale, chunk)
+        error = (queries.pack(rearrange(again, "b h n e -> b n h e")) - out).abs()
+        maps.append(Map(name, weights, float(error.max()) if error.numel() else 0.0))
+    return out
+
+
+def exact(
+    q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, bias: Any, scale: float, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """Maps "b h n m" and weights x values "b h n e", in float32 or better, `chunk` queries at a time."""
+    q = rearrange(queries.pad(q), "b n h e -> b h n e")
+    k, v = (x if x.dim() == 4 else rearrange(keys.pad(x), "b m g e -> b g m e") for x in (k, v))
+    q, k, v = (x if x.dtype == torch.float64 else x.float() for x in (q, k, v))
+    mask, past = visible(queries, keys, causal=causal)
+    n, m = q.shape[-2], k.shape[-2]
+    if past:
+        mask = torch.ones(n, m, dtype=torch.bool, device=q.device).tril()
+    maps, outs = [], []
+    for begin in range(0, n, chunk):
+        rows = slice(begin, begin + chunk)
+        part = mask if mask is None or mask.shape[-2] == 1 else mask[..., rows, :]
+        added = None if bias is None else bias[..., rows, :].to(q.dtype)
+        weights = attention_weights(q[..., rows, :], k, part, False, added, scale)
+        outs.append(weights @ each_query_head(v, q))
+        maps.append(weights)
+    weights = torch.cat(maps, -2)
+    if queries.keep is not None:
+        weights = weights * rearrange(queries.keep, "b n -> b 1 n 1")
+    return weights, torch.cat(outs, -2)

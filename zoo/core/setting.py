@@ -1,0 +1,108 @@
+"""Settings: the choices of which a stack is made.
+
+A choice with parameters of its own is a *type*, not a flag with satellites: `position=Rotary(theta=1e4)`, `norm=RMSNorm(eps=1e-6)`. Such a type is a frozen dataclass
+below one of the families (Position, Norm, FeedForward, Mixer, Scale); it knows how to build its module and how many
+parameters that will have, and it stands in the file of the module it builds. Writing a new one is the whole registration.
+
+As plain values (JSON, YAML) a setting is `{"class_path": "Rotary", "init_args": {"theta": 10000.0}}`, the form of
+Lightning's command line; `Rotary` alone means the defaults. Names are looked up among the types that exist here and are
+never imported, so that reading a configuration can run no code.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def nearest(name: str, allowed: list[str]) -> str:
+    """A hint for a mistyped name: `; did you mean 'x'?`, or what is allowed where nothing is near."""
+    close = difflib.get_close_matches(name, allowed, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(sorted(allowed))}"
+
+
+class Setting:
+    """Base of the families. A family is a direct subclass; its `choices` are the types below it, by short name."""
+
+    choices: ClassVar[dict[str, type["Setting"]]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if Setting in cls.__bases__:
+            cls.choices = {}
+        else:
+            cls.choices[cls.__name__] = cls
+
+    @classmethod
+    def from_plain(cls, value: Any, where: str = "") -> Self:
+        """The setting of this family that plain values describe; ValueError names `where` and the nearest choice."""
+        if isinstance(value, cls):
+            return value
+        where = where or cls.__name__.lower()
+        if isinstance(value, str):
+            value = {"class_path": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("class_path"), str):
+            raise ValueError(f"{where}: expected one of {', '.join(sorted(cls.choices))}, got {value!r}")
+        check_names(value, ["class_path", "init_args"], where)
+        name = value["class_path"]
+        if name not in cls.choices:
+            raise ValueError(f"{where}: unknown {cls.__name__} {name!r}{nearest(name, list(cls.choices))}")
+        kind = cls.choices[name]
+        built = read(kind, value.get("init_args") or {}, where)
+        assert isinstance(built, cls)
+        return built
+
+
+def check_names(given: Mapping[str, Any], allowed: list[str], where: str) -> None:
+    """Refuse a key that does not exist, with the nearest one that does."""
+    for name in given:
+        if name not in allowed:
+            raise ValueError(f"{where}: unknown setting {name!r}{nearest(str(name), allowed)}")
+
+
+def read(kind: Callable[..., T], values: Any, where: str) -> T:
+    """Call `kind` (a dataclass, a module) with arguments given as plain values, checking names and types on the way."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected settings by name, got {values!r}")
+    parameters = inspect.signature(kind).parameters
+    check_names(values, list(parameters), where)
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in values:
+            raise ValueError(f"{where}: {name!r} is missing")
+    hints = get_type_hints(kind.__init__)
+    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        (hint,) = (a for a in get_args(hint) if a is not type(None))
+    if isinstance(hint, type) and issubclass(hint, Setting):
+        return hint.from_plain(value, where)
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else read(hint, value, where)  # type: ignore[arg-type]
+    if isinstance(hint, type):
+        number = hint is float and type(value) is int  # 1 is a float, True is not an int
+        if type(value) is not hint and not number:
+            raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
+        return hint(value)
+    allowed = list(get_args(hint))  # what is left is a Literal
+    if value not in allowed:
+        raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def to_plain(value: Any) -> Any:
+    """The plain values of a setting or a dataclass of settings, such that reading them back gives an equal one."""
+    if isinstance(value, Setting):
+        return {"class_path": type(value).__name__, "init_args": _fields(value)}
+    return _fields(value) if dataclasses.is_dataclass(value) else value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

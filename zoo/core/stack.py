@@ -1,0 +1,69 @@
+"""A stack of blocks: the Transformer between tokens and tokens. Axes: t tokens, s context tokens, d model width."""
+
+from torch import Tensor, nn
+
+from zoo.core.block import Block
+from zoo.core.cache import STATELESS, Cache, LayerState
+from zoo.core.config import StackConfig
+from zoo.core.layout import Layout
+from zoo.core.mixer import Frame
+
+
+class Stack(nn.Module):
+    """`depth` blocks with a position scheme and norms at both ends. An encoder and a decoder are two of these."""
+
+    def __init__(self, config: StackConfig):
+        super().__init__()
+        self.config = config
+        self.position = config.position.build(config)
+        self.embed_norm = config.embed_norm.build(config.dim)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
+        self.final_norm = config.final_norm.build(config.dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        layout: Layout,
+        *,
+        context: Tensor | None = None,
+        context_layout: Layout | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Embedded tokens "t d" to "t d".
+
+        `context` "s d" is what cross attention looks at, with its layout: as many sequences as `layout` has, or fewer of
+        which each serves several sequences in a row (beams). With a `cache` the tokens continue what it holds.
+        ValueError where a context is missing or not expected.
+        """
+        if self.config.cross != (context_layout is not None):
+            raise ValueError(
+                "a stack with cross attention needs a context" if self.config.cross else "no cross attention"
+            )
+        if cache is None:
+            keys, writing, states = layout, None, [STATELESS] * len(self.blocks)
+        else:
+            (keys, writing), states = cache.open(layout), cache.states
+        frame = Frame(
+            layout=layout,
+            keys=keys,
+            position=self.position,
+            prepared=self.position.prepare(layout, keys),
+            context=context,
+            context_layout=context_layout,
+            writing=writing,
+        )
+        x = self.dropout(self.embed_norm(self.position.embed(x, layout)))
+        for block, state in zip(self.blocks, states, strict=True):
+            x = block(x, frame, state)
+        if cache is not None:
+            cache.close(keys)
+        out: Tensor = self.final_norm(x)
+        return out
+
+    def new_states(self, batch: int, capacity: int) -> list[LayerState]:
+        """Empty states for a cache, one a layer. ValueError where the stack looks ahead, so nothing can be continued."""
+        if not self.config.causal:
+            raise ValueError("only a causal stack can go on from a cache: here every token looks at later ones too")
+        like = next(self.parameters())
+        return [block.new_state(batch, capacity, like) for block in self.blocks if isinstance(block, Block)]

@@ -1,0 +1,178 @@
+"""Text models: tokens in, logits out; between them the core. No Lightning here.
+
+Axes: b sequences, n target positions, m source positions, t real tokens of the target, s of the source, d width,
+v vocabulary.
+
+Seq2Seq is the encoder-decoder of Vaswani et al. 2017: embeddings times sqrt(d) (section 3.4), shared between source,
+target and output where wanted; all else is in the two stacks' settings.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.core import Cache, Layout, Stack, StackConfig
+from zoo.core.decode import GREEDY, Hypothesis, Sampling, beam_search, generate
+from zoo.core.init import Scheme, initialise
+from zoo.core.setting import read, to_plain
+
+
+class Seq2Seq(nn.Module):
+    """An encoder-decoder over token ids. ValueError where the stacks do not fit each other.
+
+    `share_embeddings`: source and target have one vocabulary and one table. `tied`: the output map is the target's
+    table. `embed_scale`: embeddings are multiplied by sqrt(d).
+    """
+
+    def __init__(
+        self,
+        encoder: StackConfig,
+        decoder: StackConfig,
+        vocab_size: int,
+        *,
+        source_vocab_size: int | None = None,
+        share_embeddings: bool = True,
+        tied: bool = True,
+        embed_scale: bool = True,
+        head_bias: bool = False,
+        pad: int = 0,
+        start: int = 1,
+        end: int = 2,
+        init: Scheme = "xavier",
+    ):
+        super().__init__()
+        if encoder.causal or encoder.cross:
+            raise ValueError("the encoder reads the whole source: it must be neither causal nor cross")
+        if not (decoder.causal and decoder.cross):
+            raise ValueError("the decoder writes from left to right and looks at the source: set causal and cross")
+        if encoder.dim != decoder.dim:
+            raise ValueError(f"encoder ({encoder.dim}) and decoder ({decoder.dim}) must have the same dim")
+        if share_embeddings and source_vocab_size not in (None, vocab_size):
+            raise ValueError(f"shared embeddings need one vocabulary, got {source_vocab_size} and {vocab_size} tokens")
+        self.settings: dict[str, Any] = {
+            "encoder": encoder,
+            "decoder": decoder,
+            "vocab_size": vocab_size,
+            "source_vocab_size": source_vocab_size,
+            "share_embeddings": share_embeddings,
+            "tied": tied,
+            "embed_scale": embed_scale,
+            "head_bias": head_bias,
+            "pad": pad,
+            "start": start,
+            "end": end,
+            "init": init,
+        }
+        self.pad, self.start, self.end = pad, start, end
+        self.encoder, self.decoder = Stack(encoder), Stack(decoder)
+        self.target_embedding = nn.Embedding(vocab_size, decoder.dim)
+        self.source_embedding = (
+            self.target_embedding if share_embeddings else nn.Embedding(source_vocab_size or vocab_size, encoder.dim)
+        )
+        self.head = nn.Linear(decoder.dim, vocab_size, bias=head_bias)
+        self.scale = math.sqrt(decoder.dim) if embed_scale else 1.0
+        initialise(self, init, std=1 / math.sqrt(decoder.dim) if embed_scale else 0.02)
+        if tied:
+            self.head.weight = self.target_embedding.weight
+
+    def to_plain(self) -> dict[str, Any]:
+        """The constructor's arguments as plain values."""
+        return {name: to_plain(value) for name, value in self.settings.items()}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Seq2Seq":
+        """The model that plain values describe; ValueError names the value that does not fit."""
+        return read(cls, values, "model")
+
+    def encode(self, source: Tensor, source_keep: Tensor | None = None) -> tuple[Tensor, Layout]:
+        """Source ids "b m" (True in `source_keep` = real token) to states "s d" and their layout."""
+        layout = _layout(source, source_keep)
+        x = self.source_embedding(layout.take(source, source_keep)) * self.scale
+        return self.encoder(x, layout), layout
+
+    def hidden(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_keep: Tensor | None = None,
+        target_keep: Tensor | None = None,
+    ) -> tuple[Tensor, Layout]:
+        """States "t d" of the real target tokens before the head, with their layout: what a loss needs."""
+        context, context_layout = self.encode(source, source_keep)
+        layout = _layout(target, target_keep)
+        x = self.target_embedding(layout.take(target, target_keep)) * self.scale
+        return self.decoder(x, layout, context=context, context_layout=context_layout), layout
+
+    def forward(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_keep: Tensor | None = None,
+        target_keep: Tensor | None = None,
+    ) -> Tensor:
+        """Source ids "b m" and the decoder's input "b n" (it begins with `start`) to logits "b n v", zero at padding."""
+        states, layout = self.hidden(source, target, source_keep, target_keep)
+        return layout.give(self.head(states), target_keep)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        source: Tensor,
+        source_keep: Tensor | None = None,
+        *,
+        length: int,
+        beams: int = 1,
+        length_penalty: float = 1.0,
+        nbest: int = 1,
+        sampling: Sampling = GREEDY,
+    ) -> list[list[Hypothesis]]:
+        """At most `length` tokens for each source "b m": `nbest` hypotheses, best first.
+
+        With one beam `sampling` draws (greedy unless told otherwise), and scores are not kept: they are 0.
+        """
+        step, scores = Writing.begin(self, source, source_keep, length)
+        if beams > 1:
+            return beam_search(
+                step, scores, beams=beams, length=length, end=self.end, length_penalty=length_penalty, nbest=nbest
+            )
+        drawn = generate(step, scores, length=length, end=self.end, sampling=sampling)
+        return [[Hypothesis(row.tolist(), 0.0, 0.0)] for row in drawn]
+
+
+@dataclass(eq=False)
+class Writing:
+    """A Seq2Seq in the middle of writing: the `Step` of zoo.core.decode."""
+
+    model: Seq2Seq
+    context: Tensor
+    context_layout: Layout
+    cache: Cache
+
+    @classmethod
+    def begin(cls, model: Seq2Seq, source: Tensor, source_keep: Tensor | None, length: int) -> tuple["Writing", Tensor]:
+        """Read the sources; give the writing and the scores "b v" of the first token."""
+        context, layout = model.encode(source, source_keep)
+        writing = cls(model, context, layout, Cache(model.decoder, len(source), length))
+        return writing, writing(torch.full_like(source[:, 0], model.start))
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        model = self.model
+        states = model.decoder(
+            model.target_embedding(tokens) * model.scale,
+            self.cache.next(device=tokens.device),
+            context=self.context,
+            context_layout=self.context_layout,
+            cache=self.cache,
+        )
+        scores: Tensor = model.head(states)
+        return scores
+
+    def reorder(self, rows: Tensor) -> None:
+        self.cache.reorder(rows)
+
+
+def _layout(ids: Tensor, keep: Tensor | None) -> Layout:
+    return Layout.dense(*ids.shape, device=ids.device) if keep is None else Layout.from_keep(keep)
