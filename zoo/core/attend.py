@@ -35,7 +35,7 @@ class Threshold:
     kernel: str
 
 
-# Medians over interleaved rounds; where no row fits, `fused`. The bfloat16 rows hold on x86 with AMX (2 cores): explicit
+# Medians over interleaved rounds; where no row fits, `fused`. The rows hold on x86 with AMX (2 cores): explicit
 # takes 0.19-0.67 of fused's time up to 256 tokens and 1.3-2.7 of it from 512 on; float32 copies 0.56 at width 16.
 THRESHOLDS = (
     Threshold("bfloat16", True, 64, 256, 256, "explicit"),
@@ -222,7 +222,8 @@ KERNELS: dict[str, Kernel] = {"explicit": _explicit, "fused": _fused, "float32":
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, scale: float) -> Tensor:
-    assert queries.offsets is not None and keys.offsets is not None
+    assert queries.offsets is not None
+    assert keys.offsets is not None
     k, v = (repeat(x, "s g e -> s (g r) e", r=q.shape[1] // k.shape[1]) for x in (k, v))
     window = (-1, 0) if causal else (-1, -1)
     out = varlen_attn(

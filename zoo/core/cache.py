@@ -147,10 +147,7 @@ class Cache:
         if self.lengths is None and queries.lengths is None:
             return Layout.dense(self.batch, end, device=device), Writing(self.filled, end)
         held = torch.full((self.batch,), self.filled, device=device) if self.lengths is None else self.lengths
-        if queries.index is None:
-            slots = torch.arange(queries.tokens, device=device)
-        else:
-            slots = queries.index
+        slots = torch.arange(queries.tokens, device=device) if queries.index is None else queries.index
         row, column = slots // queries.length, slots % queries.length
         new = queries.length if queries.lengths is None else queries.lengths
         return Layout.rows(held + new, end), Writing(self.filled, end, row, held[row] + column)

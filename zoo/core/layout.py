@@ -43,7 +43,7 @@ class Layout:
     def dense(
         batch: int, length: int, *, start: int = 0, pos: Tensor | None = None, device: torch.device | None = None
     ) -> "Layout":
-        """`batch` sequences of `length` tokens each, positions counting from `start` or given as `pos` ("b n" or "b n a")."""
+        """`batch` sequences of `length` tokens, positions counting from `start` or given as `pos` ("b n", "b n a")."""
         if pos is None:
             count = torch.arange(start, start + length, device=device)
             return Layout(

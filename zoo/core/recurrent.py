@@ -108,7 +108,8 @@ class RecurrentMixer(Mixing):
         self, x: Tensor, layout: Layout, left: tuple[Tensor, ...] | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """torch wants packed sequences step after step, longest first; ours stand sequence after sequence."""
-        assert layout.lengths is not None and layout.index is not None
+        assert layout.lengths is not None
+        assert layout.index is not None
         order = layout.lengths.argsort(descending=True, stable=True)
         order = order[: int((layout.lengths > 0).sum())]  # torch refuses empty sequences; they keep their state
         rank = torch.empty_like(layout.lengths).index_copy_(0, order, torch.arange(len(order), device=x.device))

@@ -1,12 +1,13 @@
 """Settings: the choices of which a stack is made.
 
-A choice with parameters of its own is a *type*, not a flag with satellites: `position=Rotary(theta=1e4)`, `norm=RMSNorm(eps=1e-6)`. Such a type is a frozen dataclass
-below one of the families (Position, Norm, FeedForward, Mixer, Scale); it knows how to build its module and how many
-parameters that will have, and it stands in the file of the module it builds. Writing a new one is the whole registration.
+A choice with parameters of its own is a *type*, not a flag with satellites: `position=Rotary(theta=1e4)`,
+`norm=RMSNorm(eps=1e-6)`. Such a type is a frozen dataclass below one of the families (Position, Norm, FeedForward,
+Mixer, Scale). It stands in the file of the module that it builds, knows how many parameters that will have, and is
+registered by being written.
 
 As plain values (JSON, YAML) a setting is `{"class_path": "Rotary", "init_args": {"theta": 10000.0}}`, the form of
-Lightning's command line; `Rotary` alone means the defaults. Names are looked up among the types that exist here and are
-never imported, so that reading a configuration can run no code.
+Lightning's command line; `"Rotary"` alone means the defaults. Names are looked up among the types that exist here and
+are never imported, so that reading a configuration can run no code.
 """
 
 import dataclasses

@@ -32,8 +32,8 @@ class Stack(nn.Module):
     ) -> Tensor:
         """Embedded tokens "t d" to "t d".
 
-        `context` "s d" is what cross attention looks at, with its layout: as many sequences as `layout` has, or fewer of
-        which each serves several sequences in a row (beams). With a `cache` the tokens continue what it holds.
+        `context` "s d" is what cross attention looks at, with its layout: as many sequences as `layout` has, or fewer
+        of which each serves several sequences in a row (beams). With a `cache` the tokens continue what it holds.
         ValueError where a context is missing or not expected.
         """
         if self.config.cross != (context_layout is not None):
@@ -62,7 +62,7 @@ class Stack(nn.Module):
         return out
 
     def new_states(self, batch: int, capacity: int) -> list[LayerState]:
-        """Empty states for a cache, one a layer. ValueError where the stack looks ahead, so nothing can be continued."""
+        """Empty states for a cache, one a layer. ValueError where the stack looks ahead: nothing can be continued."""
         if not self.config.causal:
             raise ValueError("only a causal stack can go on from a cache: here every token looks at later ones too")
         like = next(self.parameters())

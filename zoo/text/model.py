@@ -113,7 +113,7 @@ class Seq2Seq(nn.Module):
         source_keep: Tensor | None = None,
         target_keep: Tensor | None = None,
     ) -> Tensor:
-        """Source ids "b m" and the decoder's input "b n" (it begins with `start`) to logits "b n v", zero at padding."""
+        """Source ids "b m" and the decoder's input "b n" (first `start`) to logits "b n v", zero at padding."""
         states, layout = self.hidden(source, target, source_keep, target_keep)
         return layout.give(self.head(states), target_keep)
 
