@@ -72,11 +72,20 @@ class RootMeanSquareNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.is_cuda or torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
             return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if not torch.is_grad_enabled():
+            return _scaled(x, self.weight, self.eps)[0]
         out: Tensor = _RMSNorm.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return out
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}"
+
+
+def _scaled(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm of x and the factor "t 1" in it, which is in float32 at least."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    factor = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (wide * weight).mul_(factor).to(x.dtype), factor
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -88,25 +97,18 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        size = x.shape[-1]
-        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=_statistics(x)).square_()
-        scale = square.div_(size).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, scale)
-        return x.mul(scale).mul_(weight).to(x.dtype)
+        out, factor = _scaled(x, weight, eps)
+        ctx.save_for_backward(x, weight, factor)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        (g,) = grads
-        x, weight, scale = ctx.saved_tensors
+        x, weight, factor = ctx.saved_tensors
+        wide, g, w = (a.to(factor.dtype) for a in (x, grads[0].contiguous(), weight))
         size = x.shape[-1]
-        x, g, w = x.to(scale.dtype), g.to(scale.dtype).contiguous(), weight.to(scale.dtype)
         dx, dw, _ = torch.ops.aten.native_layer_norm_backward(
-            g, x, [size], torch.zeros_like(scale), scale, w, None, [True, True, False]
+            g, wide, [size], torch.zeros_like(factor), factor, w, None, [True, True, False]
         )
         # one column at a time: addcmul_ over two broadcast columns takes ten times an add_ over one
-        dx.add_((g @ w.div(size)).unsqueeze(-1).mul_(scale))
-        return dx.to(ctx.saved_tensors[0].dtype), dw.to(weight.dtype), None
-
-
-def _statistics(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+        dx.add_((g @ w.div(size)).unsqueeze(-1).mul_(factor))
+        return dx.to(x.dtype), dw.to(weight.dtype), None
