@@ -1,0 +1,136 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from zoo.train.losses import linear_cross_entropy, token_loss
+
+
+def plain(x: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, smoothing: float, z_loss: float) -> Tensor:
+    logits = F.linear(x, weight, bias)
+    real = target != -100
+    loss = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
+    return loss + z_loss * logits[real].logsumexp(-1).square().sum()
+
+
+def inputs(t: int, d: int, v: int, *, bias: bool, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    x = torch.randn(t, d, dtype=dtype, requires_grad=True)
+    weight = torch.randn(v, d, dtype=dtype, requires_grad=True)
+    target = torch.randint(v, (t,))
+    return x, weight, target, torch.randn(v, dtype=dtype, requires_grad=True) if bias else None
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("z_loss", [0.0, 0.01])
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+def test_equals_head_and_cross_entropy(bias: bool, smoothing: float, z_loss: float, ignored: bool, chunk: int) -> None:
+    x, weight, target, b = inputs(7, 5, 11, bias=bias)
+    if ignored:
+        target[[0, 4]] = -100
+    leaves = [leaf for leaf in (x, weight, b) if leaf is not None]
+    upstream = torch.tensor(0.37, dtype=torch.float64)
+    expected = plain(x, weight, target, b, smoothing, z_loss)
+    wanted = torch.autograd.grad(expected, leaves, upstream)
+    loss = linear_cross_entropy(x, weight, target, b, label_smoothing=smoothing, z_loss=z_loss, chunk=chunk)
+    got = torch.autograd.grad(loss, leaves, upstream)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for ours, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_gradcheck() -> None:
+    x, weight, target, bias = inputs(5, 3, 7, bias=True)
+    assert torch.autograd.gradcheck(
+        lambda x, w, b: linear_cross_entropy(x, w, target, b, label_smoothing=0.2, z_loss=0.05, chunk=2),
+        (x, weight, bias),
+    )
+
+
+def test_what_is_logged_beside_the_loss() -> None:
+    x, weight, target, bias = inputs(20, 5, 11, bias=True)
+    target[3] = -100
+    got = token_loss(x, weight, target, bias, label_smoothing=0.3, z_loss=0.1, chunk=8)
+    logits, real = F.linear(x, weight, bias), target != -100
+    torch.testing.assert_close(got.nll, F.cross_entropy(logits, target, reduction="sum"))
+    assert got.correct == (logits.argmax(-1) == target)[real].sum()
+    assert got.tokens == 19
+    assert not got.nll.requires_grad and got.loss.requires_grad
+
+
+def test_a_tied_weight_gets_both_gradients() -> None:
+    table, ids = nn.Embedding(11, 4, dtype=torch.float64), torch.randint(11, (6,))
+    loss = linear_cross_entropy(table(ids), table.weight, ids, chunk=4)
+    (got,) = torch.autograd.grad(loss, [table.weight])
+    (wanted,) = torch.autograd.grad(plain(table(ids), table.weight, ids, None, 0, 0), [table.weight])
+    torch.testing.assert_close(got, wanted)
+
+
+def test_backward_twice_gives_the_same() -> None:
+    x, weight, target, _ = inputs(6, 4, 9, bias=False)
+    loss = linear_cross_entropy(x, weight, target, chunk=4)
+    first = torch.autograd.grad(loss, [x, weight], torch.tensor(2.0), retain_graph=True)
+    second = torch.autograd.grad(loss, [x, weight], torch.tensor(2.0))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_under_autocast_products_are_bf16_and_sums_are_float32() -> None:
+    x, weight, target, bias = inputs(64, 32, 50, bias=True, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = linear_cross_entropy(x, weight, target, bias, label_smoothing=0.1, chunk=16)
+    got = torch.autograd.grad(loss, [x, weight, bias])
+    expected = plain(x, weight, target, bias, 0.1, 0.0)
+    wanted = torch.autograd.grad(expected, [x, weight, bias])
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=2e-3, atol=0)
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).norm() < 1e-2 * theirs.norm()
+        assert (ours - theirs).norm() > 0  # bf16 was used at all
+
+
+def test_all_ignored_is_zero_and_has_zero_gradients() -> None:
+    x, weight, _, _ = inputs(3, 4, 5, bias=False)
+    loss = linear_cross_entropy(x, weight, torch.full((3,), -100), label_smoothing=0.1)
+    assert loss == 0
+    assert all(not g.any() for g in torch.autograd.grad(loss, [x, weight]))
+
+
+class LargestTensor(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation makes, forward and backward."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        for part in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(part, Tensor):
+                self.largest = max(self.largest, part.numel())
+        return out
+
+
+def test_logits_of_the_batch_never_exist() -> None:
+    t, d, v, chunk = 256, 8, 300, 32
+    x, weight, target, bias = inputs(t, d, v, bias=True, dtype=torch.float32)
+    with LargestTensor() as ours:
+        linear_cross_entropy(x, weight, target, bias, label_smoothing=0.1, chunk=chunk).backward()
+    with LargestTensor() as theirs:
+        plain(x, weight, target, bias, 0.1, 0.0).backward()
+    assert ours.largest == chunk * v
+    assert theirs.largest == t * v
+
+
+def test_without_gradient_nothing_is_kept() -> None:
+    x, weight, target, _ = inputs(6, 4, 9, bias=False)
+    with torch.no_grad():
+        loss = linear_cross_entropy(x, weight, target)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, plain(x, weight, target, None, 0.0, 0.0).detach())
+
+
+def test_smoothing_out_of_range_is_refused() -> None:
+    x, weight, target, _ = inputs(2, 2, 3, bias=False)
+    with pytest.raises(ValueError, match=r"label_smoothing \(1.0\) must be in \[0, 1\)"):
+        linear_cross_entropy(x, weight, target, label_smoothing=1.0)

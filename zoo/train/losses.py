@@ -1,0 +1,147 @@
+"""Head and cross entropy in one function, chunk by chunk, so that the logits of a batch never exist at once.
+
+Axes: t tokens, c tokens of a chunk, d model width, v vocabulary.
+
+The gradient of a cross entropy with respect to its logits is known as soon as the logits are. So the forward makes the
+gradients of states and weights chunk by chunk too, and keeps those ("t d", "v d") in place of logits ("t v").
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TokenLoss:
+    """Sums over the real tokens of a batch. Only `loss` carries a gradient."""
+
+    loss: Tensor  # what is minimised: smoothed, with the z-loss
+    nll: Tensor  # negative log likelihood, unsmoothed, nats
+    correct: Tensor  # tokens whose target is the most likely one
+    tokens: Tensor  # how many were summed
+
+
+def linear_cross_entropy(
+    x: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    bias: Tensor | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    ignore_index: int = -100,
+    chunk: int = 512,
+) -> Tensor:
+    """Cross entropy of `x @ weight.T + bias` ("t d", "v d", "v") with `target` "t": the sum over tokens, nats."""
+    return token_loss(
+        x,
+        weight,
+        target,
+        bias,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+        ignore_index=ignore_index,
+        chunk=chunk,
+    ).loss
+
+
+def token_loss(
+    x: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    bias: Tensor | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    ignore_index: int = -100,
+    chunk: int = 512,
+) -> TokenLoss:
+    """`linear_cross_entropy` with what one wants to log beside it.
+
+    A target of `ignore_index` is left out before the head. `label_smoothing` spreads that share of the target evenly
+    over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022, section 5).
+    Under autocast the products have its type; the softmax is float32 at least. No second derivatives.
+    """
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+    real = target != ignore_index
+    if not bool(real.all()):
+        x, target = x[real], target[real]
+    device = x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    with torch.autocast(device, enabled=False):
+        loss, nll, correct = _LinearCrossEntropy.apply(
+            x.to(dtype), weight, bias, target, label_smoothing, z_loss, chunk, torch.is_grad_enabled()
+        )
+    return TokenLoss(loss=loss, nll=nll, correct=correct, tokens=real.sum())
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        smoothing: float,
+        z_loss: float,
+        chunk: int,
+        differentiate: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        (t, d), v = x.shape, len(weight)
+        dtype = torch.promote_types(x.dtype, torch.float32)  # of the softmax and of all sums
+        w, b = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        # Buffers for all chunks: fresh memory costs page faults.
+        logits = x.new_empty(min(chunk, t), v)
+        shares = logits if x.dtype == dtype else x.new_empty(logits.shape, dtype=dtype)
+        nll, hits, penalty, correct = (x.new_zeros((), dtype=dtype) for _ in range(4))
+        rows, columns = (t, v) if differentiate else (0, 0)
+        dx, dw, db = x.new_empty(rows, d), x.new_zeros(columns, d, dtype=dtype), x.new_zeros(v, dtype=dtype)
+        for begin in range(0, t, chunk):
+            some, right = x[begin : begin + chunk], target[begin : begin + chunk].unsqueeze(-1)
+            out, share = logits[: len(some)], shares[: len(some)]
+            torch.mm(some, w.t(), out=out) if b is None else torch.addmm(b, some, w.t(), out=out)
+            if shares is not logits:
+                share.copy_(out)
+            best, hit = share.amax(-1, keepdim=True), share.gather(-1, right)
+            total = share.sub_(best).exp_().sum(-1, keepdim=True)
+            log_z = best + total.log()
+            nll += (log_z - hit).sum()
+            hits += hit.sum()
+            penalty += z_loss * log_z.square().sum()
+            correct += (hit >= best).sum()
+            if not differentiate:
+                continue
+            share.mul_((1 + 2 * z_loss * log_z) / total)
+            share.scatter_add_(-1, right, torch.full_like(hit, smoothing - 1))
+            if b is not None:
+                db += share.sum(0)
+            if shares is not logits:
+                out.copy_(share)
+            torch.mm(out, w, out=dx[begin : begin + chunk])
+            if shares is logits:
+                dw.addmm_(out.t(), some)
+            else:
+                dw += out.t() @ some
+        loss = nll + penalty
+        if smoothing:
+            # The even share of the target is the same for every logit: it needs their means only, and no pass over them.
+            states, mean = x.to(dtype).sum(0), w.to(dtype).mean(0)
+            middle = states @ mean if b is None else states @ mean + t * b.to(dtype).mean()
+            loss = loss + smoothing * (hits - middle)
+            dx -= (smoothing * mean).to(dx.dtype)
+            dw -= smoothing / v * states
+            db -= smoothing / v * t
+        ctx.save_for_backward(dx, dw.to(weight.dtype), None if bias is None else db.to(bias.dtype))
+        ctx.mark_non_differentiable(nll, correct)
+        return loss, nll, correct
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grads[0]
+        dx, dw, db = ctx.saved_tensors
+        return dx * scale.to(dx.dtype), dw * scale, None if db is None else db * scale, None, None, None, None, None
