@@ -46,7 +46,7 @@ def initialise(module: nn.Module, scheme: Scheme, *, std: float = 0.02) -> None:
             nn.init.ones_(part.weight)
             _zero(part.bias)
     for part in module.modules():
-        for fused, pieces in _fused(part):
+        for fused, pieces in fused_rows(part):
             for rows in torch.split(fused.weight, pieces):
                 draw(rows, std)
         if isinstance(part, RecurrentMixer):
@@ -91,7 +91,7 @@ SCHEMES: dict[str, Callable[[Tensor, float], None]] = {
 }
 
 
-def _fused(part: nn.Module) -> list[tuple[nn.Linear, list[int]]]:
+def fused_rows(part: nn.Module) -> list[tuple[nn.Linear, list[int]]]:
     """The fused projections of a module, with the rows of each map they hold."""
     if isinstance(part, SelfAttention):
         q, kv = part.heads * part.width, part.groups * part.width

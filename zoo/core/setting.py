@@ -11,19 +11,14 @@ are never imported, so that reading a configuration can run no code.
 """
 
 import dataclasses
-import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from zoo.errors import nearest
+
 T = TypeVar("T")
-
-
-def nearest(name: str, allowed: list[str]) -> str:
-    """A hint for a mistyped name: `; did you mean 'x'?`, or what is allowed where nothing is near."""
-    close = difflib.get_close_matches(name, allowed, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(sorted(allowed))}"
 
 
 class Setting:

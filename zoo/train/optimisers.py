@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zoo.core.init import _fused as fused_rows
+from zoo.core.init import fused_rows
 from zoo.core.setting import Setting
 from zoo.core.stack import Stack
 

@@ -1,0 +1,89 @@
+"""The command line: a table of verbs. Standard library only, so that `zoo --help` answers at once.
+
+Exit codes: 0 done, 1 a training that failed or a check that found something, 2 a fault in what was given (one line on
+stderr), 130 interrupted, 143 terminated. A traceback means a bug of ours.
+"""
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+
+from zoo import __version__
+from zoo.errors import TrainingError, UserError, nearest
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`module`: has `main(argv) -> int`, imported when the verb is used; it is given `verb` too where `named`."""
+
+    module: str
+    help: str
+    named: bool = False
+
+
+VERBS = {
+    "tour": Verb("zoo.verbs.tour", "train every domain on its built-in data and write tour/index.html"),
+    "fit": Verb("zoo.verbs.fit", "train a model: zoo fit --config configs/text/multi30k.yaml", named=True),
+    "validate": Verb("zoo.verbs.fit", "validate a trained run: zoo validate RUN", named=True),
+    "test": Verb("zoo.verbs.fit", "test a trained run: zoo test RUN", named=True),
+    "predict": Verb("zoo.verbs.fit", "write a run's predictions for its test set: zoo predict RUN", named=True),
+    "translate": Verb("zoo.verbs.translate", "translate TEXT or standard input: zoo translate RUN [TEXT...]"),
+    "data": Verb("zoo.verbs.data", "list, fetch and verify public data: zoo data list"),
+    "bench": Verb("zoo.verbs.bench", "measure speed beside other libraries: zoo bench core"),
+    "matrix": Verb("zoo.verbs.matrix", "check the core for leaks and cache errors, as a table"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {name:<{width}}  {verb.help}" for name, verb in VERBS.items())
+    return (
+        "usage: zoo VERB [options]\n\n"
+        "Text, vision, music and protein models on one Transformer core.\n\n"
+        f"{rows}\n\n"
+        "zoo VERB --help tells a verb's options; zoo --version the version."
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output went away: nobody is left to tell, and what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if argv[0] == "--version":
+        print(f"zoo {__version__}")
+        return 0
+    name, rest = argv[0], argv[1:]
+    try:
+        if name not in VERBS:
+            raise UserError(f"unknown verb {name!r}{nearest(name, list(VERBS))}")
+        verb = VERBS[name]
+        run = importlib.import_module(verb.module).main
+        code: int = run(name, rest) if verb.named else run(rest)
+        return code
+    except UserError as error:
+        return _say(name, error, 2)
+    except TrainingError as error:
+        return _say(name, error, 1)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        return _say(name, f"{error.filename}: {error.strerror}" if error.filename else error, 2)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _say(verb: str, error: object, code: int) -> int:
+    print(f"zoo {verb}: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

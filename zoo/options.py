@@ -1,0 +1,21 @@
+"""The options of a verb. Standard library only."""
+
+import argparse
+from typing import Any, NoReturn
+
+from zoo.errors import UserError, nearest
+
+
+class Options(argparse.ArgumentParser):
+    """argparse without abbreviations, whose errors are one line with the nearest name, exit code 2."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**({"allow_abbrev": False} | kwargs))
+
+    def error(self, message: str) -> NoReturn:
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            name = message.removeprefix(prefix).split()[0].split("=")[0]
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            raise UserError(f"unknown option {name}{nearest(name, known)}")
+        raise UserError(message)

@@ -1,0 +1,323 @@
+"""Pairs of texts for training a translator: public, built in, or the user's own."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from zoo.atomic import write_atomically
+from zoo.data import public
+from zoo.data.batches import TokenBudgetSampler
+from zoo.data.files import data_folder, read_lines
+from zoo.errors import UserError
+from zoo.text.numbers import SPELL, sample
+from zoo.text.tokens import Tokenizer
+
+Split = Literal["train", "val", "test"]
+Pairs = list[tuple[str, str]]
+
+
+class Batch(NamedTuple):
+    """Pairs in rows, padded at the right; True in a `keep` = real token."""
+
+    source: Tensor  # "b m", each ends with </s>
+    source_keep: Tensor  # "b m"
+    target: Tensor  # "b n", the decoder's input: <s> and the text
+    target_keep: Tensor  # "b n"
+    labels: Tensor  # "b n", the text and </s>
+    index: Tensor  # "b": the pair's row in its data set
+
+
+class EncodedPairs(Dataset[tuple[int, list[int], list[int]]]):
+    """Pairs as token ids, by their row."""
+
+    def __init__(self, rows: Sequence[int], sources: Sequence[list[int]], targets: Sequence[list[int]]):
+        self.rows, self.sources, self.targets = rows, sources, targets
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> tuple[int, list[int], list[int]]:
+        return self.rows[i], self.sources[i], self.targets[i]
+
+
+def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
+    """Rows of ids to a batch."""
+    start, end = Tokenizer.start, Tokenizer.end
+    source, source_keep = _rows([[*s, end] for _, s, _ in items])
+    target, target_keep = _rows([[start, *t] for _, _, t in items])
+    labels, _ = _rows([[*t, end] for _, _, t in items])
+    return Batch(source, source_keep, target, target_keep, labels, torch.tensor([row for row, _, _ in items]))
+
+
+def _rows(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(row) for row in ids])
+    keep = torch.arange(int(lengths.max())) < lengths.unsqueeze(-1)
+    out = torch.full(keep.shape, Tokenizer.pad)
+    out[keep] = torch.tensor([i for row in ids for i in row])
+    return out, keep
+
+
+class PairedText(L.LightningDataModule):
+    """Base of the paired sets: one byte-level BPE for both sides, trained on the training texts alone.
+
+    Subclasses give `pairs(split)`. The tokenizer, and with it `vocab_size`, is known as soon as this is built; it is
+    kept in the data folder under the hash of texts and settings. `max_length` bounds a side in tokens: longer training
+    pairs are left out and counted on stderr, other splits keep theirs.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 8000,
+        lowercase: bool = False,
+        max_length: int = 128,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+        test_set: str = "test",
+    ):
+        super().__init__()
+        self.lowercase, self.max_length = lowercase, max_length
+        self.tokens_per_batch, self.seed, self.workers = tokens_per_batch, seed, workers
+        self.test_set = test_set
+        self._texts: dict[str, Pairs] = {}
+        self._encoded: dict[str, EncodedPairs] = {}
+        self.tokenizer = self._tokenizer(vocab_size)
+        self.vocab_size = self.tokenizer.vocab_size
+
+    def pairs(self, split: Split) -> Pairs:
+        """Source and target of every pair of a split."""
+        raise NotImplementedError
+
+    def manifest(self) -> dict[str, Any]:
+        """What the data is: the hash of each split's texts, and the settings that shape its batches."""
+        splits: tuple[Split, ...] = ("train", "val", "test")
+        return {
+            "set": type(self).__name__,
+            "sha256": {split: _digest(self._pairs(split)) for split in splits},
+            "vocab_size": self.vocab_size,
+            "lowercase": self.lowercase,
+            "max_length": self.max_length,
+            "tokens_per_batch": self.tokens_per_batch,
+        }
+
+    def save(self, folder: Path) -> None:
+        """The tokenizer, into a run folder."""
+        write_atomically(folder / "tokenizer.json", self.tokenizer.to_json())
+
+    def references(self, split: Split) -> list[str]:
+        """The right translations of a split, as they are scored."""
+        return [self._cased(target) for _, target in self._pairs(split)]
+
+    def sources(self, split: Split) -> list[str]:
+        return [source for source, _ in self._pairs(split)]
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        return self.tokenizer.decode_batch(rows)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        loader, sampler = self._loader("train", shuffle=True)
+        if self.trainer is not None:
+            sampler.set_epoch(self.trainer.current_epoch)
+            # A run that goes on in mid-epoch leaves out the batches that it has seen.
+            sampler.skip = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader("val", shuffle=False)[0]
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader("test", shuffle=False)[0]
+
+    predict_dataloader = test_dataloader
+
+    def _loader(self, split: Split, *, shuffle: bool) -> tuple[DataLoader[Any], TokenBudgetSampler]:
+        data = self._encode(split)
+        ranks = {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
+        sampler = TokenBudgetSampler(
+            [(len(s) + 1, len(t) + 1) for s, t in zip(data.sources, data.targets, strict=True)],
+            self.tokens_per_batch,
+            seed=self.seed,
+            shuffle=shuffle,
+            **ranks,
+        )
+        loader = DataLoader(
+            data,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+        return loader, sampler
+
+    def _encode(self, split: Split) -> EncodedPairs:
+        if split not in self._encoded:
+            pairs = self._pairs(split)
+            sources = self.tokenizer.encode_batch([s for s, _ in pairs])
+            targets = self.tokenizer.encode_batch([t for _, t in pairs])
+            rows = list(range(len(pairs)))
+            if split == "train":
+                kept = [r for r in rows if max(len(sources[r]), len(targets[r])) < self.max_length]
+                if len(kept) < len(rows):
+                    print(
+                        f"{len(rows) - len(kept)} of {len(rows)} training pairs are longer than "
+                        f"max_length ({self.max_length}) tokens: left out",
+                        file=sys.stderr,
+                    )
+                if not kept:
+                    raise UserError(f"no training pair is shorter than max_length ({self.max_length}) tokens")
+                rows = kept
+            self._encoded[split] = EncodedPairs(rows, [sources[r] for r in rows], [targets[r] for r in rows])
+        return self._encoded[split]
+
+    def _pairs(self, split: Split) -> Pairs:
+        if split not in self._texts:
+            self._texts[split] = self.pairs(split)
+        return self._texts[split]
+
+    def _cased(self, text: str) -> str:
+        return text.lower() if self.lowercase else text
+
+    def _tokenizer(self, vocab_size: int) -> Tokenizer:
+        texts = [text for pair in self._pairs("train") for text in pair]
+        key = hashlib.sha256(json.dumps([_digest(self._pairs("train")), vocab_size, self.lowercase]).encode())
+        path = data_folder() / "tokenizers" / f"bpe-{key.hexdigest()[:24]}.json"
+        if not path.is_file():
+            trained = Tokenizer.train(texts, vocab_size, lowercase=self.lowercase)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, trained.to_json())
+        return Tokenizer.load(path)
+
+
+class Numbers(PairedText):
+    """Whole numbers spelled out (zoo/text/numbers.py): built in, with one right answer each.
+
+    `train`, `val` and `test` distinct numbers below `limit`.
+    """
+
+    def __init__(
+        self,
+        source: Literal["en", "es"] = "en",
+        target: Literal["en", "es"] = "es",
+        limit: int = 1_000_000,
+        train: int = 20_000,
+        val: int = 200,
+        test: int = 500,
+        vocab_size: int = 384,
+        lowercase: bool = False,
+        max_length: int = 128,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        self.source, self.target = source, target
+        numbers = sample(train + val + test, limit, seed)
+        self.numbers = {"train": numbers[:train], "val": numbers[train : train + val], "test": numbers[train + val :]}
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers)
+
+    def pairs(self, split: Split) -> Pairs:
+        return [(SPELL[self.source](n), SPELL[self.target](n)) for n in self.numbers[split]]
+
+
+class Multi30k(PairedText):
+    """Captions of photographs in English, German, French (Elliott et al. 2016, 2017): 29,000 pairs to train on."""
+
+    def __init__(
+        self,
+        source: Literal["en", "de", "fr"] = "en",
+        target: Literal["en", "de", "fr"] = "de",
+        test_set: Literal["test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"] = "test_2016_flickr",
+        vocab_size: int = 8000,
+        lowercase: bool = False,
+        max_length: int = 128,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        if source == target:
+            raise ValueError(f"source and target are both {source!r}: give two languages")
+        self.source, self.target = source, target
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, test_set)
+
+    def pairs(self, split: Split) -> Pairs:
+        name = self.test_set if split == "test" else split
+        files = [f"{name}.{language}.gz" for language in (self.source, self.target)]
+        folder = public.fetch("multi30k", files)
+        return aligned(*(folder / file for file in files))
+
+
+class TextPairs(PairedText):
+    """The user's own pairs: `source` and `target` name two aligned files, or `tsv` one file of two columns.
+
+    `held_out` pairs each are set aside to validate and to test on; pairs with the same source stay on one side.
+    """
+
+    def __init__(
+        self,
+        source: Path | None = None,
+        target: Path | None = None,
+        tsv: Path | None = None,
+        held_out: int = 500,
+        vocab_size: int = 8000,
+        lowercase: bool = False,
+        max_length: int = 128,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        if (tsv is None) == (source is None) or (source is None) != (target is None):
+            raise ValueError("give either source and target (two aligned files) or tsv (one file of two columns)")
+        every = columns(tsv) if tsv is not None else aligned(source, target)  # type: ignore[arg-type]
+        self.split_pairs = split_by_source(every, held_out, seed)
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers)
+
+    def pairs(self, split: Split) -> Pairs:
+        return self.split_pairs[split]
+
+
+def aligned(source: Path, target: Path) -> Pairs:
+    """Line i of one file with line i of the other; UserError names file and line where they do not fit."""
+    left, right = read_lines(Path(source)), read_lines(Path(target))
+    if len(left) != len(right):
+        raise UserError(f"{source} has {len(left)} lines, {target} has {len(right)}: they must be aligned line by line")
+    for number, pair in enumerate(zip(left, right, strict=True), 1):
+        for path, text in zip((source, target), pair, strict=True):
+            if not text.strip():
+                raise UserError(f"{path}, line {number}: empty")
+    return list(zip(left, right, strict=True))
+
+
+def columns(path: Path) -> Pairs:
+    """A file of two columns with a tab between; UserError names the line that has not."""
+    pairs = []
+    for number, line in enumerate(read_lines(Path(path)), 1):
+        cells = line.split("\t")
+        if len(cells) != 2:
+            raise UserError(f"{path}, line {number}: {len(cells)} columns, a pair has 2 (source, tab, target)")
+        if not (cells[0].strip() and cells[1].strip()):
+            raise UserError(f"{path}, line {number}: empty")
+        pairs.append((cells[0], cells[1]))
+    return pairs
+
+
+def split_by_source(pairs: Pairs, held_out: int, seed: int) -> dict[str, Pairs]:
+    """Train, val and test, `held_out` sources each for the last two: a source never stands in two splits."""
+    sources = sorted({source for source, _ in pairs}, key=lambda s: hashlib.sha256(f"{seed} {s}".encode()).digest())
+    if held_out < 1 or len(sources) < 3 * held_out:
+        raise UserError(f"{len(sources)} different sources are too few to hold out {held_out} to validate and to test")
+    place = dict.fromkeys(sources[:held_out], "val") | dict.fromkeys(sources[held_out : 2 * held_out], "test")
+    split: dict[str, Pairs] = {"train": [], "val": [], "test": []}
+    for pair in pairs:
+        split[place.get(pair[0], "train")].append(pair)
+    return split
+
+
+def _digest(pairs: Pairs) -> str:
+    return hashlib.sha256("\n".join(f"{s}\t{t}" for s, t in pairs).encode()).hexdigest()

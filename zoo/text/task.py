@@ -1,0 +1,154 @@
+"""Training a translator: teacher-forced loss, and translations scored as their users will read them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.atomic import write_atomically
+from zoo.core import StackConfig
+from zoo.core.decode import Hypothesis
+from zoo.text.model import Seq2Seq
+from zoo.train.losses import TokenLoss, token_loss
+from zoo.train.optimisers import Optimiser
+from zoo.train.schedules import Schedule
+from zoo.train.task import Task
+
+
+class Translation(Task):
+    """A Seq2Seq on pairs of texts.
+
+    Validation and test translate with `beams` and score with sacreBLEU (BLEU and chrF, signatures printed) and by exact
+    match; the teacher-forced loss stands beside. `length` bounds a translation, in tokens.
+    """
+
+    kind = "Seq2Seq"
+
+    def __init__(
+        self,
+        encoder: StackConfig,
+        decoder: StackConfig,
+        vocab_size: int,
+        tied: bool = True,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        beams: int = 4,
+        validation_beams: int = 1,
+        length: int = 96,
+        length_penalty: float = 1.0,
+        lowercase_scores: bool = False,
+        compile: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        self.network = Seq2Seq(encoder, decoder, vocab_size, tied=tied)
+        self.label_smoothing, self.z_loss = label_smoothing, z_loss
+        self.beams, self.validation_beams = beams, validation_beams
+        self.length, self.length_penalty = length, length_penalty
+        self.lowercase_scores = lowercase_scores
+        if compile:  # the stacks only, in place: names of weights stay, and packing stays outside
+            self.network.encoder.compile()
+            self.network.decoder.compile()
+        self.written: dict[int, list[Hypothesis]] = {}
+
+    def loss(self, batch: Any) -> TokenLoss:
+        states, layout = self.network.hidden(batch.source, batch.target, batch.source_keep, batch.target_keep)
+        labels = layout.take(batch.labels, batch.target_keep)
+        head = self.network.head
+        return token_loss(
+            states, head.weight, labels, head.bias, label_smoothing=self.label_smoothing, z_loss=self.z_loss
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self.written = {}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._score(batch, "val")
+        self._write(batch, self.validation_beams)
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self._compare("val")
+        self.log_dict(
+            {f"val/{name}": value for name, value in scores.items() if isinstance(value, float)}, prog_bar=True
+        )
+
+    def on_test_epoch_start(self) -> None:
+        self.written = {}
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._score(batch, "test")
+        self._write(batch, self.beams)
+
+    def on_test_epoch_end(self) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        scores = self._compare("test")
+        nll = self.trainer.callback_metrics.get("test/nll")
+        result = {"test_set": data.test_set, "beams": self.beams, "length_penalty": self.length_penalty, **scores}
+        if nll is not None:
+            result["nll"] = float(nll)
+        self.log_dict({f"test/{name}": value for name, value in scores.items() if isinstance(value, float)})
+        if self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            path = folder / f"test-{data.test_set}-beams{self.beams}.json"
+            write_atomically(path, json.dumps(result, indent=2) + "\n")
+            for name, value in result.items():
+                print(f"{name}: {value}")
+            print(f"written: {path}", file=sys.stderr)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        self._write(batch, self.beams)
+
+    def on_predict_epoch_start(self) -> None:
+        self.written = {}
+
+    def on_predict_epoch_end(self) -> None:
+        for text in self._texts():
+            print(text)
+
+    def _score(self, batch: Any, stage: str) -> None:
+        out = self.loss(batch)
+        count = int(out.tokens)
+        self.log_dict(
+            {f"{stage}/nll": out.nll / count, f"{stage}/accuracy": out.correct / count},
+            batch_size=count,
+            prog_bar=stage == "val",
+            sync_dist=True,
+        )
+
+    def _write(self, batch: Any, beams: int) -> None:
+        results = self.network.generate(
+            batch.source, batch.source_keep, length=self.length, beams=beams, length_penalty=self.length_penalty
+        )
+        self.written |= dict(zip(batch.index.tolist(), results, strict=True))
+
+    def _texts(self) -> list[str]:
+        """Translations in the order of the data set."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data.decode([self.written[row][0].tokens for row in sorted(self.written)])
+
+    def _compare(self, split: str) -> dict[str, Any]:
+        """BLEU and chrF of what was written, with their signatures, and the share of exact translations."""
+        from sacrebleu.metrics import BLEU, CHRF
+
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        rows = sorted(self.written)
+        if not rows:
+            return {}
+        texts = self._texts()
+        references = data.references(split)
+        references = [references[row] for row in rows]
+        bleu, chrf = BLEU(lowercase=self.lowercase_scores), CHRF(lowercase=self.lowercase_scores)
+        scores = {
+            "bleu": bleu.corpus_score(texts, [references]).score,
+            "chrf": chrf.corpus_score(texts, [references]).score,
+            "exact": sum(a == b for a, b in zip(texts, references, strict=True)) / len(texts),
+        }
+        return scores | {
+            "sentences": len(texts),
+            "bleu_signature": str(bleu.get_signature()),
+            "chrf_signature": str(chrf.get_signature()),
+        }

@@ -1,0 +1,84 @@
+"""Text to token ids and back: byte-level BPE (Sennrich et al. 2016, over bytes as in Radford et al. 2019).
+
+The library `tokenizers` trains and runs it. Every UTF-8 string comes back as it was, but for lower-casing where that is
+asked for. A special token's name inside a user's text is text.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from zoo.errors import UserError
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
+SMALLEST = len(SPECIAL) + 256  # every byte is a token
+
+
+class Tokenizer:
+    """Byte-level BPE with four special tokens, ids 0 to 3. Build it with `train` or `load`."""
+
+    pad, start, end, mask = range(4)
+
+    def __init__(self, bpe: tokenizers.Tokenizer):
+        self.bpe = bpe
+        # Text is never searched for special tokens: "</s>" in a sentence is four characters.
+        self.bpe.encode_special_tokens = True
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int, *, lowercase: bool = False) -> "Tokenizer":
+        """The same texts give the same tokenizer. ValueError for a vocabulary that cannot hold all bytes."""
+        if vocab_size < SMALLEST:
+            raise ValueError(
+                f"vocab_size ({vocab_size}) must be at least {SMALLEST}: {len(SPECIAL)} special, 256 bytes"
+            )
+        bpe = tokenizers.Tokenizer(models.BPE())
+        if lowercase:
+            bpe.normalizer = normalizers.Lowercase()
+        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        bpe.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        bpe.train_from_iterator(texts, trainer)
+        return cls(bpe)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """UserError where the file is not a tokenizer of ours."""
+        try:
+            bpe = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception
+            raise UserError(f"{path}: not a tokenizer ({error})") from None
+        if [bpe.id_to_token(i) for i in range(len(SPECIAL))] != list(SPECIAL):
+            raise UserError(f"{path}: its first tokens are not {', '.join(SPECIAL)}")
+        return cls(bpe)
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        return json.dumps(json.loads(self.bpe.to_str()), ensure_ascii=False, indent=1) + "\n"
+
+    @property
+    def vocab_size(self) -> int:
+        return self.bpe.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without start or end."""
+        return self.bpe.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [row.ids for row in self.bpe.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens leave nothing, bytes that are not UTF-8 a replacement character."""
+        return self.bpe.decode(list(ids), skip_special_tokens=True)
+
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        return self.bpe.decode_batch([list(row) for row in rows], skip_special_tokens=True)

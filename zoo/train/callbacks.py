@@ -1,0 +1,147 @@
+"""Callbacks of every run: the run folder, throughput, and what to do when told to stop."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from zoo.atomic import write_atomically
+from zoo.train.task import Task
+
+PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacrebleu")
+
+
+class RunFolder(Callback):
+    """Writes what a run needs to be understood, opened and repeated, before its first step.
+
+    config.json (the network's settings, read by `zoo.load`), run.json (command, versions, seed, hash of the data),
+    and what the data module brings of its own (a tokenizer).
+    """
+
+    def __init__(self, folder: Path, command: list[str]):
+        self.folder, self.command = folder, command
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Task)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        about = {
+            "command": shlex.join(["zoo", *self.command]),
+            "commit": commit(),
+            "seed": int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "device": device_name(pl_module.device),
+            "parameters": sum(p.numel() for p in pl_module.network.parameters()),
+            "data": data.manifest(),
+        }
+        write_atomically(self.folder / "config.json", json.dumps(pl_module.describe(), indent=2) + "\n")
+        write_atomically(self.folder / "run.json", json.dumps(about, indent=2) + "\n")
+        data.save(self.folder)
+
+
+class Throughput(Callback):
+    """Logs real tokens a second and the share of the device's peak that they use (model-FLOP utilisation).
+
+    FLOPs of a token: 6 N, N the parameters of matrices (forward 2 N, backward 4 N; Kaplan et al. 2020, section 2.1);
+    attention's own products are left out, so the share is on the low side. The peak is that of the device's data sheet
+    where it is known, else a matrix product timed here. Both are said once, beside the first figure.
+    """
+
+    def __init__(self, every: int = 50):
+        self.every = every
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Task)
+        self.matrices = sum(p.numel() for p in pl_module.network.parameters() if p.ndim == 2)
+        self.peak, said = peak_flops(pl_module.device, str(trainer.precision))
+        self.tokens, self.time = pl_module.seen_tokens, time.perf_counter()
+        if trainer.is_global_zero:
+            print(f"MFU = 6 x {self.matrices:,} x tokens/s / {self.peak:.3g} FLOP/s ({said})", file=sys.stderr)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Task)
+        if (batch_idx + 1) % self.every:
+            return
+        rate = (pl_module.seen_tokens - self.tokens) / (time.perf_counter() - self.time)
+        self.tokens, self.time = pl_module.seen_tokens, time.perf_counter()
+        pl_module.log_dict(
+            {"train/tokens_per_s": rate, "train/mfu": 6 * self.matrices * rate / self.peak}, batch_size=1
+        )
+
+
+class StopOnTerm(Callback):
+    """SIGTERM: leave a checkpoint at the end of the batch, exit 143 (128 + 15), as a cluster expects."""
+
+    def __init__(self, checkpoint: Path):
+        self.checkpoint = checkpoint
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.received_sigterm:
+            trainer.save_checkpoint(self.checkpoint)
+            if trainer.is_global_zero:
+                print(f"terminated at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
+            raise SystemExit(143)
+
+
+# Dense peaks of data sheets, FLOP/s: half precision, float32 (tensor cores at TF32 where torch uses them by default).
+PEAKS = {"H200": (989e12, 67e12), "H100": (989e12, 67e12), "A100": (312e12, 19.5e12), "L4": (121e12, 30.3e12)}
+
+
+def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
+    """The device's peak in FLOP/s for this precision, and where the figure is from."""
+    half = "16" in precision
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for known, (low, full) in PEAKS.items():
+            if known in name:
+                return (low if half else full), f"data sheet of {known}, {'half precision' if half else 'float32'}"
+    a = torch.randn(1024, 1024, device=device, dtype=torch.bfloat16 if half else torch.float32)
+    rates = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        (a @ a).sum().item()
+        rates.append(2 * 1024**3 / (time.perf_counter() - begin))
+    return max(rates), f"a 1024 x 1024 product timed here, {'bfloat16' if half else 'float32'}"
+
+
+def commit() -> str | None:
+    """The commit of the checkout that zoo runs from, with + where it was changed since; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []

@@ -1,0 +1,77 @@
+"""Checkpoints that a crash cannot destroy, opened without running what they hold."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+
+from zoo.errors import UserError
+
+CHECKPOINTS = "checkpoints"  # folder of a run
+LAST = "last.ckpt"
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target, syncs, and replaces it in one move: the last good checkpoint outlives a full disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        try:
+            with beside.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            beside.unlink(missing_ok=True)
+            raise UserError(
+                f"{path}: the checkpoint could not be written ({error}); the one before is untouched"
+            ) from None
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return open_checkpoint(path)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def open_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of ours: tensors and plain values. UserError where the file is not one; nothing in it is run."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken archive fails in a dozen ways, all of which mean the same
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: not a checkpoint that can be opened ({reason[:120]})") from None
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path}: not a training checkpoint (it holds no state_dict)")
+    return checkpoint
+
+
+def find_checkpoint(run: Path, which: str = "best") -> Path:
+    """A run's checkpoint. `best`: the one that the run's `checkpoint.monitor` likes most, the last where it has none."""
+    folder = run / CHECKPOINTS
+    if which not in ("best", "last"):
+        return Path(which)
+    others = sorted(folder.glob("*.ckpt"))
+    if not others:
+        raise UserError(f"{folder} holds no checkpoint")
+    last = folder / LAST
+    if which == "best":
+        kept = [p for p in others if p.name != LAST and not p.name.startswith("last-v")]
+        if len(kept) == 1:
+            return kept[0]
+        if last.is_file() and kept:
+            for state in open_checkpoint(last).get("callbacks", {}).values():
+                best = state.get("best_model_path") if isinstance(state, dict) else None
+                if best and (folder / Path(best).name).is_file():
+                    return folder / Path(best).name
+    return last if last.is_file() else others[-1]

@@ -1,0 +1,212 @@
+"""Lightning's command line with our parser: short names, no abbreviations, one line an error.
+
+    zoo fit --config FILE [--config OVERLAY] [--name.of.setting VALUE ...] [--run FOLDER] [--resume last|PATH]
+            [--init-from PATH]
+
+A run is a folder. `fit` makes it; `validate`, `test` and `predict` open it and take every setting from it.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse import Namespace, set_parsing_settings
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from zoo.atomic import write_atomically
+from zoo.core.setting import Setting
+from zoo.errors import UserError
+from zoo.train.callbacks import RunFolder, StopOnTerm, Throughput
+from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
+from zoo.train.complaints import one_line
+from zoo.train.task import Task
+
+CONFIG = "config.yaml"
+# What may differ when a run goes on: how long it runs and how it is watched, not what it computes.
+FREE = (
+    "trainer.max_",
+    "trainer.enable_",
+    "trainer.log_every",
+    "trainer.num_sanity",
+    "trainer.limit_val",
+    "checkpoint.",
+)
+
+
+class Parser(LightningArgumentParser):
+    """Options in full only; an error is one line (Lightning's own prints the whole help)."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **(kwargs | {"allow_abbrev": False, "exit_on_error": False}))
+
+    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
+        raise UserError(one_line(message, self))
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+        try:
+            return super().parse_args(*args, **kwargs)
+        except UserError:
+            raise
+        except Exception as error:  # argparse's and jsonargparse's own, and ValueErrors of settings as they are built
+            raise UserError(one_line(str(error), self)) from None
+
+
+class CLI(LightningCLI):
+    """Settings to model, data and trainer. What a run always has (folder, atomic checkpoints, callbacks) is added here."""
+
+    def __init__(self, args: list[str], run: Path, extra: list[Callback]):
+        self.run, self.extra = run, extra
+        super().__init__(
+            Task,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            parser_class=Parser,
+            save_config_callback=None,
+            seed_everything_default=1,
+            trainer_defaults={"use_distributed_sampler": False},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+            run=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.save_last": True, "checkpoint.filename": "{step}"})
+        # The tokenizer is known as soon as the data module is, and decides how many tokens the model has.
+        parser.link_arguments("data.vocab_size", "model.init_args.vocab_size", apply_on="instantiate")
+
+    def instantiate_classes(self) -> None:
+        folder = self.config.checkpoint
+        folder["dirpath"] = folder["dirpath"] or str(self.run / CHECKPOINTS)
+        super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        given = self.config_init["trainer"]
+        kwargs["default_root_dir"] = str(self.run)
+        if given["logger"] is None:
+            kwargs["logger"] = CSVLogger(self.run, name="metrics")
+        kwargs["callbacks"] = [*(given["callbacks"] or []), *self.extra]
+        kwargs["plugins"] = [*(given["plugins"] or []), AtomicCheckpointIO()]
+        return super().instantiate_trainer(**kwargs)
+
+    def text(self) -> str:
+        """The merged settings, as YAML that makes the same run."""
+        return self.parser.dump(self.config, skip_none=False)
+
+
+def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CLI:
+    """Everything that the settings name; UserError in one line where they do not fit."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*tensorboardX.*|.*LeafSpec.*|.*isinstance.treespec.*")
+    set_parsing_settings(subclasses_enabled=[Setting])
+    try:
+        return CLI(args, run, extra or [])
+    except UserError:
+        raise
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(one_line(str(error))) from None
+
+
+def fit(argv: list[str]) -> int:
+    """Train: `zoo fit`."""
+    own = argparse.ArgumentParser(prog="zoo fit", add_help=False, allow_abbrev=False)
+    own.add_argument("--run", type=Path)
+    own.add_argument("--resume")
+    own.add_argument("--init-from", type=Path)
+    ours, args = own.parse_known_args(argv)
+    run: Path = ours.run or Path("runs") / _name(args)
+    if ours.resume is not None:
+        if ours.run is None and not (run / CONFIG).is_file():
+            raise UserError(f"--resume needs the run's folder: {run} holds no run; give --run FOLDER")
+        checkpoint = run / CHECKPOINTS / LAST if ours.resume == "last" else Path(ours.resume)
+        open_checkpoint(checkpoint)
+        if not any(a.startswith(("--config", "-c")) for a in args):
+            args = ["--config", str(run / CONFIG), *args]
+    elif (run / CONFIG).exists() and not {"-h", "--help", "--print_config"} & set(args):
+        raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
+    callbacks = [RunFolder(run, ["fit", *argv]), Throughput(), StopOnTerm(run / CHECKPOINTS / LAST)]
+    cli = build(args, run, callbacks)
+    if ours.resume is not None:
+        _refuse_changes(cli, run / CONFIG)
+    if ours.init_from is not None:
+        load_weights(cli.model, ours.init_from)
+    if cli.trainer.is_global_zero:
+        run.mkdir(parents=True, exist_ok=True)
+        write_atomically(run / CONFIG, cli.text())
+    cli.trainer.fit(
+        cli.model, cli.datamodule, ckpt_path=str(checkpoint) if ours.resume is not None else None, weights_only=True
+    )
+    print(f"run: {run}")
+    return 0
+
+
+def evaluate(verb: str, argv: list[str]) -> int:
+    """`zoo validate|test|predict RUN [--checkpoint best|last|PATH] [--data.X ...]`: a run's settings and weights."""
+    own = argparse.ArgumentParser(prog=f"zoo {verb}", allow_abbrev=False, description=evaluate.__doc__)
+    own.add_argument("run", type=Path, help="a run folder")
+    own.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
+    ours, args = own.parse_known_args(argv)
+    if not (ours.run / CONFIG).is_file():
+        raise UserError(f"{ours.run} holds no run (no {CONFIG}); train one with 'zoo fit'")
+    cli = build(["--config", str(ours.run / CONFIG), "--trainer.logger", "false", *args], ours.run)
+    load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
+    getattr(cli.trainer, verb)(cli.model, cli.datamodule)
+    return 0
+
+
+def load_weights(task: Task, path: Path) -> None:
+    """A checkpoint's weights into a task; UserError names the first that does not fit."""
+    state = open_checkpoint(path)["state_dict"]
+    own = task.state_dict()
+    if missing := [k for k in own if k not in state]:
+        raise UserError(f"{path}: not weights of this model (it lacks {missing[0]!r})")
+    if foreign := [k for k in state if k not in own]:
+        raise UserError(f"{path}: not weights of this model (it holds {foreign[0]!r})")
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            shapes = f"{tuple(value.shape)} against {tuple(own[name].shape)}"
+            raise UserError(f"{path}: not weights of this model ({name!r}: {shapes})")
+    task.load_state_dict(state)
+
+
+def _name(args: list[str]) -> str:
+    """The run's name: that of its first --config file."""
+    for i, arg in enumerate(args):
+        if arg in ("-c", "--config") and i + 1 < len(args):
+            return Path(args[i + 1]).stem
+        if arg.startswith("--config="):
+            return Path(arg.removeprefix("--config=")).stem
+    return "run"
+
+
+def _refuse_changes(cli: CLI, path: Path) -> None:
+    """A run goes on as it began: UserError names the first setting that differs."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: this folder holds no run to go on with")
+    before = cli.parser.parse_path(str(path))
+    now, then = (dict(_flat(c.as_dict())) for c in (cli.config, before))
+    for name in sorted(now.keys() | then.keys()):
+        if now.get(name) != then.get(name) and not name.startswith((*FREE, "config")):
+            raise UserError(
+                f"--resume goes on with the same settings: {name} was {then.get(name)!r}, now {now.get(name)!r}; "
+                "begin a new run with --init-from to change it"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return rows

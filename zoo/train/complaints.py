@@ -1,0 +1,101 @@
+"""What the parser complains about, as one line: which setting, what is wrong with it, what would be right.
+
+jsonargparse reports a tree: a setting of a setting is read by a parser of its own, whose complaint the outer one
+quotes. Each parser here says its part in one line ("warmup: expected int, got 'x'"), and the outer puts its own name
+before it ("model.schedule.warmup: ...").
+"""
+
+import re
+from argparse import Action, ArgumentParser
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from zoo.errors import nearest
+
+_NOISE = (
+    "Does not validate",
+    "Subtypes:",
+    "Errors:",
+    "Given value",
+    "Expected a <class 'NoneType'>",
+    "Expected a path",
+)
+_HELPERS = ("help", "config", "print_config", "class_path", "init_args")
+
+
+def one_line(message: str, parser: ArgumentParser | None = None) -> str:
+    """The complaint `message` of `parser` in one line."""
+    options = {o.removeprefix("--"): a for o, a in parser._option_string_actions.items()} if parser else {}
+    if found := re.search(r"unrecognized arguments: --([\w.\-]+)", message, re.IGNORECASE):
+        return _unknown(found[1], options)
+    if found := re.search(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
+        return f"unknown argument {found[1]!r}: options begin with --"
+    if found := re.search(r"Option '([^']+)' is not accepted|Key '([^']+)' is not expected", message):
+        return _unknown(found[1] or found[2], options)
+    if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+        return _unknown(f"{found[1]}.{found[2]}", options)
+    if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
+        return f"no {' and no '.join(found[1].split(', '))} given; --config FILE names them"
+    where = ""
+    if found := re.match(r'Parser key "([^"]+)":\s*', message):
+        where, message = found[1], message[found.end() :]
+    what = _reason(message, where, options)
+    if not where:
+        return what
+    # a complaint about something inside, said by one of our own parsers
+    inner = re.match(r"[a-z_][\w.]*: ", what)
+    return f"{where}.{what}" if inner else f"{where}: {what}"
+
+
+def _unknown(key: str, options: Iterable[str]) -> str:
+    """A name that is no option: the first part of it that does not exist, and the nearest that does."""
+    names = [option.split(".") for option in options]
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        below = {n[depth] for n in names if n[:depth] == parts[:depth] and len(n) > depth}
+        beside = sorted(name for name in below - {*_HELPERS} if not name.startswith("-"))
+        if part not in beside:
+            where = ".".join(parts[:depth])
+            return f"{where + ': ' if where else ''}unknown setting {part!r}{nearest(part, beside)}"
+    return f"{key}: not a setting by itself"
+
+
+def _reason(message: str, where: str, options: dict[str, Action]) -> str:
+    """The part of a complaint that says what is wrong."""
+    if found := re.search(r"Expected a dot import path string: (\S+)", message):
+        return f"there is no {found[1]!r}{nearest(found[1], _choices(options.get(where)))}"
+    if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
+        return f"{found[1]!r} is no {found[2]}{nearest(found[1], _choices(options.get(where)))}"
+    value = re.search(r"(?:Given value|Got value): (.*?)\s*$", message)
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    noise = (
+        "Does not validate",
+        "Subtypes:",
+        "Errors:",
+        "Given value",
+        "Expected a <class 'NoneType'>",
+        "Expected a path",
+    )
+    reasons = [line for line in lines if line and not line.startswith(noise)]
+    if not reasons:
+        return " ".join(message.split())
+    types = [found[1].split(".")[-1] for r in reasons if (found := re.match(r"Expected an? <class '([\w.]+)'>", r))]
+    if len(types) == len(reasons):
+        return f"expected {' or '.join(dict.fromkeys(types))}" + (f", got {value[1]!r}" if value else "")
+    reason = next(r for r in reversed(reasons) if not r.startswith("Expected a <class"))
+    return reason[0].lower() + reason[1:] if reason.startswith(("Expected", "File", "Unable")) else reason
+
+
+def _choices(action: Action | None) -> list[str]:
+    """Short names of the classes that an option may name."""
+    return sorted({c.__name__ for kind in _classes(getattr(action, "_typehint", None)) for c in _below(kind)})
+
+
+def _classes(hint: Any) -> list[type]:
+    if isinstance(hint, type):
+        return [hint] if hint is not type(None) else []
+    return [kind for part in get_args(hint) for kind in _classes(part)]
+
+
+def _below(kind: type) -> list[type]:
+    return [c for sub in kind.__subclasses__() for c in [sub, *_below(sub)] if not c.__name__.startswith("_")]

@@ -1,0 +1,77 @@
+"""What every domain's training has in common. A task builds no layers: it has a network, a loss and metrics."""
+
+import os
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import TrainingError
+from zoo.train.losses import TokenLoss
+from zoo.train.optimisers import AdamW, Optimiser
+from zoo.train.schedules import Constant, Schedule
+
+
+class Task(L.LightningModule):
+    """A network with its loss. Subclasses set `network` and give `loss`.
+
+    Losses are *sums* over real tokens; gradients are divided, just before the optimiser's step, by the number of tokens
+    that the whole step saw: all ranks, all accumulated batches. So every token weighs the same however the batches
+    were cut, and one process and two agree. The step is refused where a gradient is not a finite number.
+    """
+
+    network: nn.Module
+    kind: str  # the network's short name in config.json
+
+    def __init__(self, optimizer: Optimiser | None = None, schedule: Schedule | None = None):
+        super().__init__()
+        self.optimizer_setting = AdamW() if optimizer is None else optimizer
+        self.schedule_setting = Constant() if schedule is None else schedule
+        self.register_buffer("step_tokens", torch.zeros((), dtype=torch.float64), persistent=False)
+        self.seen_tokens = 0
+
+    def loss(self, batch: Any) -> TokenLoss:
+        """Sums over the batch's real tokens."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        out = self.loss(batch)
+        self.step_tokens += out.tokens
+        count = int(out.tokens)
+        self.seen_tokens += count
+        self.log_dict(
+            {"train/nll": out.nll / count, "train/accuracy": out.correct / count}, batch_size=count, prog_bar=True
+        )
+        # Lightning divides by the accumulated batches and averages over ranks: both are undone, the step's own count
+        # divides instead (on_before_optimizer_step).
+        return out.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Dropout draws from (seed, batch, rank): a run that was resumed draws what the uninterrupted one would have.
+        seen = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # what Lightning's seed_everything was given
+        torch.manual_seed((seed * 1_000_003 + seen * 7_919 + self.global_rank) % 2**63)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        tokens = self.trainer.strategy.reduce(self.step_tokens.clone(), reduce_op="sum")
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        torch._foreach_div_(gradients, float(tokens))
+        self.step_tokens.zero_()
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # float16's loss scaler meets infinities as it searches its scale, and skips those steps itself
+        if not torch.isfinite(norm) and self.trainer.precision != "16-mixed":
+            raise TrainingError(
+                f"step {self.global_step}: the gradient is not a finite number ({norm:g}); nothing was updated. "
+                "Lower the learning rate, warm up longer or clip (trainer.gradient_clip_val)"
+            )
+        self.log("train/grad_norm", norm)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_setting.build(self.network)
+        schedule = self.schedule_setting.build(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def describe(self) -> dict[str, Any]:
+        """config.json of a run folder: from it and a checkpoint `zoo.load` makes the network again."""
+        return {"kind": self.kind, "settings": self.network.to_plain()}
