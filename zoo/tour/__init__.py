@@ -1,0 +1,10 @@
+"""The tour: every domain trains on its built-in data for under a minute, and a page shows what it learned.
+
+A domain joins with a module of its own here: `run(seconds) -> Stop`, named in STOPS.
+"""
+
+from zoo.tour.stop import Example, Picture, Stop
+
+STOPS = {"text": "zoo.tour.text"}
+
+__all__ = ["STOPS", "Example", "Picture", "Stop"]

@@ -1,0 +1,43 @@
+"""Drawings as inline SVG: no library, no request to anywhere."""
+
+from collections.abc import Sequence
+from html import escape
+
+
+def curve(values: Sequence[float], width: int = 640, height: int = 180) -> str:
+    """A line through `values`, from the first step to the last, with its ends labelled."""
+    if not values:
+        return ""
+    top = max(values)
+    across, up = (width - 60) / max(len(values) - 1, 1), (height - 40) / (top or 1)
+    points = " ".join(f"{50 + i * across:.1f},{height - 25 - v * up:.1f}" for i, v in enumerate(values))
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="loss by step">'
+        f'<line x1="50" y1="{height - 25}" x2="{width - 10}" y2="{height - 25}" class="axis"/>'
+        f'<line x1="50" y1="10" x2="50" y2="{height - 25}" class="axis"/>'
+        f'<polyline points="{points}" class="line"/>'
+        f'<text x="45" y="20" text-anchor="end">{top:.2f}</text>'
+        f'<text x="45" y="{height - 22}" text-anchor="end">0</text>'
+        f'<text x="50" y="{height - 6}">step 1</text>'
+        f'<text x="{width - 10}" y="{height - 6}" text-anchor="end">{len(values)}</text></svg>'
+    )
+
+
+def heat(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], cell: int = 26) -> str:
+    """A map of `values` (0 to 1) with a label for each row and column."""
+    left = 12 + 8 * max(map(len, rows), default=0)
+    above = 12 + 7 * max(map(len, columns), default=0)
+    width, height = left + cell * len(columns) + 10, above + cell * len(rows) + 6
+    parts = [f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img">']
+    for j, name in enumerate(columns):
+        x, y = left + cell * j + cell / 2 + 4, above - 6
+        parts.append(f'<text x="{x:.0f}" y="{y}" transform="rotate(-90 {x:.0f} {y})">{escape(name)}</text>')
+    for i, (name, row) in enumerate(zip(rows, values, strict=True)):
+        y = above + cell * i
+        parts.append(f'<text x="{left - 6}" y="{y + cell / 2 + 4:.0f}" text-anchor="end">{escape(name)}</text>')
+        parts += [
+            f'<rect x="{left + cell * j}" y="{y}" width="{cell - 1}" height="{cell - 1}" class="heat" '
+            f'fill-opacity="{value:.3f}"><title>{escape(name)} / {escape(column)}: {value:.2f}</title></rect>'
+            for j, (column, value) in enumerate(zip(columns, row, strict=True))
+        ]
+    return "".join(parts) + "</svg>"

@@ -1,0 +1,77 @@
+"""Training for the tour: as many steps as the time allows, so that slow machines also arrive."""
+
+import itertools
+import logging
+import sys
+import time
+import warnings
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from tqdm import tqdm
+
+from zoo.train.task import Task
+
+
+class Progress(Callback):
+    """One bar on stderr; keeps the loss of every step."""
+
+    def __init__(self, name: str, steps: int):
+        self.bar = tqdm(total=steps, desc=name, file=sys.stderr, unit="step", leave=True, mininterval=1.0)
+        self.losses: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = float(trainer.callback_metrics["train/nll"])
+        self.losses.append(loss)
+        self.bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.bar.close()
+
+
+def seconds_per_step(task: Task, loader: Any, tries: int = 4) -> float:
+    """What a training step takes here, measured on the task itself; its weights stay as they are.
+
+    The median of `tries` after one that warms up.
+    """
+    batches = list(itertools.islice(itertools.cycle(loader), tries + 1))
+    times = []
+    for batch in batches:
+        begin = time.perf_counter()
+        task.loss(batch).loss.backward()
+        times.append(time.perf_counter() - begin)
+    task.zero_grad()
+    # what the optimiser and the trainer add, on the small models of the tour
+    return sorted(times[1:])[len(times[1:]) // 2] * 1.15 + 0.004
+
+
+def train(task: Task, data: L.LightningDataModule, *, name: str, seconds: float, steps: int, seed: int) -> list[float]:
+    """Train for `steps` steps, or as many as fit `seconds`; the loss of each."""
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its greetings would break the bar
+    torch.manual_seed(seed)
+    fitting = max(int(seconds / seconds_per_step(task, data.train_dataloader())), 10)
+    steps = min(steps, fitting)
+    progress = Progress(name, steps)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_steps=steps,
+        callbacks=[progress],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+        max_time={"seconds": int(seconds * 1.25)},
+    )
+    trainer.fit(task, datamodule=data)
+    task.eval()
+    return progress.losses
