@@ -87,7 +87,7 @@ def test_a_verb_gets_its_arguments_and_gives_its_exit_code(verb: Callable[..., N
     [
         (UserError("file x,\nline 3"), 2, "zoo probe: file x, line 3\n"),
         (TrainingError("step 5: the loss is nan"), 1, "zoo probe: step 5: the loss is nan\n"),
-        (FileNotFoundError(2, "No such file or directory", "gone.txt"), 2, "zoo probe: gone.txt: No such file or directory\n"),
+        (FileNotFoundError(2, "No such file", "gone.txt"), 2, "zoo probe: gone.txt: No such file\n"),
         (PermissionError(13, "Permission denied", "shut.txt"), 2, "zoo probe: shut.txt: Permission denied\n"),
         (KeyboardInterrupt(), 130, ""),
     ],

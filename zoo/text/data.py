@@ -123,22 +123,17 @@ class PairedText(L.LightningDataModule):
         return self.tokenizer.decode_batch(rows)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        loader, sampler = self._loader("train", shuffle=True)
-        if self.trainer is not None:
-            sampler.set_epoch(self.trainer.current_epoch)
-            # A run that goes on in mid-epoch leaves out the batches that it has seen.
-            sampler.skip = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
-        return loader
+        return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader("val", shuffle=False)[0]
+        return self._loader("val", shuffle=False)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader("test", shuffle=False)[0]
+        return self._loader("test", shuffle=False)
 
     predict_dataloader = test_dataloader
 
-    def _loader(self, split: Split, *, shuffle: bool) -> tuple[DataLoader[Any], TokenBudgetSampler]:
+    def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         data = self._encode(split)
         ranks = {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
         sampler = TokenBudgetSampler(
@@ -148,14 +143,13 @@ class PairedText(L.LightningDataModule):
             shuffle=shuffle,
             **ranks,
         )
-        loader = DataLoader(
+        return DataLoader(
             data,
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
-        return loader, sampler
 
     def _encode(self, split: Split) -> EncodedPairs:
         if split not in self._encoded:

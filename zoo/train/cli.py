@@ -6,27 +6,27 @@
 A run is a folder. `fit` makes it; `validate`, `test` and `predict` open it and take every setting from it.
 """
 
-import argparse
 import logging
 import os
-import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace, _typehints, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
 from zoo.errors import UserError
+from zoo.options import Options
 from zoo.train.callbacks import RunFolder, StopOnTerm, Throughput
 from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
-from zoo.train.complaints import one_line
+from zoo.train.complaints import check_file, one_line
+from zoo.train.metrics import MetricsFile
 from zoo.train.task import Task
 
 CONFIG = "config.yaml"
@@ -59,8 +59,21 @@ class Parser(LightningArgumentParser):
             raise UserError(one_line(str(error), self)) from None
 
 
+def _forget(parser: Any, before: Any, after: Any) -> None:
+    """Another class starts from its own defaults.
+
+    jsonargparse lets it inherit what the class before was given under the same names: an RMSNorm in place of a
+    LayerNorm had the other's eps. There is no setting for that.
+    """
+    if before and "init_args" in before and before["class_path"] != after["class_path"]:
+        before.pop("init_args")
+
+
+_typehints.discard_init_args_on_class_path_change = _forget
+
+
 class CLI(LightningCLI):
-    """Settings to model, data and trainer. What a run always has (folder, atomic checkpoints, callbacks) is added here."""
+    """Settings to model, data and trainer; what a run always has (folder, checkpoints, callbacks) is added here."""
 
     def __init__(self, args: list[str], run: Path, extra: list[Callback]):
         self.run, self.extra = run, extra
@@ -81,9 +94,17 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults({"checkpoint.save_last": True, "checkpoint.filename": "{step}"})
+        parser.set_defaults(
+            {"checkpoint.save_last": True, "checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False}
+        )
         # The tokenizer is known as soon as the data module is, and decides how many tokens the model has.
         parser.link_arguments("data.vocab_size", "model.init_args.vocab_size", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        # Lightning's own compares `args` with the process's arguments and warns: ours have been read in part.
+        self.config = parser.parse_args(args)
+        if self.config.get("model.init_args.vocab_size") is not None:
+            raise UserError("model.vocab_size is the data's: set data.vocab_size")
 
     def instantiate_classes(self) -> None:
         folder = self.config.checkpoint
@@ -94,7 +115,7 @@ class CLI(LightningCLI):
         given = self.config_init["trainer"]
         kwargs["default_root_dir"] = str(self.run)
         if given["logger"] is None:
-            kwargs["logger"] = CSVLogger(self.run, name="metrics")
+            kwargs["logger"] = MetricsFile(self.run / "metrics.csv")
         kwargs["callbacks"] = [*(given["callbacks"] or []), *self.extra]
         kwargs["plugins"] = [*(given["plugins"] or []), AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
@@ -107,10 +128,15 @@ class CLI(LightningCLI):
 def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CLI:
     """Everything that the settings name; UserError in one line where they do not fit."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*smaller than the logging interval.*")
+    # Both are so by design: a run that goes on finds its own folder, and our sampler takes up the order (Task).
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*|.*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*tensorboardX.*|.*LeafSpec.*|.*isinstance.treespec.*")
     set_parsing_settings(subclasses_enabled=[Setting])
+    for path in _files(args):
+        check_file(path)
     try:
         return CLI(args, run, extra or [])
     except UserError:
@@ -121,7 +147,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CL
 
 def fit(argv: list[str]) -> int:
     """Train: `zoo fit`."""
-    own = argparse.ArgumentParser(prog="zoo fit", add_help=False, allow_abbrev=False)
+    own = Options(prog="zoo fit", add_help=False)
     own.add_argument("--run", type=Path)
     own.add_argument("--resume")
     own.add_argument("--init-from", type=Path)
@@ -154,7 +180,7 @@ def fit(argv: list[str]) -> int:
 
 def evaluate(verb: str, argv: list[str]) -> int:
     """`zoo validate|test|predict RUN [--checkpoint best|last|PATH] [--data.X ...]`: a run's settings and weights."""
-    own = argparse.ArgumentParser(prog=f"zoo {verb}", allow_abbrev=False, description=evaluate.__doc__)
+    own = Options(prog=f"zoo {verb}", description=evaluate.__doc__)
     own.add_argument("run", type=Path, help="a run folder")
     own.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
     ours, args = own.parse_known_args(argv)
@@ -181,14 +207,16 @@ def load_weights(task: Task, path: Path) -> None:
     task.load_state_dict(state)
 
 
+def _files(args: list[str]) -> list[str]:
+    """What stands behind every --config, in order."""
+    given = [arg.split("=", 1) if arg.startswith(("--config=", "-c=")) else [arg] for arg in args]
+    words = [word for parts in given for word in parts]
+    return [after for word, after in pairwise(words) if word in ("-c", "--config")]
+
+
 def _name(args: list[str]) -> str:
     """The run's name: that of its first --config file."""
-    for i, arg in enumerate(args):
-        if arg in ("-c", "--config") and i + 1 < len(args):
-            return Path(args[i + 1]).stem
-        if arg.startswith("--config="):
-            return Path(arg.removeprefix("--config=")).stem
-    return "run"
+    return Path(next(iter(_files(args)), "run")).stem
 
 
 def _refuse_changes(cli: CLI, path: Path) -> None:

@@ -8,9 +8,12 @@ before it ("model.schedule.warmup: ...").
 import re
 from argparse import Action, ArgumentParser
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, get_args
 
-from zoo.errors import nearest
+import yaml
+
+from zoo.errors import UserError, nearest
 
 _NOISE = (
     "Does not validate",
@@ -99,3 +102,36 @@ def _classes(hint: Any) -> list[type]:
 
 def _below(kind: type) -> list[type]:
     return [c for sub in kind.__subclasses__() for c in [sub, *_below(sub)] if not c.__name__.startswith("_")]
+
+
+def check_file(path: str) -> None:
+    """UserError names what is wrong with a file of settings, and the line; OSError where it cannot be read."""
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: {error}") from None
+    if root is None:
+        raise UserError(f"{path}: empty, expected settings by name")
+    if not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+        raise UserError(f"{path}: expected settings by name, got {kind}")
+    _check_repeats(root, path)
+
+
+def _check_repeats(node: yaml.Node, path: str) -> None:
+    """YAML's reader keeps the last of two equal names and says nothing."""
+    if isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            _check_repeats(child, path)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, child in node.value:
+            if key.value in seen:
+                raise UserError(f"{path}, line {key.start_mark.line + 1}: {key.value!r} is given twice")
+            seen.add(key.value)
+            _check_repeats(child, path)

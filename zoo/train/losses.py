@@ -61,8 +61,8 @@ def token_loss(
     """`linear_cross_entropy` with what one wants to log beside it.
 
     A target of `ignore_index` is left out before the head. `label_smoothing` spreads that share of the target evenly
-    over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022, section 5).
-    Under autocast the products have its type; the softmax is float32 at least. No second derivatives.
+    over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022,
+    section 5). Under autocast the products have its type; the softmax is float32 at least. No second derivatives.
     """
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
@@ -128,7 +128,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 dw += out.t() @ some
         loss = nll + penalty
         if smoothing:
-            # The even share of the target is the same for every logit: it needs their means only, and no pass over them.
+            # The even share of the target is the same for every logit: it needs their means, and no pass over them.
             states, mean = x.to(dtype).sum(0), w.to(dtype).mean(0)
             middle = states @ mean if b is None else states @ mean + t * b.to(dtype).mean()
             loss = loss + smoothing * (hits - middle)

@@ -26,7 +26,7 @@ class Optimiser(Setting):
 
 @dataclass(frozen=True)
 class AdamW(Optimiser):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), torch's fused kernel. `lr` is the schedule's peak."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), torch's fused kernel. `lr`: the schedule's peak."""
 
     lr: float = 1e-3
     beta1: float = 0.9
@@ -71,8 +71,10 @@ class Muon(Optimiser):
             raise ValueError("Muon found no matrix: the model has no stack with trainable linear maps")
         matrices = [p for p in model.parameters() if id(p) in turned]
         return MuonAdamW(
-            [{"params": matrices, "pieces": [turned[id(p)] for p in matrices], "weight_decay": self.weight_decay}]
-            + _decay_groups(model, self.weight_decay, skip=turned),
+            [
+                {"params": matrices, "pieces": [turned[id(p)] for p in matrices], "weight_decay": self.weight_decay},
+                *_decay_groups(model, self.weight_decay, skip=turned),
+            ],
             lr=self.lr,
             momentum=self.momentum,
             betas=(self.beta1, self.beta2),
@@ -89,7 +91,7 @@ def check_rates(lr: float, weight_decay: float) -> None:
 
 
 def decayed(model: nn.Module) -> list[str]:
-    """Names of the parameters that weight decay pulls: matrices of linear and recurrent maps, but not tied embeddings."""
+    """Names of what weight decay pulls: matrices of linear and recurrent maps that are not an embedding's too."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     matrices = {
         id(p)

@@ -100,7 +100,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class WSD(Schedule):
-    """Warm-up, stable, decay: level, then linearly to `floor` over the last share `decay` (Hu et al. 2024, section 4)."""
+    """Warm-up, level, then linearly down to `floor` over the last share, `decay` (Hu et al. 2024, section 4)."""
 
     warmup: int = 0
     decay: float = 0.2

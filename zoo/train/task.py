@@ -1,7 +1,7 @@
 """What every domain's training has in common. A task builds no layers: it has a network, a loss and metrics."""
 
 import os
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -11,6 +11,15 @@ from zoo.errors import TrainingError
 from zoo.train.losses import TokenLoss
 from zoo.train.optimisers import AdamW, Optimiser
 from zoo.train.schedules import Constant, Schedule
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A batch sampler whose order is known for every epoch, and that can leave out an epoch's first batches once."""
+
+    skip: int
+
+    def set_epoch(self, epoch: int) -> None: ...
 
 
 class Task(L.LightningModule):
@@ -46,6 +55,20 @@ class Task(L.LightningModule):
         # Lightning divides by the accumulated batches and averages over ranks: both are undone, the step's own count
         # divides instead (on_before_optimizer_step).
         return out.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def on_train_start(self) -> None:
+        if self.trainer.ckpt_path is not None:
+            self._take_up_order()
+
+    def _take_up_order(self) -> None:
+        """Lightning asks for batches before it has read how far the run was: begin the epoch anew, where it stopped."""
+        loop = self.trainer.fit_loop
+        seen = loop.epoch_loop.batch_progress.total.processed
+        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if isinstance(sampler, Resumable):
+            epoch, sampler.skip = divmod(seen, int(self.trainer.num_training_batches))
+            sampler.set_epoch(epoch)
+            iter(loop._data_fetcher)  # type: ignore[call-overload]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout draws from (seed, batch, rank): a run that was resumed draws what the uninterrupted one would have.
