@@ -1,0 +1,146 @@
+"""What is continued from a cache is what one pass would have given."""
+
+import itertools
+
+import pytest
+import torch
+
+from tests.core.architectures import CAUSAL, build, context
+from zoo.core import (
+    GRU,
+    LSTM,
+    RNN,
+    ALiBi,
+    Cache,
+    Layout,
+    Learned,
+    NoPosition,
+    RelativeBuckets,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Skewed,
+    StackConfig,
+)
+
+POSITIONS = {
+    "none": NoPosition(),
+    "interleaved": Sinusoidal(),
+    "halves": Sinusoidal("halves"),
+    "cosine_first": Sinusoidal("cosine_first"),
+    "learned": Learned(16, offset=2),
+    "rotary": Rotary(),
+    "buckets": RelativeBuckets(8, 6),
+    "alibi": ALiBi(),
+    "skewed": Skewed(5, Sinusoidal()),
+}
+BASE = StackConfig(dim=24, depth=2, heads=4, head_dim=6, causal=True, qk_norm=RMSNorm())
+TOKENS = 9
+
+
+def compare(config: StackConfig, chunks: tuple[int, ...], ragged: bool, batch: int = 3) -> float:
+    """Largest difference between one pass over all tokens and the same in chunks through a cache."""
+    stack, given = build(config, torch.float64), context(config, batch, torch.float64)
+    x = torch.randn(batch, TOKENS, config.dim, dtype=torch.float64)
+    keep = torch.ones(batch, TOKENS, dtype=torch.bool)
+    if ragged:  # prompts padded on the left, by different amounts
+        keep[0, :2] = False
+        keep[1, :1] = False
+    with torch.no_grad():
+        layout = Layout.from_keep(keep)
+        whole = layout.give(stack(layout.take(x, keep), layout, **given), keep)
+        cache = Cache(stack, batch, TOKENS)
+        begin, worst = 0, 0.0
+        for size in chunks:
+            part = keep[:, begin : begin + size]
+            layout = cache.next(keep=part)
+            rows = x[:, begin : begin + size]
+            out = layout.give(stack(layout.take(rows, part), layout, cache=cache, **given), part)
+            worst = max(worst, float((out - whole[:, begin : begin + size]).abs().max()))
+            begin += size
+    assert begin == TOKENS
+    return worst
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
+@pytest.mark.parametrize("cross", [False, True], ids=["alone", "cross"])
+@pytest.mark.parametrize("groups", [None, 2, 1])
+@pytest.mark.parametrize("position", POSITIONS)
+def test_chunks_through_a_cache(position: str, groups: int | None, cross: bool, ragged: bool) -> None:
+    config = BASE.replace(position=POSITIONS[position], kv_heads=groups, cross=cross)
+    for chunks in [(3, 1, 1, 1, 1, 1, 1), (3, 2, 2, 2), (3, 3, 3), (TOKENS,)]:
+        assert compare(config, chunks, ragged) < 1e-12
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
+@pytest.mark.parametrize("mixer", [LSTM(), GRU(16), RNN()], ids=lambda m: type(m).__name__)
+def test_chunks_through_a_recurrent_state(mixer, ragged: bool) -> None:
+    for cross, chunks in itertools.product((False, True), [(3, 1, 1, 1, 1, 1, 1), (3, 2, 2, 2), (TOKENS,)]):
+        assert compare(BASE.replace(mixer=mixer, cross=cross, position=Sinusoidal()), chunks, ragged) < 1e-12
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_every_causal_architecture(name: str) -> None:
+    assert compare(CAUSAL[name], (4, 1, 2, 1, 1), ragged=True) < 1e-12
+
+
+def test_a_cache_that_forgets_its_lengths_is_noticed() -> None:
+    """Negative control: the comparison above sees a cache that takes padding for tokens."""
+    config = BASE.replace(position=Rotary())
+    stack = build(config, torch.float64)
+    x = torch.randn(2, 4, config.dim, dtype=torch.float64)
+    keep = torch.tensor([[False, True, True, True], [True, True, True, True]])
+    layout = Layout.from_keep(keep)
+    whole = layout.give(stack(layout.take(x, keep), layout), keep)
+    wrong = stack(x.flatten(0, 1), Layout.dense(2, 4)).view(2, 4, -1)
+    assert (wrong - whole)[keep].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("mixer", [None, LSTM()], ids=["attention", "lstm"])
+@pytest.mark.parametrize("rows", [[2, 0, 1], [0, 0, 1, 1, 2, 2], [1]], ids=str)
+def test_reorder_goes_on_with_the_chosen_rows(mixer, rows: list[int]) -> None:
+    config = BASE.replace(position=Sinusoidal()) if mixer is None else BASE.replace(mixer=mixer)
+    stack = build(config, torch.float64)
+    x = torch.randn(3, 5, config.dim, dtype=torch.float64)
+    keep = torch.tensor([[True] * 4, [False, True, True, True], [False, False, True, True]])
+    chosen = torch.tensor(rows)
+    with torch.no_grad():
+        cache = Cache(stack, 3, 8)
+        layout = cache.next(keep=keep)
+        stack(layout.take(x[:, :4], keep), layout, cache=cache)
+        cache.reorder(chosen)
+        out = stack(x[chosen, 4], cache.next(), cache=cache)
+        for place, row in enumerate(rows):
+            alone = torch.cat((x[row, :4][keep[row]], x[row, 4:]))
+            expected = stack(alone, Layout.dense(1, len(alone)))[-1]
+            torch.testing.assert_close(out[place], expected, rtol=0, atol=1e-12)
+
+
+def test_beams_share_their_source() -> None:
+    """Six sequences on two sources: the keys of a source are projected once, and beams of it are its queries."""
+    config = BASE.replace(cross=True, kv_heads=2)
+    stack, given = build(config, torch.float64), context(config, 2, torch.float64)
+    x = torch.randn(6, config.dim, dtype=torch.float64)
+    with torch.no_grad():
+        cache = Cache(stack, 6, 3)
+        out = stack(x, cache.next(), cache=cache, **given)
+        assert cache.states[0].cross.projected[0].shape[0] == 2
+        layout = given["context_layout"]
+        rows = layout.pad(given["context"]).repeat_interleave(3, 0)
+        keep = layout.keep.repeat_interleave(3, 0)
+        every = Layout.from_keep(keep)
+        expected = stack(x, Layout.dense(6, 1), context=every.take(rows, keep), context_layout=every)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+
+
+def test_what_does_not_fit_is_said() -> None:
+    stack = build(BASE)
+    cache = Cache(stack, 2, 3)
+    with pytest.raises(ValueError, match="holds 2 sequences, 3 came"):
+        stack(torch.randn(3, 24), Layout.dense(3, 1), cache=cache)
+    with pytest.raises(ValueError, match="room for 3 tokens a sequence, 4 are needed"):
+        stack(torch.randn(8, 24), cache.next(4), cache=cache)
+    with pytest.raises(ValueError, match="only a causal stack"):
+        Cache(build(BASE.replace(causal=False)), 2, 3)
+    with pytest.raises(ValueError, match="needs a context"):
+        build(BASE.replace(cross=True))(torch.randn(2, 24), Layout.dense(1, 2))
