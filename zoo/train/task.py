@@ -60,6 +60,13 @@ class Task(L.LightningModule):
         if self.trainer.ckpt_path is not None:
             self._take_up_order()
 
+    def on_train_epoch_start(self) -> None:
+        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if self.trainer.overfit_batches and isinstance(sampler, Resumable):
+            sampler.set_epoch(
+                0
+            )  # the same batches in every epoch: Lightning keeps only its own samplers from shuffling
+
     def _take_up_order(self) -> None:
         """Lightning asks for batches before it has read how far the run was: begin the epoch anew, where it stopped."""
         loop = self.trainer.fit_loop

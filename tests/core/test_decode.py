@@ -1,0 +1,271 @@
+"""Decoding: sampling draws from what it should, and beam search finds what is best."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.core import Layout, Sinusoidal, StackConfig
+from zoo.core.decode import GREEDY, Sampling, beam_search, generate, stream
+from zoo.text.model import Seq2Seq
+
+END = 2
+
+
+@dataclass(eq=False)
+class Table:
+    """A model that is a table: the next scores depend on all tokens so far, through a random function of them."""
+
+    vocab: int
+    seed: int
+    sharpness: float = 1.5
+    rows: list[tuple[int, ...]] = field(default_factory=list)
+
+    def scores(self, prefix: tuple[int, ...]) -> Tensor:
+        generator = torch.Generator().manual_seed(hash((self.seed, prefix)) % 2**31)
+        return torch.randn(self.vocab, generator=generator) * self.sharpness
+
+    def begin(self, sequences: list[int]) -> Tensor:
+        """First scores; a sequence is told from others by a first token below zero."""
+        self.rows = [(-1 - s,) for s in sequences]
+        return torch.stack([self.scores(r) for r in self.rows])
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        self.rows = [(*row, token) for row, token in zip(self.rows, tokens.tolist(), strict=True)]
+        return torch.stack([self.scores(r) for r in self.rows])
+
+    def reorder(self, rows: Tensor) -> None:
+        self.rows = [self.rows[r] for r in rows.tolist()]
+
+
+def every_hypothesis(model: Table, sequence: int, length: int, penalty: float) -> dict[tuple[int, ...], float]:
+    """Scores of all that can be written, by walking the whole tree."""
+    found: dict[tuple[int, ...], float] = {}
+
+    def walk(written: tuple[int, ...], log_prob: float) -> None:
+        next_scores = model.scores((-1 - sequence, *written)).log_softmax(-1).tolist()
+        for token, step in enumerate(next_scores):
+            longer, total = (*written, token), log_prob + step
+            if token == END or len(longer) == length:
+                found[tuple(t for t in longer if t != END)] = total / len(longer) ** penalty
+            else:
+                walk(longer, total)
+
+    walk((), 0.0)
+    return found
+
+
+@pytest.mark.parametrize("penalty", [-0.5, 0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_beam_as_wide_as_the_tree_finds_the_best(seed: int, penalty: float) -> None:
+    model, vocab, length = Table(4, seed), 4, 4
+    beams = vocab**length
+    scores = model.begin([0, 1])
+    found = beam_search(model, scores, beams=beams, length=length, end=END, length_penalty=penalty, nbest=5)
+    for sequence, hypotheses in enumerate(found):
+        oracle = sorted(every_hypothesis(model, sequence, length, penalty).items(), key=lambda item: -item[1])
+        assert [tuple(h.tokens) for h in hypotheses] == [tokens for tokens, _ in oracle[:5]]
+        assert [h.score for h in hypotheses] == pytest.approx([score for _, score in oracle[:5]], abs=1e-5)
+
+
+def test_a_narrow_beam_misses_what_greed_hides() -> None:
+    """Negative control of the oracle: somewhere among these trees the best is not found by one beam."""
+    missed = 0
+    for seed in range(20):
+        model = Table(4, seed)
+        greedy = beam_search(model, model.begin([0]), beams=1, length=4, end=END)[0][0]
+        missed += greedy.score < max(every_hypothesis(model, 0, 4, 1.0).values()) - 1e-6
+    assert missed > 3
+
+
+@pytest.mark.parametrize("beams", [1, 3, 5])
+def test_one_beam_is_greedy_and_hypotheses_are_sorted_and_distinct(beams: int) -> None:
+    model = Table(9, 3)
+    # without a length penalty: with one, even a single beam may rightly prefer the longer of what it finished
+    found = beam_search(
+        model, model.begin(list(range(6))), beams=beams, length=7, end=END, nbest=beams, length_penalty=0.0
+    )
+    for hypotheses in found:
+        assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+        assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) == beams
+    if beams == 1:
+        greedy = generate(model, model.begin(list(range(6))), length=7, end=END)
+        assert [h[0].tokens for h in found] == [row.tolist() for row in greedy]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 1.5])
+def test_the_batch_changes_nothing(penalty: float) -> None:
+    model = Table(12, 5, sharpness=2.5)
+    settings = {"beams": 4, "length": 12, "end": END, "length_penalty": penalty, "nbest": 3}
+    together = beam_search(model, model.begin(list(range(30))), **settings)
+    for sequence in range(30):
+        (alone,) = beam_search(model, model.begin([sequence]), **settings)
+        assert [h.tokens for h in alone] == [h.tokens for h in together[sequence]]
+        assert [h.score for h in alone] == pytest.approx([h.score for h in together[sequence]], abs=1e-5)
+
+
+def translator(vocab: int = 13) -> Seq2Seq:
+    """A random Seq2Seq whose head is its own, so that it does not merely repeat itself."""
+    torch.manual_seed(4)
+    encoder = StackConfig(dim=32, depth=2, heads=4, position=Sinusoidal())
+    model = Seq2Seq(encoder, encoder.replace(causal=True, cross=True), vocab, tied=False).eval()
+    with torch.no_grad():
+        model.head.weight.mul_(6)
+    return model
+
+
+def sources(vocab: int = 13) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(2, 11, (30,), generator=generator).tolist()
+    return [torch.randint(3, vocab, (n,), generator=generator) for n in lengths]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("beams", [1, 5])
+def test_translations_are_the_same_at_batch_1_and_30_and_any_padding_side(side: str, beams: int) -> None:
+    model, rows = translator(), sources()
+    width = max(map(len, rows)) + 3
+    ids, keep = torch.full((30, width), 7), torch.zeros(30, width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        place = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
+        ids[i, place], keep[i, place] = row, True
+    together = model.generate(ids, keep, length=12, beams=beams, nbest=beams)
+    for row, hypotheses in zip(rows, together, strict=True):
+        (alone,) = model.generate(row.unsqueeze(0), length=12, beams=beams, nbest=beams)
+        assert [h.tokens for h in alone] == [h.tokens for h in hypotheses]
+        assert [h.score for h in alone] == pytest.approx([h.score for h in hypotheses], abs=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
+def test_a_score_is_the_log_probability_over_the_length(penalty: float) -> None:
+    """Teacher-forced, without padding anywhere; the tokens count with the end."""
+    model = translator()
+    for row in sources()[:8]:
+        (found,) = model.generate(row.unsqueeze(0), length=10, beams=4, nbest=4, length_penalty=penalty)
+        for h in found:
+            log_probs = model(row.unsqueeze(0), torch.tensor([[model.start, *h.tokens]]))[0].log_softmax(-1)
+            ended = [*h.tokens, model.end] if len(h.tokens) < 10 else h.tokens
+            total = sum(float(log_probs[i, token]) for i, token in enumerate(ended))
+            assert h.log_prob == pytest.approx(total, abs=1e-4)
+            assert h.score == pytest.approx(total / len(ended) ** penalty, abs=1e-4)
+
+
+def test_a_constraint_is_kept_by_every_way_of_decoding() -> None:
+    model = Table(8, 1)
+
+    def even_then_odd(tokens: Tensor, scores: Tensor) -> Tensor:
+        parity = tokens.shape[1] % 2
+        allowed = torch.arange(8) % 2 == parity
+        return scores.masked_fill(~allowed, float("-inf"))
+
+    drawn = generate(model, model.begin([0, 1]), length=6, sampling=Sampling(seed=3), constraint=even_then_odd)
+    beams = beam_search(model, model.begin([0, 1]), beams=3, length=6, end=END, constraint=even_then_odd)
+    for row in [*(r.tolist() for r in drawn), *(h[0].tokens for h in beams)]:
+        assert all(token % 2 == place % 2 for place, token in enumerate(row))
+
+
+def test_temperature_0_is_the_best_token() -> None:
+    model = Table(8, 2)
+    greedy = generate(model, model.begin([0, 1, 2]), length=5)
+    for sequence, row in enumerate(greedy):
+        prefix: tuple[int, ...] = (-1 - sequence,)
+        for token in row.tolist():
+            assert token == int(model.scores(prefix).argmax())
+            prefix = (*prefix, token)
+
+
+def test_equal_seeds_draw_equal_tokens() -> None:
+    model = Table(8, 2)
+    runs = [torch.stack(generate(model, model.begin([0, 1]), length=9, sampling=Sampling(seed=s))) for s in (1, 1, 2)]
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_each_cut_leaves(seed: int) -> None:
+    scores = torch.randn(20, 11, generator=torch.Generator().manual_seed(seed)) * 2
+    share = scores.softmax(-1)
+
+    def left(**settings: float) -> list[set[int]]:
+        kept = Sampling(**settings).cut(scores).isfinite()
+        return [set(row.nonzero().flatten().tolist()) for row in kept]
+
+    assert left(top_k=4) == [set(row.topk(4).indices.tolist()) for row in scores]
+    assert left(min_p=0.2) == [set((row >= 0.2 * row.max()).nonzero().flatten().tolist()) for row in share]
+    for row, kept in zip(share, left(top_p=0.7), strict=True):
+        order, expected, mass = row.sort(descending=True).indices.tolist(), set(), 0.0
+        for token in order:
+            if mass >= 0.7:
+                break
+            expected.add(token)
+            mass += float(row[token])
+        assert kept == expected
+    assert all(left(top_p=1e-6)[i] == {int(scores[i].argmax())} for i in range(20))
+
+
+def test_draws_follow_the_distribution() -> None:
+    scores = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
+    drawn = Sampling(seed=0).drawer(torch.device("cpu"))(scores.expand(40_000, -1))
+    torch.testing.assert_close(torch.bincount(drawn) / 40_000, scores.exp(), rtol=0, atol=0.01)
+    hot = Sampling(seed=0, temperature=0.5).drawer(torch.device("cpu"))(scores.expand(40_000, -1))
+    torch.testing.assert_close(torch.bincount(hot) / 40_000, scores.exp() ** 2 / 0.3, rtol=0, atol=0.01)
+
+
+def test_the_stream_stops_when_all_have_ended() -> None:
+    model = Table(5, 8, sharpness=0.5)
+    steps = list(stream(model, model.begin(list(range(4))), length=200, end=END, sampling=Sampling(seed=5)))
+    assert len(steps) < 200
+    tokens = torch.stack(steps, 1)
+    for row in tokens.tolist():
+        assert END in row
+        assert set(row[row.index(END) :]) == {END}
+    rows = generate(model, model.begin(list(range(4))), length=200, end=END, sampling=Sampling(seed=5))
+    assert [r.tolist() for r in rows] == [row[: row.index(END)] for row in tokens.tolist()]
+
+
+def test_tokens_may_have_axes_of_their_own() -> None:
+    """Codebooks: scores "b k v", tokens "b k"."""
+
+    class Two:
+        def __call__(self, tokens: Tensor) -> Tensor:
+            return torch.nn.functional.one_hot((tokens + 1) % 5, 5).float()
+
+        def reorder(self, rows: Tensor) -> None: ...
+
+    first = torch.nn.functional.one_hot(torch.tensor([[0, 3], [1, 1]]), 5).float()
+    rows = generate(Two(), first, length=3, sampling=GREEDY)
+    assert [r.tolist() for r in rows] == [[[0, 3], [1, 4], [2, 0]], [[1, 1], [2, 2], [3, 3]]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -1}, "temperature"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"min_p": 1.5}, "min_p"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**settings)
+
+
+def test_more_hypotheses_than_beams() -> None:
+    model = Table(5, 1)
+    with pytest.raises(ValueError, match=r"nbest \(3\)"):
+        beam_search(model, model.begin([0]), beams=2, length=3, end=END, nbest=3)
+
+
+def test_layouts_are_all_the_step_needs() -> None:
+    """The first scores of a Seq2Seq's step are the forward's."""
+    from zoo.text.model import Writing
+
+    model, row = translator(), sources()[0].unsqueeze(0)
+    with torch.no_grad():
+        step, first = Writing.begin(model, row, None, 4)
+        second = step(torch.tensor([5]))
+        whole = model(row, torch.tensor([[model.start, 5]]))
+    assert isinstance(step.context_layout, Layout)
+    torch.testing.assert_close(torch.stack((first, second), 1), whole, rtol=0, atol=1e-5)
