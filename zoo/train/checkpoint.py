@@ -57,7 +57,7 @@ def open_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def find_checkpoint(run: Path, which: str = "best") -> Path:
-    """A run's checkpoint. `best`: the one that the run's `checkpoint.monitor` likes most, the last where it has none."""
+    """A run's checkpoint. `best`: the run's `checkpoint.monitor` likes it most; the last where it has none."""
     folder = run / CHECKPOINTS
     if which not in ("best", "last"):
         return Path(which)

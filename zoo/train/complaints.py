@@ -71,15 +71,7 @@ def _reason(message: str, where: str, options: dict[str, Action]) -> str:
         return f"{found[1]!r} is no {found[2]}{nearest(found[1], _choices(options.get(where)))}"
     value = re.search(r"(?:Given value|Got value): (.*?)\s*$", message)
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    noise = (
-        "Does not validate",
-        "Subtypes:",
-        "Errors:",
-        "Given value",
-        "Expected a <class 'NoneType'>",
-        "Expected a path",
-    )
-    reasons = [line for line in lines if line and not line.startswith(noise)]
+    reasons = [line for line in lines if line and not line.startswith(_NOISE)]
     if not reasons:
         return " ".join(message.split())
     types = [found[1].split(".")[-1] for r in reasons if (found := re.match(r"Expected an? <class '([\w.]+)'>", r))]

@@ -23,6 +23,7 @@ class TokenLoss:
     tokens: Tensor  # how many were summed
 
 
+@torch.compiler.disable(reason="its own backward writes in place, which torch 2.11 compiles to wrong gradients")
 def linear_cross_entropy(
     x: Tensor,
     weight: Tensor,

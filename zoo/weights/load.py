@@ -21,7 +21,7 @@ KINDS = {"Seq2Seq": ("zoo.text.model", ("zoo.text.tokens", "Tokenizer"))}
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A trained model: the network in eval mode, its tokenizer where the folder has one, its settings as plain values."""
+    """A trained model: the network in eval mode, the folder's tokenizer if it has one, the settings as plain values."""
 
     model: nn.Module
     tokenizer: Any

@@ -1,0 +1,97 @@
+"""The seam: which kernel is chosen, that all of them agree with gradients, and that no mask is taken for another."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.core import Layout, attend
+from zoo.core.attend import KERNELS, THRESHOLDS, Threshold, choose, load_thresholds, thresholds_file, visible
+
+SEAM = sys.modules["zoo.core.attend"]  # zoo.core.attend is the function
+CASES = [
+    (causal, groups, bias, ragged) for causal in (0, 1) for groups in (1, 2, 4) for bias in (0, 1) for ragged in (0, 1)
+]
+
+
+@pytest.mark.parametrize(("causal", "groups", "bias", "ragged"), CASES)
+def test_kernels_agree_in_values_and_gradients(causal: int, groups: int, bias: int, ragged: int) -> None:
+    lengths = torch.tensor([7, 3, 5] if ragged else [7, 7, 7])
+    layout = Layout.packed_from(lengths)
+    parts = [torch.randn(layout.tokens, h, 8, requires_grad=True) for h in (4, groups, groups)]
+    added = torch.randn(4, 7, 7, requires_grad=True) if bias else None
+    wanted = torch.randn(layout.tokens, 4, 8)
+    found = []
+    for kernel in KERNELS:
+        out = attend(*parts, queries=layout, keys=layout, causal=bool(causal), bias=added, scale=0.3, kernel=kernel)
+        inputs = [*parts, added] if bias else parts
+        found.append((out, *torch.autograd.grad((out * wanted).sum(), inputs)))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-6)
+
+
+def test_a_bias_that_learns_goes_where_its_gradient_is() -> None:
+    q, layout = torch.randn(4, 2, 64), Layout.dense(1, 4)
+    bias = torch.zeros(2, 4, 4)
+    assert choose(q, layout, layout, bias, 0.0, training=False) == "fused"
+    assert choose(q, layout, layout, bias.requires_grad_(), 0.0, training=True) == "explicit"
+
+
+def test_the_table_of_thresholds_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout.dense(1, 256)
+    q = torch.zeros(256, 2, 64, dtype=torch.bfloat16)
+    monkeypatch.setattr(SEAM, "_thresholds", THRESHOLDS)
+    assert choose(q, layout, layout, None, 0.0, training=True) == "explicit"
+    assert choose(q, layout, layout, None, 0.0, training=False) == "fused"
+    long = Layout.dense(1, 257)
+    assert choose(q, long, long, None, 0.0, training=True) == "fused"
+    assert choose(q.float(), layout, layout, None, 0.0, training=True) == "fused"
+    row = Threshold("float32", False, 1, 8, 4, "explicit")
+    monkeypatch.setattr(SEAM, "_thresholds", (row,))
+    small = Layout.dense(1, 4)
+    assert choose(torch.zeros(4, 2, 8), small, small, None, 0.0, training=False) == "explicit"
+    assert choose(torch.zeros(4, 2, 16), small, small, None, 0.0, training=False) == "fused"
+
+
+def test_a_table_of_the_users_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kernels.json"
+    monkeypatch.setenv("ZOO_KERNELS", str(path))
+    assert thresholds_file() == path
+    assert load_thresholds(path) == THRESHOLDS  # none there yet
+    row = Threshold("float32", True, 8, 64, 128, "explicit")
+    path.write_text(json.dumps({"thresholds": [asdict(row)]}))
+    assert load_thresholds(path) == (row,)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"kernels\.json: not a table of kernels"):
+        load_thresholds(path)
+
+
+def test_queries_behind_their_keys_see_the_past_alone() -> None:
+    """Two new tokens after three held ones: a causal flag of torch's would align them to the top left."""
+    mask, flag = visible(Layout.dense(1, 2), Layout.dense(1, 5), causal=True)
+    assert not flag
+    assert mask.squeeze().tolist() == [[True] * 4 + [False], [True] * 5]
+
+
+def test_padding_is_not_seen_and_nothing_else_is_hidden() -> None:
+    keys = Layout.packed_from(torch.tensor([3, 1]))
+    mask, flag = visible(Layout.dense(2, 2), keys, causal=False)
+    assert not flag
+    assert mask.expand(2, 1, 2, 3)[:, 0, 0].tolist() == [[True] * 3, [True, False, False]]
+    assert visible(keys, keys, causal=True) == (None, True)  # padding stands behind every real query
+
+
+def test_dropout_leaves_out_weights_and_keeps_the_mean() -> None:
+    layout = Layout.dense(1, 16)
+    q, k = torch.zeros(16, 1, 4), torch.zeros(16, 1, 4)
+    v = torch.ones(16, 1, 4)
+    outs = torch.stack(
+        [attend(q, k, v, queries=layout, keys=layout, scale=1.0, dropout=0.5, kernel=name) for name in KERNELS]
+        + [attend(q, k, v, queries=layout, keys=layout, scale=1.0, dropout=0.5) for _ in range(400)]
+    )
+    assert outs.std() > 0.1
+    assert outs.mean() == pytest.approx(1.0, abs=0.02)

@@ -1,0 +1,58 @@
+"""torch.compile takes a whole stack as one graph, and agrees, over batches of changing raggedness."""
+
+import pytest
+import torch
+
+from tests.core.architectures import ALL, TINY, build, context
+from zoo.core import Layout, StackConfig
+
+RAGGED = [[6, 4, 1], [5, 2, 2], [6, 6, 6], [3, 7, 1]]
+
+
+def differences(config: StackConfig, backend: str, *, fullgraph: bool = True) -> list[float]:
+    """How far outputs and gradients of the compiled stack lie from the others, over batches; one block is enough."""
+    torch._dynamo.reset()
+    config = config.replace(depth=1)
+    stack = build(config)
+    compiled = torch.compile(stack, fullgraph=fullgraph, backend=backend, dynamic=True)
+    found = []
+    for lengths in RAGGED:
+        layout, given = Layout.packed_from(torch.tensor(lengths)), context(config, 3)
+        x = torch.randn(layout.tokens, config.dim, requires_grad=True)
+        wanted = torch.randn(layout.tokens, config.dim)
+        results = []
+        for call in (stack, compiled):
+            out = call(x, layout, **given)
+            results.append((out.detach(), *torch.autograd.grad((out * wanted).sum(), [x, *stack.parameters()])))
+        found.append(max(float((a - b).abs().max() / (1 + b.abs().max())) for a, b in zip(*results, strict=True)))
+    return found
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_one_graph_serves_ragged_batches(name: str) -> None:
+    assert max(differences(TINY[name], "aot_eager")) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_compiled_code_agrees(name: str) -> None:
+    assert max(differences(TINY[name], "inductor")) < 2e-5
+
+
+RECURRENT = ["lstm/full+cross", "gru/causal", "rnn/causal"]
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_stacks_are_compiled_around_the_recurrence(name: str) -> None:
+    assert max(differences(ALL[name], "aot_eager", fullgraph=False)) < 1e-5
+
+
+def test_a_recurrent_stack_as_one_graph_is_refused_with_the_reason() -> None:
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="cannot take a recurrent kernel"):
+        differences(ALL[RECURRENT[0]], "aot_eager")
+
+
+def test_gradients_that_compiling_loses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: written in place under the compiler, tokens lose their gradients (torch 2.11), and it shows."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
+    assert max(differences(TINY["gpt2_small/stack"], "aot_eager")) > 1e-2

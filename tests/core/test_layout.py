@@ -1,0 +1,88 @@
+"""The one place that knows padding: every token finds its way into the flat run and back."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.core import Layout
+from zoo.core.layout import gather, scatter
+
+keeps = st.integers(1, 5).flatmap(
+    lambda width: st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=1, max_size=5)
+)
+
+
+@given(keeps)
+def test_there_and_back(rows: list[list[bool]]) -> None:
+    keep = torch.tensor(rows)
+    x = torch.randn(*keep.shape, 3)
+    layout = Layout.from_keep(keep)
+    tokens = layout.take(x, keep)
+    assert len(tokens) == layout.tokens
+    assert torch.equal(layout.give(tokens, keep), x * keep.unsqueeze(-1))
+    padded = layout.pad(tokens)
+    assert torch.equal(layout.pack(padded), tokens)
+    for row, mask in enumerate(keep):  # a sequence's tokens stand first in its row, in order, and zeros behind
+        count = int(mask.sum())
+        assert torch.equal(padded[row, :count], x[row][mask])
+        assert padded[row, count:].abs().sum() == 0
+
+
+@given(keeps)
+def test_positions_count_real_tokens(rows: list[list[bool]]) -> None:
+    keep = torch.tensor(rows)
+    layout = Layout.from_keep(keep)
+    assert layout.pos.tolist() == [i for mask in rows for i in range(sum(mask))]
+    assert bool((layout.pos < layout.reach).all())
+    begun = Layout.from_keep(keep, start=torch.full((len(rows),), 4))
+    assert begun.pos.tolist() == [4 + i for mask in rows for i in range(sum(mask))]
+
+
+@given(keeps)
+def test_offsets_say_where_sequences_begin(rows: list[list[bool]]) -> None:
+    layout = Layout.from_keep(torch.tensor(rows))
+    if not layout.packed:
+        assert all(all(mask) for mask in rows)
+        return
+    lengths = [sum(mask) for mask in rows]
+    assert layout.lengths.tolist() == lengths
+    assert layout.offsets.tolist() == [sum(lengths[:i]) for i in range(len(rows) + 1)]
+
+
+@pytest.mark.parametrize("given_pos", ["b n", "b n a"])
+def test_positions_of_the_callers_own(given_pos: str) -> None:
+    """An image's patches have a row and a column; a patch that is masked out takes its position with it."""
+    keep = torch.tensor([[True, False, True, True], [False, True, True, False]])
+    pos = torch.arange(8).view(2, 4) if given_pos == "b n" else torch.arange(16).view(2, 4, 2)
+    assert torch.equal(Layout.from_keep(keep, pos=pos).pos, pos[keep])
+    assert torch.equal(Layout.dense(2, 4, pos=pos).pos, pos.flatten(0, 1))
+
+
+def test_a_value_for_each_sequence_reaches_its_tokens() -> None:
+    keep = torch.tensor([[True, True], [False, True], [False, False]])
+    values = torch.tensor([[1.0], [2.0], [3.0]])
+    assert Layout.from_keep(keep).spread(values).tolist() == [[1.0], [1.0], [2.0]]
+    assert Layout.dense(3, 2).spread(values).flatten().tolist() == [1, 1, 2, 2, 3, 3]
+
+
+def test_the_last_token_of_each_sequence() -> None:
+    keep = torch.tensor([[True, True, True], [False, True, False], [False, True, True]])
+    layout = Layout.from_keep(keep)
+    assert layout.last(torch.arange(6.0).unsqueeze(-1)).flatten().tolist() == [2, 3, 5]
+    assert Layout.dense(2, 3).last(torch.arange(6.0).unsqueeze(-1)).flatten().tolist() == [2, 5]
+
+
+def test_gradients_of_the_two_moves() -> None:
+    index = torch.tensor([4, 0, 3])
+    x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: scatter(x, index, 6), (x,))
+    y = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda y: gather(y, index), (y,))
+
+
+def test_sources_are_shared_by_whole_groups_only() -> None:
+    shared = Layout.dense(6, 1).share(2)
+    assert (shared.batch, shared.length, shared.tokens) == (2, 3, 6)
+    with pytest.raises(ValueError, match="6 sequences cannot share 4 sources"):
+        Layout.dense(6, 1).share(4)

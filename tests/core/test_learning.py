@@ -1,0 +1,80 @@
+"""What a stack learns with: every parameter has a gradient, counts are known before building, bfloat16 stays finite."""
+
+import pytest
+import torch
+
+from tests.core.architectures import ALL, FULL_SIZE, build
+from zoo.check import promises
+from zoo.core import Layout, Rotary, Stack, StackConfig
+from zoo.core.block import DropPath
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    assert promises.unused(ALL[name]) == []
+
+
+@pytest.mark.parametrize("name", [*ALL, *(f"full size {name}" for name in FULL_SIZE)])
+def test_parameters_are_counted_before_they_are_made(name: str) -> None:
+    assert promises.uncounted(FULL_SIZE.get(name.removeprefix("full size "), ALL.get(name))) == 0
+
+
+@pytest.mark.parametrize("autocast", [True, False], ids=["autocast", "weights"])
+@pytest.mark.parametrize("name", ALL)
+def test_bfloat16_stays_finite(name: str, autocast: bool) -> None:
+    assert promises.halves(ALL[name], autocast=autocast)
+
+
+def test_what_cannot_be_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: a parameter that nothing reads, and a sum that overflows."""
+    config = ALL["gpt2_small/stack"]
+    real = Stack.__init__
+
+    def with_a_spare(self: Stack, config: StackConfig) -> None:
+        real(self, config)
+        self.spare = torch.nn.Parameter(torch.ones(3))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stack, "__init__", with_a_spare)
+        assert promises.unused(config) == ["spare"]
+        assert promises.uncounted(config) == -3
+    monkeypatch.setattr(torch.nn.LayerNorm, "forward", lambda self, x: x * 1e38 * 10)
+    assert not promises.halves(config, autocast=False)
+
+
+def test_drop_path_leaves_out_branches_of_whole_sequences() -> None:
+    drop = DropPath(0.4).train()
+    layout = Layout.from_keep(torch.rand(2000, 5) < 0.7)
+    out = layout.pad(drop(torch.ones(layout.tokens, 1), layout)).squeeze(-1)
+    kept = out.amax(-1)[layout.lengths > 0]
+    assert sorted(set(kept.tolist())) == pytest.approx([0, 1 / 0.6])
+    assert kept.mean() == pytest.approx(1, abs=0.06)  # the expectation is the branch itself; 2.9 standard errors
+    for row, length in zip(out, layout.lengths, strict=True):
+        assert len(set(row[:length].tolist())) <= 1
+    x = torch.ones(layout.tokens, 1)
+    assert torch.equal(drop.eval()(x, layout), x)
+
+
+def test_drop_path_grows_with_depth() -> None:
+    stack = Stack(StackConfig(dim=8, depth=5, heads=2, drop_path=0.2))
+    shares = [getattr(block.ffn.drop_path, "share", 0.0) for block in stack.blocks]
+    assert shares == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+
+
+def test_layer_scale_begins_where_it_is_told() -> None:
+    config = StackConfig(dim=8, depth=2, heads=2, layer_scale=0.0, position=Rotary())
+    stack, x = Stack(config), torch.randn(4, 8)
+    expected = stack.final_norm(x)
+    torch.testing.assert_close(stack(x, Layout.dense(1, 4)), expected)  # branches begin at nothing
+    gains = [p for n, p in stack.named_parameters() if ".gain." in n]
+    assert len(gains) == 4
+    assert all(p.shape == (8,) for p in gains)
+
+
+@pytest.mark.parametrize("setting", ["dropout", "attention_dropout", "drop_path"])
+def test_dropout_acts_in_training_alone(setting: str) -> None:
+    config = StackConfig(dim=8, depth=2, heads=2).replace(**{setting: 0.5})
+    stack, x, layout = build(config), torch.randn(6, 8), Layout.dense(2, 3)
+    assert torch.equal(stack(x, layout), stack(x, layout))
+    stack.train()
+    assert any(not torch.equal(stack(x, layout), stack(x, layout)) for _ in range(8))

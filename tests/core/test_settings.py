@@ -1,0 +1,167 @@
+"""Settings: plain values and back, and what is refused when a stack is built, with the reason."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from tests.core.architectures import ALL, FULL_SIZE
+from zoo.core import (
+    LSTM,
+    ALiBi,
+    Attention,
+    FixedScale,
+    Gated,
+    HeadScale,
+    LayerNorm,
+    Learned,
+    NoNorm,
+    NoPosition,
+    Plain,
+    RelativeBuckets,
+    RMSNorm,
+    Rotary,
+    Sinusoidal,
+    Skewed,
+    Stack,
+    StackConfig,
+)
+from zoo.core.feedforward import FeedForward
+from zoo.core.mixer import Mixer, Scale
+from zoo.core.norm import Norm
+from zoo.core.position import Position
+from zoo.core.setting import Setting
+
+BASE = StackConfig(dim=24, depth=2, heads=4)
+
+
+@pytest.mark.parametrize("name", list(ALL) + [f"full {n}" for n in FULL_SIZE])
+def test_plain_values_and_back(name: str) -> None:
+    config = FULL_SIZE[name[5:]] if name.startswith("full ") else ALL[name]
+    plain = json.loads(json.dumps(config.to_plain()))
+    assert StackConfig.from_plain(plain) == config
+    assert hash(StackConfig.from_plain(plain)) == hash(config)
+
+
+def test_a_name_alone_means_its_defaults() -> None:
+    values = {"dim": 24, "depth": 2, "heads": 4, "position": "Rotary", "norm": {"class_path": "RMSNorm"}}
+    assert StackConfig.from_plain(values) == BASE.replace(position=Rotary(), norm=RMSNorm())
+
+
+@pytest.mark.parametrize("family", [Position, Norm, FeedForward, Mixer, Scale])
+def test_every_choice_serves_an_architecture_or_is_a_recurrent_mixer(family: type[Setting]) -> None:
+    """A choice that nothing uses would be tested by nothing."""
+
+    def used(value: object) -> set[str]:
+        if isinstance(value, dict):
+            own = {value["class_path"]} if "class_path" in value else set()
+            return own.union(*map(used, value.values()))
+        return set()
+
+    everywhere = set().union(*(used(config.to_plain()) for config in ALL.values()))
+    concrete = {name for name, kind in family.choices.items() if not kind.__subclasses__()}
+    assert concrete <= everywhere, concrete - everywhere
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"heads": 5}, r"heads \(5\) must divide dim \(24\); or set head_dim"),
+        ({"heads": 4, "kv_heads": 3}, r"kv_heads \(3\) must divide heads \(4\)"),
+        ({"depth": 0}, r"depth \(0\) must be at least 1"),
+        ({"dropout": 1.0}, r"dropout \(1.0\) must be in \[0, 1\)"),
+        ({"drop_path": -0.1}, r"drop_path \(-0.1\) must be in \[0, 1\)"),
+        ({"norm_order": "sandwich"}, "norm_order.*'sandwich' is not one of 'pre', 'post'"),
+        ({"position": "Rotory"}, "position: unknown Position 'Rotory'; did you mean 'Rotary'"),
+        ({"position": {"class_path": "Rotary", "init_args": {"teta": 1.0}}}, "'teta'; did you mean 'theta'"),
+        ({"norm": {"class_path": "RMSNorm", "init_args": {"eps": "small"}}}, "eps: expected float, got 'small'"),
+        ({"position": {"class_path": "os.system", "init_args": {}}}, "unknown Position 'os.system'"),
+        ({"norm": 3}, "norm: expected one of LayerNorm, NoNorm, RMSNorm, got 3"),
+        ({"hedas": 4}, "unknown setting 'hedas'; did you mean 'heads'"),
+        ({"causal": 1}, "causal: expected bool, got 1"),
+        ({"dim": 24.0}, "dim: expected int, got 24.0"),
+        ({"dim": True}, "dim: expected int, got True"),
+    ],
+)
+def test_wrong_values_are_named(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StackConfig.from_plain({"dim": 24, "depth": 2, "heads": 4} | values)
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(ValueError, match="'heads' is missing"):
+        StackConfig.from_plain({"dim": 24, "depth": 2})
+
+
+def test_reading_imports_nothing() -> None:
+    before = set(sys.modules)
+    with pytest.raises(ValueError, match="unknown Mixer"):
+        StackConfig.from_plain({"dim": 24, "depth": 2, "heads": 4, "mixer": "antigravity.Mixer"})
+    assert set(sys.modules) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mixer": LSTM(), "position": Rotary()}, "LSTM has no queries and keys: position Rotary cannot act"),
+        ({"mixer": LSTM(), "position": ALiBi()}, "position ALiBi cannot act"),
+        ({"mixer": LSTM(), "position": RelativeBuckets()}, "position RelativeBuckets cannot act"),
+        ({"mixer": LSTM(), "position": Skewed(4)}, "position Skewed cannot act"),
+        ({"mixer": LSTM(hidden=7)}, r"reads both ways: hidden \(7\) must be even"),
+        ({"dim": 27, "heads": 9, "position": Sinusoidal()}, r"pairs channels: dim \(27\) must be even"),
+        ({"head_dim": 5, "position": Rotary()}, "even"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_built(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BASE.replace(**changes)
+
+
+def test_a_length_beyond_the_table_is_refused() -> None:
+    from zoo.core import Layout
+
+    stack = Stack(BASE.replace(position=Learned(8)))
+    with pytest.raises(ValueError, match="8"):
+        stack(torch.randn(9, 24), Layout.dense(1, 9))
+
+
+SINGLE = {
+    "kv_heads": 2,
+    "head_dim": 8,
+    "mixer": LSTM(),
+    "causal": True,
+    "cross": True,
+    "position": Rotary(),
+    "norm": RMSNorm(),
+    "norm_order": "post",
+    "embed_norm": LayerNorm(),
+    "final_norm": NoNorm(),
+    "qk_norm": RMSNorm(),
+    "scale": FixedScale(),
+    "ffn": Gated("silu", dim=40),
+    "layer_scale": 0.1,
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_every_setting_reaches_the_numbers(name: str) -> None:
+    """One setting changed: what comes out changes too. A setting that nothing reads would pass all other tests."""
+    from tests.core.architectures import build, context
+    from zoo.core import Layout
+
+    outs = []
+    for config in (BASE, BASE.replace(**{name: SINGLE[name]})):
+        stack = build(config, torch.float64)
+        torch.manual_seed(1)
+        x = torch.randn(5, 24, dtype=torch.float64)
+        outs.append(stack(x, Layout.dense(1, 5), **context(config, 1, torch.float64)))
+    assert (outs[0] - outs[1]).abs().max() > 1e-4
+
+
+def test_defaults_are_plain() -> None:
+    assert BASE.mixer == Attention()
+    assert BASE.position == NoPosition()
+    assert BASE.scale == HeadScale()
+    assert BASE.norm == LayerNorm()
+    assert BASE.ffn == Plain()
