@@ -30,7 +30,8 @@ def differences(config: StackConfig, backend: str, *, fullgraph: bool = True) ->
 
 @pytest.mark.parametrize("name", TINY)
 def test_one_graph_serves_ragged_batches(name: str) -> None:
-    assert max(differences(TINY[name], "aot_eager")) < 1e-5
+    """Traced and run by autograd, which is where a gradient can be lost; `slow` runs the compiled code itself."""
+    assert max(differences(TINY[name], "eager")) < 1e-5
 
 
 @pytest.mark.slow
@@ -44,15 +45,15 @@ RECURRENT = ["lstm/full+cross", "gru/causal", "rnn/causal"]
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_recurrent_stacks_are_compiled_around_the_recurrence(name: str) -> None:
-    assert max(differences(ALL[name], "aot_eager", fullgraph=False)) < 1e-5
+    assert max(differences(ALL[name], "eager", fullgraph=False)) < 1e-5
 
 
 def test_a_recurrent_stack_as_one_graph_is_refused_with_the_reason() -> None:
     with pytest.raises(torch._dynamo.exc.Unsupported, match="cannot take a recurrent kernel"):
-        differences(ALL[RECURRENT[0]], "aot_eager")
+        differences(ALL[RECURRENT[0]], "eager")
 
 
 def test_gradients_that_compiling_loses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: written in place under the compiler, tokens lose their gradients (torch 2.11), and it shows."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
-    assert max(differences(TINY["gpt2_small/stack"], "aot_eager")) > 1e-2
+    assert max(differences(TINY["gpt2_small/stack"], "eager")) > 1e-2

@@ -10,7 +10,7 @@ HEAD = """# Leaks and caches
 
 Made by `zoo matrix --out docs/matrix.md`. Each row is a stack of random weights, a few numbers wide, checked as in
 `tests/core`: whether an output depends on later tokens (largest gradient; exactly 0 where causal, "all" where a stack
-looks both ways), the largest gradient of padding, how many numbers change when padding holds other values (NaN included),
+looks both ways), the largest gradient of padding, how many numbers change when padding holds other values (also NaN),
 how far outputs move when a batch is padded further (float32, other kernels: below 2e-5), how far a packed batch lies
 from its sequences one by one and a cached pass from an uncached one (float64, other order of sums: below 1e-12),
 parameters that no gradient reaches, and whether bfloat16 stays finite. A stack that looks ahead cannot go on from a
