@@ -1,0 +1,70 @@
+"""Byte-level BPE: every text comes back, nothing in a text is special, training is repeatable."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.text.tokens import SMALLEST, SPECIAL, Tokenizer
+
+TEXTS = ["a man in a blue shirt", "ein Mann im blauen Hemd", "un homme en chemise bleue"] * 4
+TOKENS = Tokenizer.train(TEXTS, 320)
+
+
+@given(st.text())
+def test_every_text_comes_back(text: str) -> None:
+    assert TOKENS.decode(TOKENS.encode(text)) == text
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_many_at_once_are_one_by_one(texts: list[str]) -> None:
+    assert TOKENS.encode_batch(texts) == [TOKENS.encode(text) for text in texts]
+    assert TOKENS.decode_batch([TOKENS.encode(text) for text in texts]) == texts
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_a_special_name_in_a_text_is_text(name: str) -> None:
+    ids = TOKENS.encode(f"a {name} b")
+    assert min(ids) >= len(SPECIAL)
+    assert TOKENS.decode(ids) == f"a {name} b"
+
+
+def test_special_tokens_leave_nothing() -> None:
+    assert TOKENS.decode([1, *TOKENS.encode("a man"), 2, 0, 0]) == "a man"
+
+
+def test_half_a_character_is_no_accident() -> None:
+    ids = TOKENS.encode("ß")
+    assert len(ids) > 1
+    assert TOKENS.decode(ids[:1]) == "\ufffd"
+
+
+def test_the_same_texts_give_the_same_tokenizer() -> None:
+    assert Tokenizer.train(TEXTS, 320).to_json() == TOKENS.to_json()
+
+
+def test_lower_case_where_asked_for() -> None:
+    tokens = Tokenizer.train(TEXTS, 300, lowercase=True)
+    assert tokens.decode(tokens.encode("Ein MANN Ä")) == "ein mann ä"
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    TOKENS.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json").encode("a blue man </s>") == TOKENS.encode("a blue man </s>")
+
+
+def test_learned_pieces_shorten_texts() -> None:
+    assert len(TOKENS.encode("a man in a blue shirt")) < len("a man in a blue shirt") / 2
+
+
+@pytest.mark.parametrize("content", ["", "{}", "not json", '{"model": {"type": "BPE"}}'])
+def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ValueError, match=r"tokenizer\.json"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_a_vocabulary_without_room_for_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match=rf"vocab_size \(100\) must be at least {SMALLEST}"):
+        Tokenizer.train(TEXTS, 100)

@@ -1,0 +1,127 @@
+"""From the command line to a translation: train, score, translate, predict; what cannot be is said in one line."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from tests.test_traps import QUIET, settings
+from zoo.cli import main
+from zoo.text.translate import translate
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A translator of small numbers, trained for some seconds: it is right about some."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("translation")
+    plain = settings()
+    plain["data"]["init_args"] = {
+        "train": 600, "val": 30, "test": 40, "limit": 2000, "tokens_per_batch": 600, "vocab_size": 300,
+    }  # fmt: skip
+    for side in ("encoder", "decoder"):
+        plain["model"]["init_args"][side] |= {"dim": 32, "dropout": 0.0}
+    plain["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 0.01
+    plain["trainer"] |= {"max_epochs": 12, "check_val_every_n_epoch": 6}
+    plain["checkpoint"] = {"monitor": "val/bleu", "mode": "max"}
+    (folder / "c.yaml").write_text(yaml.safe_dump(plain))
+    assert main(["fit", "--config", str(folder / "c.yaml"), "--run", str(folder / "run"), *QUIET]) == 0
+    return folder / "run"
+
+
+def test_test_scores_with_both_metrics_and_their_signatures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "bleu_signature: nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in out
+    assert "chrf_signature: nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:" in out
+    (path,) = run.glob("test-*.json")
+    result = json.loads(path.read_text())
+    assert result["sentences"] == 40
+    assert 0 <= result["exact"] <= 1
+    assert result["bleu"] > 20  # of a chance translator: below 2
+    assert result["nll"] > 0
+
+
+def test_predict_writes_a_line_for_every_pair(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(run)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 40
+
+
+def test_validate_says_the_scores(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", str(run)]) == 0
+    assert "val/bleu" in capsys.readouterr().out
+
+
+def test_load_and_translate_in_any_order_and_batch(run: Path) -> None:
+    loaded = zoo.load(run)
+    texts = ["two hundred", "", "one thousand one hundred fifty-five", "six", "  ", "ninety-nine"]
+    once = translate(loaded.model, loaded.tokenizer, texts, beams=2)
+    assert [row[0][1] == "" for row in once] == [False, True, False, False, True, False]
+    assert [r[0][1] for r in translate(loaded.model, loaded.tokenizer, texts, beams=2, batch=1)] == [
+        r[0][1] for r in once
+    ]
+    back = translate(loaded.model, loaded.tokenizer, texts[::-1], beams=2)
+    assert [r[0][1] for r in back[::-1]] == [r[0][1] for r in once]
+
+
+def test_translate_verb_takes_texts_or_lines(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["translate", str(run), "six", "two hundred"]) == 0
+    given = capsys.readouterr().out
+
+    class Stdin:
+        buffer = io.BytesIO(b"six\r\ntwo hundred\n")
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    assert main(["translate", str(run)]) == 0
+    assert capsys.readouterr().out == given
+    assert main(["translate", str(run), "six", "--nbest", "3"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 3
+    scores = [float(score) for score, _ in rows]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beams", "0"], "--beams must be at least 1, got 0"),
+        (["--nbest", "5", "--beams", "2"], "--nbest (5) cannot exceed --beams (2)"),
+        (["--beam", "2"], "unknown option --beam; did you mean '--beams'?"),
+        (["--checkpoint", "none.ckpt"], "none.ckpt"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["translate", str(run), "six", *options]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("translate", "test", "validate", "predict"):
+        assert main([verb, str(tmp_path / "none")]) == 2
+        assert "none" in capsys.readouterr().err
+
+
+def test_the_teacher_forced_loss_counts_real_tokens_alone(run: Path) -> None:
+    """Loss of a padded batch = mean over its pairs' own tokens."""
+    loaded = zoo.load(run)
+    tokens = loaded.tokenizer
+    pairs = [(tokens.encode("six"), tokens.encode("seis")), (tokens.encode("two hundred"), tokens.encode("doscientos"))]
+    from zoo.text.data import collate
+    from zoo.text.task import Translation
+
+    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, tokens.vocab_size)
+    task.network = loaded.model
+    together = task.loss(collate([(0, *pairs[0]), (1, *pairs[1])]))
+    alone = [task.loss(collate([(0, *pair)])) for pair in pairs]
+    assert int(together.tokens) == sum(len(t) + 1 for _, t in pairs)
+    torch.testing.assert_close(together.nll, sum(one.nll for one in alone))
