@@ -1,0 +1,86 @@
+"""Every shipped YAML through the real command line: a few steps of the real settings, then its overlays."""
+
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zoo.cli import main
+from zoo.core import StackConfig
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+EXPERIMENTS = sorted(p for p in CONFIGS.glob("*/*.yaml") if p.parent.name not in ("arch", "overlay"))
+OVERLAYS = sorted((CONFIGS / "overlay").glob("*.yaml"))
+FEW = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"]
+QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+WORDS = "man woman dog red blue street ball runs jumps on the in with two young people".split()
+
+
+@pytest.fixture
+def captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files named as Multi30k's, of captions made here."""
+    folder = tmp_path / "multi30k"
+    folder.mkdir()
+    draw = random.Random(1)
+    for split, count in {"train": 300, "val": 8, "test_2016_flickr": 8}.items():
+        for language in ("en", "de", "fr"):
+            lines = [" ".join(draw.choices(WORDS, k=draw.randint(3, 12))) for _ in range(count)]
+            with gzip.open(folder / f"{split}.{language}.gz", "wt") as file:
+                file.write("\n".join(lines) + "\n")
+    monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
+    return folder
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_trains_tests_and_says_so(
+    path: Path, captions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["fit", "--config", str(path), "--run", str(run), *FEW, *QUIET]) == 0
+    merged = yaml.safe_load((run / "config.yaml").read_text())
+    shipped = yaml.safe_load(path.read_text())
+    assert merged["model"]["class_path"].endswith(shipped["model"]["class_path"])
+    assert main(["test", str(run), "--trainer.limit_test_batches", "1", *QUIET]) == 0
+    assert "bleu_signature" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda p: p.stem)
+def test_overlays_lie_over_any_experiment(path: Path, captions: Path, tmp_path: Path) -> None:
+    base = str(CONFIGS / "text" / "multi30k.yaml")
+    given = ["--config", base, "--config", str(path), "--run", str(tmp_path / "run"), "--trainer.max_steps", "2"]
+    assert main(["fit", *given, *QUIET]) == 0
+    merged = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    for name, value in yaml.safe_load(path.read_text())["trainer"].items():
+        assert merged["trainer"][name] == value
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "arch").glob("*.yaml")), ids=lambda p: p.stem)
+def test_architectures_are_settings_alone(path: Path) -> None:
+    for role, values in yaml.safe_load(path.read_text()).items():
+        assert StackConfig.from_plain(StackConfig.from_plain(values, role).to_plain()) == StackConfig.from_plain(values)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS + OVERLAYS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_file_says_what_it_is_and_how_to_run_it(path: Path) -> None:
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("zoo fit --config" in line for line in head)
+
+
+@pytest.mark.slow
+def test_one_batch_is_learned_by_heart(tmp_path: Path) -> None:
+    """The overlay's promise: what can learn anything brings this loss to nothing."""
+    import csv
+
+    configs = [str(CONFIGS / "text" / "numbers.yaml"), str(CONFIGS / "overlay" / "overfit.yaml")]
+    run = tmp_path / "run"
+    assert main(["fit", "--config", configs[0], "--config", configs[1], "--run", str(run), *QUIET]) == 0
+    rows = [row for row in csv.DictReader((run / "metrics.csv").open()) if row["train/nll"]]
+    assert float(rows[-1]["train/nll"]) < 0.02
+
+
+@pytest.mark.public
+def test_multi30k_itself(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(["fit", "--config", str(CONFIGS / "text" / "multi30k.yaml"), "--run", str(run), *FEW, *QUIET]) == 0
