@@ -24,8 +24,8 @@ PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacre
 class RunFolder(Callback):
     """Writes what a run needs to be understood, opened and repeated, before its first step.
 
-    config.json (the network's settings, read by `zoo.load`), run.json (command, versions, seed, hash of the data),
-    and what the data module brings of its own (a tokenizer).
+    config.json (the network's settings, read by `zoo.load`), run.json (command, versions, seed, hash of the data; when
+    training ends its steps and seconds too), and what the data module brings of its own (a tokenizer).
     """
 
     def __init__(self, folder: Path, command: list[str]):
@@ -49,6 +49,19 @@ class RunFolder(Callback):
         write_atomically(self.folder / "config.json", json.dumps(pl_module.describe(), indent=2) + "\n")
         write_atomically(self.folder / "run.json", json.dumps(about, indent=2) + "\n")
         data.save(self.folder)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.begun, self.first = time.time(), trainer.global_step
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            path = self.folder / "run.json"
+            spent = {
+                "first_step": self.first,
+                "last_step": trainer.global_step,
+                "seconds": round(time.time() - self.begun, 1),  # since first_step, validation included
+            }
+            write_atomically(path, json.dumps(json.loads(path.read_text()) | spent, indent=2) + "\n")
 
 
 class Throughput(Callback):
