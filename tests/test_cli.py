@@ -115,3 +115,11 @@ def test_a_reader_that_goes_away_is_no_fault() -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_of_fit_names_its_own_options_and_where_the_settings_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--help"]) == 0
+    said = capsys.readouterr().out
+    for option in ("--config", "--run", "--resume", "--init-from", "--print_config", "--help-settings"):
+        assert option in said
+    assert len(said.splitlines()) < 25

@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(p for p in CONFIGS.glob("*/*.yaml") if p.parent.name not in ("arch", "overlay"))
 OVERLAYS = sorted((CONFIGS / "overlay").glob("*.yaml"))
 FEW = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"]
-QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+QUIET = ["--trainer.enable_progress_bar", "false"]
 WORDS = "man woman dog red blue street ball runs jumps on the in with two young people".split()
 
 

@@ -18,7 +18,7 @@ import yaml
 from zoo.cli import main
 from zoo.text.task import Translation
 
-QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+QUIET = ["--trainer.enable_progress_bar", "false"]
 NUMBERS = {"train": 60, "val": 6, "test": 6, "limit": 100, "tokens_per_batch": 200, "vocab_size": 270}
 
 

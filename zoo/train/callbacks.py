@@ -81,6 +81,8 @@ class Throughput(Callback):
         self.peak, said = peak_flops(pl_module.device, str(trainer.precision))
         self.tokens, self.time = pl_module.seen_tokens, time.perf_counter()
         if trainer.is_global_zero:
+            parameters = sum(p.numel() for p in pl_module.network.parameters())
+            print(f"{pl_module.kind}: {parameters:,} parameters on {device_name(pl_module.device)}", file=sys.stderr)
             print(f"MFU = 6 x {self.matrices:,} x tokens/s / {self.peak:.3g} FLOP/s ({said})", file=sys.stderr)
 
     def on_train_batch_end(
@@ -152,7 +154,8 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"{names[0] if names else platform.processor()}, {count} {'thread' if count == 1 else 'threads'}"
 
 
 def _cpuinfo() -> list[str]:

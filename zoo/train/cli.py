@@ -85,7 +85,8 @@ class CLI(LightningCLI):
             parser_class=Parser,
             save_config_callback=None,
             seed_everything_default=1,
-            trainer_defaults={"use_distributed_sampler": False},
+            # The summary of Lightning counts operations as 0 where it knows none: Throughput says what it is.
+            trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             args=args,
@@ -145,8 +146,29 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CL
         raise UserError(one_line(str(error))) from None
 
 
+HELP = """usage: zoo fit --config FILE [--config OVERLAY ...] [--NAME VALUE ...] [options]
+
+Train a model: FILE says which, on what data, how. A run is a folder that holds all of it.
+
+  --config FILE     settings; a later file lies over the ones before
+  --NAME VALUE      any setting by its name, as --trainer.max_steps 1000 or --model.encoder.position Rotary
+  --run FOLDER      where the run is kept (default: runs/ and the name of the first FILE)
+  --resume last     go on where the run stopped, exactly; or --resume CHECKPOINT
+  --init-from FILE  begin with the weights of a checkpoint, anew in all else
+  --print_config    print all settings as they would be, with their defaults, and stop
+  --help-settings   every setting with its type and meaning
+
+  zoo fit --config configs/text/multi30k.yaml
+  zoo fit --config configs/text/multi30k.yaml --config configs/overlay/cpu.yaml --run runs/mine --trainer.max_steps 1000
+  zoo fit --run runs/mine --resume last"""
+
+
 def fit(argv: list[str]) -> int:
     """Train: `zoo fit`."""
+    if {"-h", "--help"} & set(argv):
+        print(HELP)
+        return 0
+    argv = ["--help" if arg == "--help-settings" else arg for arg in argv]
     own = Options(prog="zoo fit", add_help=False)
     own.add_argument("--run", type=Path)
     own.add_argument("--resume")
@@ -160,7 +182,7 @@ def fit(argv: list[str]) -> int:
         open_checkpoint(checkpoint)
         if not any(a.startswith(("--config", "-c")) for a in args):
             args = ["--config", str(run / CONFIG), *args]
-    elif (run / CONFIG).exists() and not {"-h", "--help", "--print_config"} & set(args):
+    elif (run / CONFIG).exists() and not {"--help", "--print_config"} & set(args):
         raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
     callbacks = [RunFolder(run, ["fit", *argv]), Throughput(), StopOnTerm(run / CHECKPOINTS / LAST)]
     cli = build(args, run, callbacks)
