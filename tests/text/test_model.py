@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from zoo.core import LSTM, Rotary, Sinusoidal, StackConfig
+from zoo.core import LSTM, Learned, Rotary, Sinusoidal, StackConfig
 from zoo.core.decode import Sampling
+from zoo.errors import UserError
 from zoo.text import Seq2Seq
 
 ENCODER = StackConfig(dim=16, depth=1, heads=2, position=Sinusoidal())
@@ -103,3 +104,17 @@ def test_sampling_is_seeded() -> None:
         return [row[0].tokens for row in found]
 
     assert draw(1) == draw(1) != draw(2)
+
+
+def test_a_text_longer_than_the_position_table_is_named() -> None:
+    from zoo.text.tokens import Tokenizer
+    from zoo.text.translate import translate
+
+    stack = ENCODER.replace(position=Learned(6))
+    net = Seq2Seq(stack, stack.replace(causal=True, cross=True), 270, tied=False).eval()
+    tokens = Tokenizer.train(["a"], 270)
+    assert len(translate(net, tokens, ["abc", "ab"], length=50)) == 2  # writing ends with the table
+    with pytest.raises(UserError, match="text 2: 10 tokens, this model reads at most 6"):
+        translate(net, tokens, ["abc", "abcdefghi"])
+    with pytest.raises(UserError, match="reaches position 9, the position table has 6 rows"):
+        net(torch.ones(1, 10, dtype=torch.long), torch.ones(1, 3, dtype=torch.long))

@@ -87,9 +87,47 @@ def test_translate_verb_takes_texts_or_lines(
     assert scores == sorted(scores, reverse=True)
 
 
+def test_drawn_translations_are_seeded_and_many(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def drawn(seed: int) -> list[str]:
+        options = ["--temperature", "2", "--top-k", "30", "--seed", str(seed), "--nbest", "4", "--max-length", "20"]
+        assert main(["translate", str(run), "six", "one thousand two", *options]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert len(drawn(1)) == 8
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert len(set(drawn(1))) > 4
+    once = ["translate", str(run), "six", "two hundred", "--temperature"]
+    assert main([*once, "0"]) == main(["translate", str(run), "six", "two hundred", "--beams", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == lines[2:]
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_attention_is_drawn_for_every_sentence(run: Path, tmp_path: Path, ending: str) -> None:
+    assert main(["translate", str(run), "six", "two hundred", "--attention", str(tmp_path / f"look.{ending}")]) == 0
+    begins = {"png": b"\x89PNG", "svg": b"<?xml"}[ending]
+    assert [p.read_bytes()[: len(begins)] for p in sorted(tmp_path.iterdir())] == [begins] * 2
+
+
+def test_the_picture_shows_the_maps_of_what_was_written(run: Path) -> None:
+    from zoo.text.attention import cross_attention
+
+    loaded = zoo.load(run)
+    looks = cross_attention(loaded.model, loaded.tokenizer, "one thousand two")
+    assert looks.weights.shape == (len(looks.written), len(looks.read))
+    torch.testing.assert_close(looks.weights.sum(-1), torch.ones(len(looks.written)))
+    assert looks.error < 1e-5
+    written = translate(loaded.model, loaded.tokenizer, ["one thousand two"], beams=1)[0][0][1]
+    assert "".join(looks.written[:-1]) == written.replace(" ", "")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--attention", "picture.xyz"], "picture.xyz: cannot draw '.xyz'; .png, .svg and .pdf are known"),
+        (["--attention", "p.png", "--layer", "7"], "layer 7 does not exist: the model has 1 cross attentions"),
+        (["--top-p", "2"], "top_p (2.0) must be in (0, 1]"),
+        (["--device", "gpuu"], "gpuu"),
         (["--beams", "0"], "--beams must be at least 1, got 0"),
         (["--nbest", "5", "--beams", "2"], "--nbest (5) cannot exceed --beams (2)"),
         (["--beam", "2"], "unknown option --beam; did you mean '--beams'?"),

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from zoo.core.layout import Layout
 from zoo.core.setting import Setting
+from zoo.errors import UserError
 
 if TYPE_CHECKING:
     from zoo.core.config import StackConfig
@@ -45,7 +46,9 @@ class Position(Setting):
 
 
 class PositionModule(nn.Module):
-    """No position: what every hook does unless a scheme says otherwise."""
+    """No position: what every hook does unless a scheme says otherwise. `longest`: tokens it can place; None: any."""
+
+    longest: int | None = None
 
     def embed(self, x: Tensor, layout: Layout) -> Tensor:
         return x
@@ -138,16 +141,17 @@ class Learned(Position):
 
 
 class LearnedPosition(PositionModule):
-    """ValueError for a sequence longer than the table."""
+    """UserError for a sequence longer than the table."""
 
     def __init__(self, dim: int, setting: Learned):
         super().__init__()
         self.length, self.offset = setting.length, setting.offset
+        self.longest = setting.length
         self.table = nn.Embedding(self.length + self.offset, dim)
 
     def embed(self, x: Tensor, layout: Layout) -> Tensor:
         if layout.reach > self.length:
-            raise ValueError(
+            raise UserError(
                 f"a sequence reaches position {layout.reach - 1}, the position table has {self.length} rows"
             )
         added: Tensor = self.table(_one_axis(layout.pos, "Learned") + self.offset)

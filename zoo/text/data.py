@@ -18,7 +18,7 @@ from zoo.data.batches import TokenBudgetSampler
 from zoo.data.files import data_folder, read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
-from zoo.text.tokens import Tokenizer
+from zoo.text.tokens import Tokenizer, rows_of
 
 Split = Literal["train", "val", "test"]
 Pairs = list[tuple[str, str]]
@@ -50,19 +50,11 @@ class EncodedPairs(Dataset[tuple[int, list[int], list[int]]]):
 
 def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
     """Rows of ids to a batch."""
-    start, end = Tokenizer.start, Tokenizer.end
-    source, source_keep = _rows([[*s, end] for _, s, _ in items])
-    target, target_keep = _rows([[start, *t] for _, _, t in items])
-    labels, _ = _rows([[*t, end] for _, _, t in items])
+    start, end, pad = Tokenizer.start, Tokenizer.end, Tokenizer.pad
+    source, source_keep = rows_of([[*s, end] for _, s, _ in items], pad)
+    target, target_keep = rows_of([[start, *t] for _, _, t in items], pad)
+    labels, _ = rows_of([[*t, end] for _, _, t in items], pad)
     return Batch(source, source_keep, target, target_keep, labels, torch.tensor([row for row, _, _ in items]))
-
-
-def _rows(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(row) for row in ids])
-    keep = torch.arange(int(lengths.max())) < lengths.unsqueeze(-1)
-    out = torch.full(keep.shape, Tokenizer.pad)
-    out[keep] = torch.tensor([i for row in ids for i in row])
-    return out, keep
 
 
 class PairedText(L.LightningDataModule):

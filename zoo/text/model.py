@@ -129,10 +129,13 @@ class Seq2Seq(nn.Module):
         nbest: int = 1,
         sampling: Sampling = GREEDY,
     ) -> list[list[Hypothesis]]:
-        """At most `length` tokens for each source "b m": `nbest` hypotheses, best first.
+        """At most `length` tokens (and no more than the decoder can place) for each source "b m": `nbest` hypotheses,
+        best first.
 
         With one beam `sampling` draws (greedy unless told otherwise), and scores are not kept: they are 0.
         """
+        if self.decoder.position.longest is not None:
+            length = min(length, self.decoder.position.longest)
         step, scores = Writing.begin(self, source, source_keep, length)
         if beams > 1:
             return beam_search(

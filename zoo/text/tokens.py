@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tokenizers
+import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
 
 from zoo.errors import UserError
 
@@ -82,3 +84,12 @@ class Tokenizer:
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return self.bpe.decode_batch([list(row) for row in rows], skip_special_tokens=True)
+
+
+def rows_of(ids: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Lists of ids as rows "b m", padded at the right, and which slots are real."""
+    lengths = torch.tensor([len(row) for row in ids])
+    keep = torch.arange(int(lengths.max())) < lengths.unsqueeze(-1)
+    out = torch.full(keep.shape, pad)
+    out[keep] = torch.tensor([i for row in ids for i in row])
+    return out, keep

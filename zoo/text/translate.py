@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
-
+from zoo.core.decode import Sampling
+from zoo.errors import UserError
 from zoo.text.model import Seq2Seq
-from zoo.text.tokens import Tokenizer
+from zoo.text.tokens import Tokenizer, rows_of
 
 
 def translate(
@@ -17,27 +17,32 @@ def translate(
     nbest: int = 1,
     length: int = 128,
     length_penalty: float = 1.0,
+    sampling: Sampling | None = None,
     batch: int = 32,
 ) -> list[list[tuple[float, str]]]:
     """`nbest` translations of each text, best first, with their scores; an empty text translates to itself.
 
-    Texts of similar length go together, `batch` at a time, on the model's device.
+    A score is the log probability divided by length ** `length_penalty`. With `sampling` there is no beam: `nbest`
+    translations are drawn, and scores are 0. Texts of similar length go together, `batch` at a time, on the model's
+    device. UserError names a text that is longer than the model can read.
     """
     device = next(model.parameters()).device
     ids = [[*row, tokenizer.end] for row in tokenizer.encode_batch(list(texts))]
-    results: list[list[tuple[float, str]]] = [[(0.0, "")] for _ in texts]
+    longest = model.encoder.position.longest
+    for number, row in enumerate(ids, 1):
+        if longest is not None and len(row) > longest:
+            raise UserError(f"text {number}: {len(row)} tokens, this model reads at most {longest}")
+    results: list[list[tuple[float, str]]] = [[(0.0, "")] * nbest for _ in texts]
     order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(ids[i]))
     for begin in range(0, len(order), batch):
         rows = order[begin : begin + batch]
-        width = max(len(ids[i]) for i in rows)
-        source = torch.full((len(rows), width), tokenizer.pad)
-        for place, i in enumerate(rows):
-            source[place, : len(ids[i])] = torch.tensor(ids[i])
-        lengths = torch.tensor([len(ids[i]) for i in rows])
-        keep = torch.arange(width) < lengths.unsqueeze(-1)
-        found = model.generate(
-            source.to(device), keep.to(device), length=length, beams=beams, nbest=nbest, length_penalty=length_penalty
-        )
+        source, keep = (x.to(device) for x in rows_of([ids[i] for i in rows], tokenizer.pad))
+        if sampling is None:
+            found = model.generate(source, keep, length=length, beams=beams, nbest=nbest, length_penalty=length_penalty)
+        else:
+            again = [x.repeat_interleave(nbest, 0) for x in (source, keep)]
+            drawn = model.generate(*again, length=length, sampling=sampling)
+            found = [[row[0] for row in drawn[i : i + nbest]] for i in range(0, len(drawn), nbest)]
         for i, hypotheses in zip(rows, found, strict=True):
             decoded = tokenizer.decode_batch([h.tokens for h in hypotheses])
             results[i] = [(h.score, text) for h, text in zip(hypotheses, decoded, strict=True)]

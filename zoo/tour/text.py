@@ -5,7 +5,7 @@ import time
 import torch
 
 from zoo.core import Plain, Sinusoidal, StackConfig
-from zoo.core.record import record
+from zoo.text.attention import cross_attention
 from zoo.text.data import Numbers
 from zoo.text.task import Translation
 from zoo.text.tokens import Tokenizer
@@ -56,16 +56,9 @@ def run(seconds: float) -> Stop:
 
 def attention(task: Translation, tokenizer: Tokenizer, text: str) -> Picture:
     """Where the last layer looks in the source as it writes, the mean of its heads."""
-    source = torch.tensor([[*tokenizer.encode(text), tokenizer.end]])
-    written = task.network.generate(source, length=64)[0][0].tokens
-    target = torch.tensor([[tokenizer.start, *written]])
-    with torch.no_grad(), record(task.network, layers=[-1], which="cross") as maps:
-        task.network(source, target)
-    weights = maps[0].weights[0].mean(0).tolist()
-    names = [tokenizer.decode([i]).strip() or "·" for i in source[0, :-1].tolist()] + ["end"]
-    rows = [tokenizer.decode([i]).strip() or "·" for i in written] + ["end"]
+    looks = cross_attention(task.network, tokenizer, text, length=64)
     return Picture(
-        svg=heat(rows, names, weights),
+        svg=heat(looks.written, looks.read, looks.weights.tolist()),
         caption="Cross attention of the last layer: each row is a token as it is written, "
         "each column a token of the source.",
     )

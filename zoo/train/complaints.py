@@ -23,7 +23,7 @@ _NOISE = (
     "Expected a <class 'NoneType'>",
     "Expected a path",
 )
-_HELPERS = ("help", "config", "print_config", "class_path", "init_args")
+_HELPERS = ("help", "config", "print_config", "print_shtab", "class_path", "init_args")
 
 
 def one_line(message: str, parser: ArgumentParser | None = None) -> str:

@@ -1,9 +1,15 @@
 """`zoo translate RUN [TEXT...]`: translate texts, or the lines of standard input."""
 
 import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
 from zoo.options import Options
+
+if TYPE_CHECKING:
+    from zoo.weights.load import Loaded
 
 
 def main(argv: list[str]) -> int:
@@ -17,23 +23,40 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--batch", type=int, default=32, help="sentences translated at a time (default 32)")
     parser.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
     parser.add_argument("--device", default=None, help="cpu, cuda ... (default: cuda where there is one)")
+    parser.add_argument("--attention", type=Path, metavar="FILE", help="draw where the model looks (png, svg, pdf)")
+    parser.add_argument("--layer", type=int, default=-1, help="the layer that is drawn (default -1, the last)")
+    drawing = parser.add_argument_group("drawing at random instead of searching (any of these)")
+    drawing.add_argument("--temperature", type=float, help="above 1 bolder, below 1 more careful")
+    drawing.add_argument("--top-k", type=int, help="among the k likeliest tokens")
+    drawing.add_argument("--top-p", type=float, help="among the fewest tokens that hold this probability")
+    drawing.add_argument("--min-p", type=float, help="among tokens with this share of the likeliest one's probability")
+    drawing.add_argument("--seed", type=int, help="equal seeds draw equal translations (default 0)")
     given = parser.parse_intermixed_args(argv)
     for name in ("beams", "nbest", "max_length", "batch"):
         if getattr(given, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(given, name)}")
-    if given.nbest > given.beams:
+    names = ("temperature", "top_k", "top_p", "min_p", "seed")
+    drawn = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    if given.nbest > given.beams and not drawn:
         raise UserError(f"--nbest ({given.nbest}) cannot exceed --beams ({given.beams})")
 
     import torch
 
+    from zoo.core.decode import Sampling
     from zoo.text.model import Seq2Seq
     from zoo.text.translate import translate
     from zoo.weights.load import load
 
+    try:
+        sampling = Sampling(**drawn) if drawn else None
+        device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (ValueError, RuntimeError) as error:
+        raise UserError(str(error).splitlines()[0]) from None
     loaded = load(given.model, checkpoint=given.checkpoint)
     if not isinstance(loaded.model, Seq2Seq):
         raise UserError(f"{given.model} holds a {loaded.config['kind']}, which does not translate")
-    device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if loaded.tokenizer is None:
+        raise UserError(f"{given.model} holds no tokenizer.json")
     texts = given.text or _lines()
     results = translate(
         loaded.model.to(device),
@@ -43,12 +66,34 @@ def main(argv: list[str]) -> int:
         nbest=given.nbest,
         length=given.max_length,
         length_penalty=given.length_penalty,
+        sampling=sampling,
         batch=given.batch,
     )
     for hypotheses in results:
         for score, text in hypotheses:
-            print(text if given.nbest == 1 else f"{score:.4f}\t{text}")
+            print(text if given.nbest == 1 or sampling else f"{score:.4f}\t{text}")
+    if given.attention:
+        _draw(loaded, texts, given)
     return 0
+
+
+def _draw(loaded: "Loaded", texts: list[str], given: Namespace) -> None:
+    """A picture for each text, numbered where there are several."""
+    from zoo.text.attention import cross_attention, draw
+
+    shown = [text for text in texts if text.strip()]
+    for number, text in enumerate(shown, 1):
+        path: Path = given.attention
+        if len(shown) > 1:
+            path = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        try:
+            looks = cross_attention(
+                loaded.model, loaded.tokenizer, text, layer=given.layer, beams=given.beams, length=given.max_length
+            )
+        except ValueError as error:  # a layer that does not exist
+            raise UserError(str(error)) from None
+        draw(looks, path)
+        print(f"drawn: {path}", file=sys.stderr)
 
 
 def _lines() -> list[str]:
