@@ -1,5 +1,6 @@
 """A stack of blocks: the Transformer between tokens and tokens. Axes: t tokens, s context tokens, d model width."""
 
+import torch
 from torch import Tensor, nn
 
 from zoo.core.block import Block
@@ -65,5 +66,6 @@ class Stack(nn.Module):
         """Empty states for a cache, one a layer. ValueError where the stack looks ahead: nothing can be continued."""
         if not self.config.causal:
             raise ValueError("only a causal stack can go on from a cache: here every token looks at later ones too")
-        like = next(self.parameters())
+        first = next(self.parameters())
+        like = torch.empty(0, dtype=first.dtype, device=first.device)  # plain, where parameters are sharded too
         return [block.new_state(batch, capacity, like) for block in self.blocks if isinstance(block, Block)]

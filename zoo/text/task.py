@@ -23,6 +23,7 @@ class Translation(Task):
     """
 
     kind = "Seq2Seq"
+    entries = ("hidden", "generate")
 
     def __init__(
         self,
@@ -70,7 +71,9 @@ class Translation(Task):
     def on_validation_epoch_end(self) -> None:
         scores = self._compare("val")
         self.log_dict(
-            {f"val/{name}": value for name, value in scores.items() if isinstance(value, float)}, prog_bar=True
+            {f"val/{name}": value for name, value in scores.items() if isinstance(value, float)},
+            prog_bar=True,
+            sync_dist=True,  # equal on all ranks: they have gathered
         )
 
     def on_test_epoch_start(self) -> None:
@@ -87,7 +90,9 @@ class Translation(Task):
         result = {"test_set": data.test_set, "beams": self.beams, "length_penalty": self.length_penalty, **scores}
         if nll is not None:
             result["nll"] = float(nll)
-        self.log_dict({f"test/{name}": value for name, value in scores.items() if isinstance(value, float)})
+        self.log_dict(
+            {f"test/{name}": value for name, value in scores.items() if isinstance(value, float)}, sync_dist=True
+        )
         if self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir)
             path = folder / f"test-{data.test_set}-beams{self.beams}.json"
@@ -103,8 +108,10 @@ class Translation(Task):
         self.written = {}
 
     def on_predict_epoch_end(self) -> None:
-        for text in self._texts():
-            print(text)
+        self.written = self.gather(self.written)
+        if self.trainer.is_global_zero:
+            for text in self._texts():
+                print(text)
 
     def _score(self, batch: Any, stage: str) -> None:
         out = self.loss(batch)
@@ -132,6 +139,7 @@ class Translation(Task):
         from sacrebleu.metrics import BLEU, CHRF
 
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.written = self.gather(self.written)
         rows = sorted(self.written)
         if not rows:
             return {}

@@ -17,6 +17,7 @@ import lightning as L
 from jsonargparse import Namespace, _typehints, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo.atomic import write_atomically
@@ -182,7 +183,8 @@ def fit(argv: list[str]) -> int:
         open_checkpoint(checkpoint)
         if not any(a.startswith(("--config", "-c")) for a in args):
             args = ["--config", str(run / CONFIG), *args]
-    elif (run / CONFIG).exists() and not {"--help", "--print_config"} & set(args):
+    elif (run / CONFIG).exists() and rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
+        # other ranks begin when the first has already written
         raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
     callbacks = [RunFolder(run, ["fit", *argv]), Throughput(), StopOnTerm(run / CHECKPOINTS / LAST)]
     cli = build(args, run, callbacks)
@@ -196,7 +198,8 @@ def fit(argv: list[str]) -> int:
     cli.trainer.fit(
         cli.model, cli.datamodule, ckpt_path=str(checkpoint) if ours.resume is not None else None, weights_only=True
     )
-    print(f"run: {run}")
+    if cli.trainer.is_global_zero:
+        print(f"run: {run}")
     return 0
 
 

@@ -5,8 +5,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from zoo.core.block import Block
 from zoo.errors import TrainingError
 from zoo.train.losses import TokenLoss
 from zoo.train.optimisers import AdamW, Optimiser
@@ -32,6 +35,7 @@ class Task(L.LightningModule):
 
     network: nn.Module
     kind: str  # the network's short name in config.json
+    entries: tuple[str, ...] = ()  # methods of the network besides `forward` by which it is called
 
     def __init__(self, optimizer: Optimiser | None = None, schedule: Schedule | None = None):
         super().__init__()
@@ -102,6 +106,63 @@ class Task(L.LightningModule):
         schedule = self.schedule_setting.build(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def configure_model(self) -> None:
+        """Under ModelParallelStrategy: shard the network's parameters over the data-parallel ranks (FSDP2)."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ModelParallelStrategy):
+            shard(self.network, strategy.device_mesh["data_parallel"], self.entries)
+
+    def on_validation_model_eval(self) -> None:
+        super().on_validation_model_eval()
+        hold(self.network, whole=True)
+
+    def on_validation_model_train(self) -> None:
+        super().on_validation_model_train()
+        hold(self.network, whole=False)
+
+    def on_test_model_eval(self) -> None:
+        super().on_test_model_eval()
+        hold(self.network, whole=True)
+
+    def on_predict_model_eval(self) -> None:
+        super().on_predict_model_eval()
+        hold(self.network, whole=True)
+
+    def gather(self, own: dict[Any, Any]) -> dict[Any, Any]:
+        """What all ranks hold, on each of them."""
+        if self.trainer.world_size == 1:
+            return own
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, own)
+        return {key: value for part in parts for key, value in part.items()}
+
     def describe(self) -> dict[str, Any]:
         """config.json of a run folder: from it and a checkpoint `zoo.load` makes the network again."""
         return {"kind": self.kind, "settings": self.network.to_plain()}
+
+
+def shard(network: nn.Module, mesh: Any, entries: tuple[str, ...]) -> None:
+    """FSDP2: each block is a group that is gathered when its turn comes; what is left (embeddings, head) is another.
+
+    `entries`: methods that gather the network's own parameters as `forward` does.
+    """
+    for part in network.modules():
+        if isinstance(part, Block):
+            fully_shard(part, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+    for name in entries:
+        register_fsdp_forward_method(network, name)
+
+
+def hold(network: nn.Module, *, whole: bool) -> None:
+    """Keep a sharded network whole on each rank, or shard it again; nothing where it is not sharded.
+
+    Ranks write texts of their own, in as many steps as those take: nobody may wait for the others' part of a block.
+    """
+    for part in network.modules():
+        if isinstance(part, FSDPModule):
+            part.set_reshard_after_forward(not whole, recurse=False)
+            if whole:
+                part.unshard()
+            else:
+                part.reshard()

@@ -1,0 +1,57 @@
+"""Two processes train what one does: with copies of the model (ddp), with one copy shared (fsdp); by the overlays."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import zoo
+from tests.test_traps import settings
+from zoo.text.data import Numbers
+from zoo.text.task import Translation
+
+OVERLAYS = Path(__file__).parents[2] / "configs" / "overlay"
+DATA = {"train": 120, "val": 12, "test": 12, "limit": 400, "tokens_per_batch": 200, "vocab_size": 270}
+
+
+def fit(folder: Path, name: str, *options: object) -> str:
+    command = [sys.executable, "-m", "zoo", "fit", "--config", folder / "base.yaml", "--run", folder / name, *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def loss(folder: Path) -> float:
+    """Teacher-forced loss of a run's last weights over its validation set, in float64."""
+    loaded, data = zoo.load(folder, checkpoint="last"), Numbers(**DATA)
+    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, data.vocab_size)
+    task.network = loaded.model.double()
+    with torch.no_grad():
+        parts = [task.loss(batch) for batch in data.val_dataloader()]
+    return float(sum(p.nll for p in parts) / sum(p.tokens for p in parts))
+
+
+@pytest.mark.parametrize("overlay", ["ddp", "fsdp"])
+def test_the_loss_of_one_process_and_two(tmp_path: Path, overlay: str) -> None:
+    plain = settings()
+    plain["data"]["init_args"] = DATA
+    for side in ("encoder", "decoder"):
+        plain["model"]["init_args"][side] |= {"dropout": 0.0}  # ranks draw their own
+    plain["trainer"] |= {"max_steps": 6, "max_epochs": -1, "gradient_clip_val": 1.0, "limit_val_batches": None}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(plain))
+    quiet = ["--trainer.enable_progress_bar", "false"]
+    fit(tmp_path, "one", *quiet, "--trainer.accumulate_grad_batches", 2)
+    said = fit(tmp_path, "two", *quiet, "--config", OVERLAYS / f"{overlay}.yaml", "--trainer.val_check_interval", 6,
+               "--trainer.check_val_every_n_epoch", "null")  # fmt: skip
+    assert said.count("run: ") == 1
+    fit(tmp_path, "other", *quiet, "--trainer.accumulate_grad_batches", 1)
+    losses = {name: loss(tmp_path / name) for name in ("one", "two", "other")}
+    assert losses["two"] == pytest.approx(losses["one"], abs=1e-6)
+    assert abs(losses["other"] - losses["one"]) > 1e-4  # other steps would have been seen
+    rows = (tmp_path / "two" / "metrics.csv").read_text()
+    assert "val/bleu" in rows  # both wrote their half of the validation set, and the scores are of all of it
