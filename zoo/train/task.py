@@ -161,7 +161,8 @@ def hold(network: nn.Module, *, whole: bool) -> None:
     """
     for part in network.modules():
         if isinstance(part, FSDPModule):
-            part.set_reshard_after_forward(not whole, recurse=False)
+            # the root's own (embeddings, head) stay whole through a step: the loss needs the head after the forward
+            part.set_reshard_after_forward(not whole and part is not network, recurse=False)
             if whole:
                 part.unshard()
             else:
