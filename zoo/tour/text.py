@@ -13,27 +13,27 @@ from zoo.text.translate import translate
 from zoo.tour.draw import heat
 from zoo.tour.stop import Example, Picture, Stop
 from zoo.tour.training import train
-from zoo.train.optimisers import AdamW
+from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
 
-STEPS = 500  # enough where the machine is quick
+STEPS = 1000  # enough where the machine is quick
 
 
 def run(seconds: float) -> Stop:
     """Train and score within `seconds`."""
     begin = time.perf_counter()
-    data = Numbers(limit=1_000_000, train=20_000, val=100, test=500)
+    data = Numbers(limit=1_000_000, train=60_000, val=100, test=500, tokens_per_batch=2048)
     encoder = StackConfig(dim=64, depth=2, heads=2, position=Sinusoidal(), ffn=Plain("relu", 256))
     torch.manual_seed(1)
     task = Translation(
         encoder,
         encoder.replace(causal=True, cross=True),
         data.vocab_size,
-        optimizer=AdamW(lr=4e-3),
-        schedule=Cosine(warmup=50),
+        optimizer=Muon(lr=0.01),
+        schedule=Cosine(warmup=30),
     )
     spent = time.perf_counter() - begin
-    losses = train(task, data, name="text", seconds=0.8 * seconds - spent, steps=STEPS, seed=1)
+    losses = train(task, data, name="text", seconds=0.75 * seconds - spent, steps=STEPS, seed=1)
     sources, references = data.sources("test"), data.references("test")
     made = [rows[0][1] for rows in translate(task.network, data.tokenizer, sources, beams=1, length=64, batch=128)]
     right = sum(a == b for a, b in zip(made, references, strict=True))
