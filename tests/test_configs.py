@@ -9,6 +9,7 @@ import yaml
 
 from zoo.cli import main
 from zoo.core import StackConfig
+from zoo.train.cli import build
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(p for p in CONFIGS.glob("*/*.yaml") if p.parent.name not in ("arch", "overlay"))
@@ -48,12 +49,22 @@ def test_trains_tests_and_says_so(
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda p: p.stem)
 def test_overlays_lie_over_any_experiment(path: Path, captions: Path, tmp_path: Path) -> None:
+    """Those of several processes are trained in tests/train/test_processes.py: here their settings are built."""
     base = str(CONFIGS / "text" / "multi30k.yaml")
-    given = ["--config", base, "--config", str(path), "--run", str(tmp_path / "run"), "--trainer.max_steps", "2"]
-    assert main(["fit", *given, *QUIET]) == 0
-    merged = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    for name, value in yaml.safe_load(path.read_text())["trainer"].items():
-        assert merged["trainer"][name] == value
+    given = ["--config", base, "--config", str(path), "--trainer.max_steps", "2", *QUIET]
+    laid = yaml.safe_load(path.read_text())["trainer"]
+    if "strategy" in laid:
+        cli = build(given, tmp_path)
+        assert cli.trainer.world_size == laid["devices"]
+        return
+    run = tmp_path / "run"
+    assert main(["fit", *given, "--run", str(run)]) == 0
+    merged = yaml.safe_load((run / "config.yaml").read_text())["trainer"]
+    for name, value in laid.items():
+        if name == "callbacks":
+            assert [c["init_args"] for c in merged[name]] == [c["init_args"] for c in value]
+        else:
+            assert merged[name] == value
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "arch").glob("*.yaml")), ids=lambda p: p.stem)

@@ -13,9 +13,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from zoo.atomic import write_atomically
+from zoo.errors import UserError
 from zoo.train.task import Task
 
 PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacrebleu")
@@ -112,6 +114,38 @@ class StopOnTerm(Callback):
             if trainer.is_global_zero:
                 print(f"terminated at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
             raise SystemExit(143)
+
+
+class AverageLast(WeightAveraging):
+    """Validates, tests and saves the mean of the weights over the last part of training (Vaswani et al. 2017, 6.1).
+
+    `last`: the share of all steps that is averaged over; `every`: steps between two terms of the mean. Until then the
+    mean is the model itself. Lightning's callback keeps both in a checkpoint, so that a run goes on exactly.
+    """
+
+    def __init__(self, last: float = 0.2, every: int = 10):
+        if not 0 < last <= 1:
+            raise ValueError(f"last ({last}) must be in (0, 1]: it is the share of training that is averaged over")
+        if every < 1:
+            raise ValueError(f"every ({every}) must be at least 1 step")
+        super().__init__(use_buffers=False)
+        self.last, self.every, self.first = last, every, 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise UserError("AverageLast needs whole weights on each process: it does not go with sharded training")
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.first = int((1 - self.last) * trainer.estimated_stepping_batches)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if step_idx is None:
+            return False
+        if step_idx < self.first:
+            self._average_model.n_averaged.zero_()  # the next term is taken as it is
+            return True
+        return (step_idx - self.first) % self.every == 0
 
 
 # Dense peaks of data sheets, FLOP/s: half precision, float32 (tensor cores at TF32 where torch uses them by default).

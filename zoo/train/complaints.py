@@ -22,6 +22,9 @@ _NOISE = (
     "Given value",
     "Expected a <class 'NoneType'>",
     "Expected a path",
+    "Subclass types expect one of",
+    "a class path (str)",
+    "a dict with",
 )
 _HELPERS = ("help", "config", "print_config", "print_shtab", "class_path", "init_args")
 
@@ -77,7 +80,9 @@ def _reason(message: str, where: str, options: dict[str, Action]) -> str:
     types = [found[1].split(".")[-1] for r in reasons if (found := re.match(r"Expected an? <class '([\w.]+)'>", r))]
     if len(types) == len(reasons):
         return f"expected {' or '.join(dict.fromkeys(types))}" + (f", got {value[1]!r}" if value else "")
-    reason = next(r for r in reversed(reasons) if not r.startswith("Expected a <class"))
+    said = [r for r in reasons if not r.startswith("Expected a <class")]
+    # of several forms that a value may have, the one that it nearly has says most
+    reason = next((r for r in reversed(said) if not r.startswith("Not a valid subclass")), said[-1])
     return reason[0].lower() + reason[1:] if reason.startswith(("Expected", "File", "Unable")) else reason
 
 
