@@ -45,8 +45,9 @@ def multi30k() -> str:
 
 
 def signatures() -> str:
-    found = {(t["bleu_signature"], t["chrf_signature"]) for run in results("multi30k") for t in run["tests"].values()}
-    return "".join(f"- sacreBLEU `{bleu}`\n- chrF `{chrf}`\n" for bleu, chrf in sorted(found))
+    tests = [test for run in results("multi30k") for test in run["tests"].values()]
+    found = {(name, value) for test in tests for name, value in test.items() if name.endswith("_signature")}
+    return "".join(f"- {name.removesuffix('_signature')}: `{value}`\n" for name, value in sorted(found))
 
 
 def core() -> str:

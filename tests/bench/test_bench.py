@@ -87,7 +87,7 @@ def test_a_missed_bound_is_an_error_where_it_is_checked(
 def test_every_case_runs(capsys: pytest.CaptureFixture[str]) -> None:
     from zoo.bench import SUITES, core
 
-    assert set(SUITES) == {"core", "attend"}
+    assert set(SUITES) == {"core", "text", "attend"}
     cases = [race.case for race in core.races(torch.float32, CPU, quick=True)]
     assert len(cases) == len(set(cases))
     for race in core.races(torch.float32, CPU, quick=True):

@@ -146,14 +146,14 @@ class Translation(Task):
         texts = self._texts()
         references = data.references(split)
         references = [references[row] for row in rows]
-        bleu, chrf = BLEU(lowercase=self.lowercase_scores), CHRF(lowercase=self.lowercase_scores)
-        scores = {
-            "bleu": bleu.corpus_score(texts, [references]).score,
-            "chrf": chrf.corpus_score(texts, [references]).score,
-            "exact": sum(a == b for a, b in zip(texts, references, strict=True)) / len(texts),
+        lowercase = self.lowercase_scores
+        # intl splits at punctuation and symbols of any script, as the tokenised scores of papers do
+        metrics = {
+            "bleu": BLEU(lowercase=lowercase),
+            "bleu_intl": BLEU(lowercase=lowercase, tokenize="intl"),
+            "chrf": CHRF(lowercase=lowercase),
         }
-        return scores | {
-            "sentences": len(texts),
-            "bleu_signature": str(bleu.get_signature()),
-            "chrf_signature": str(chrf.get_signature()),
-        }
+        scores: dict[str, Any] = {name: m.corpus_score(texts, [references]).score for name, m in metrics.items()}
+        scores["exact"] = sum(a == b for a, b in zip(texts, references, strict=True)) / len(texts)
+        signatures = {f"{name}_signature": str(metric.get_signature()) for name, metric in metrics.items()}
+        return scores | {"sentences": len(texts)} | signatures

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
@@ -43,7 +44,12 @@ FREE = (
 
 
 class Parser(LightningArgumentParser):
-    """Options in full only; an error is one line (Lightning's own prints the whole help)."""
+    """Options in full only; an error is one line (Lightning's own prints the whole help).
+
+    `others`: options of the verb that never reach this parser, and that a mistyped name may have meant.
+    """
+
+    others: tuple[str, ...] = ("run", "resume", "init-from")
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **(kwargs | {"allow_abbrev": False, "exit_on_error": False}))
@@ -191,6 +197,7 @@ def fit(argv: list[str]) -> int:
     cli = build(args, run, callbacks)
     if ours.resume is not None:
         _refuse_changes(cli, run / CONFIG)
+        fitting(cli.model, checkpoint)
     if ours.init_from is not None:
         load_weights(cli.model, ours.init_from)
     if cli.trainer.is_global_zero:
@@ -220,7 +227,12 @@ def evaluate(verb: str, argv: list[str]) -> int:
 
 def load_weights(task: Task, path: Path) -> None:
     """A checkpoint's weights into a task; UserError names the first that does not fit."""
-    state = open_checkpoint(path)["state_dict"]
+    task.load_state_dict(fitting(task, path))
+
+
+def fitting(task: Task, path: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights, which are this task's by name and shape; UserError names the first that is not."""
+    state: dict[str, Tensor] = open_checkpoint(path)["state_dict"]
     own = task.state_dict()
     if missing := [k for k in own if k not in state]:
         raise UserError(f"{path}: not weights of this model (it lacks {missing[0]!r})")
@@ -230,7 +242,7 @@ def load_weights(task: Task, path: Path) -> None:
         if value.shape != own[name].shape:
             shapes = f"{tuple(value.shape)} against {tuple(own[name].shape)}"
             raise UserError(f"{path}: not weights of this model ({name!r}: {shapes})")
-    task.load_state_dict(state)
+    return state
 
 
 def _files(args: list[str]) -> list[str]:

@@ -32,12 +32,13 @@ _HELPERS = ("help", "config", "print_config", "print_shtab", "class_path", "init
 def one_line(message: str, parser: ArgumentParser | None = None) -> str:
     """The complaint `message` of `parser` in one line."""
     options = {o.removeprefix("--"): a for o, a in parser._option_string_actions.items()} if parser else {}
+    beside = [*options, *getattr(parser, "others", ())]
     if found := re.search(r"unrecognized arguments: --([\w.\-]+)", message, re.IGNORECASE):
-        return _unknown(found[1], options)
+        return _unknown(found[1], beside)
     if found := re.search(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
         return f"unknown argument {found[1]!r}: options begin with --"
     if found := re.search(r"Option '([^']+)' is not accepted|Key '([^']+)' is not expected", message):
-        return _unknown(found[1] or found[2], options)
+        return _unknown(found[1] or found[2], beside)
     if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
         return _unknown(f"{found[1]}.{found[2]}", options)
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):

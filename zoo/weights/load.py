@@ -41,7 +41,7 @@ def load(folder: str | Path, *, checkpoint: str = "best") -> Loaded:
         model: nn.Module = kind.from_plain(config["settings"])
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
-    fill(model, read_weights(folder, checkpoint), folder)
+    fill(model, *read_weights(folder, checkpoint))
     tokenizer = None
     if (path := folder / "tokenizer.json").is_file():
         tokenizer = getattr(importlib.import_module(tokens[0]), tokens[1]).load(path)
@@ -66,21 +66,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_weights(folder: Path, checkpoint: str) -> dict[str, Tensor]:
-    """Names and tensors of the network: from model.safetensors, or from a training checkpoint."""
+def read_weights(folder: Path, checkpoint: str) -> tuple[dict[str, Tensor], Path]:
+    """Names and tensors of the network, and their file: model.safetensors, or a training checkpoint."""
     stored = folder / "model.safetensors"
     if stored.is_file() and checkpoint == "best":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            return load_file(stored)
+            return load_file(stored), stored
         except (SafetensorError, OSError) as error:
             raise UserError(f"{stored}: not weights that can be opened ({error})") from None
     from zoo.train.checkpoint import find_checkpoint, open_checkpoint
 
-    state = open_checkpoint(find_checkpoint(folder, checkpoint))["state_dict"]
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+    path = find_checkpoint(folder, checkpoint)
+    state = open_checkpoint(path)["state_dict"]
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}, path
 
 
 @torch.no_grad()

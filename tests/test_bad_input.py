@@ -1,0 +1,172 @@
+"""What strangers give: each fault is one line that names file and line or option, exit code 2, and nothing is lost."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_traps import Bench, settings
+from zoo.cli import main
+
+GOOD = "".join(f"source {i}\tZiel {i}\n" for i in range(40)).encode()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    made = Bench(tmp_path)
+    plain = settings()
+    plain["data"] = {
+        "class_path": "TextPairs",
+        "init_args": {"tsv": str(tmp_path / "pairs.tsv"), "held_out": 4, "vocab_size": 270},
+    }
+    plain["trainer"]["max_steps"] = 2
+    (tmp_path / "pairs.tsv").write_bytes(GOOD)
+    made.config = made.write("pairs.yaml", plain)
+    return made
+
+
+def one_line(capsys: pytest.CaptureFixture[str], code: int, expected: int = 2) -> str:
+    assert code == expected
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "pairs.tsv: the file is empty"),
+        (GOOD + b"no tab here\n", "pairs.tsv, line 41: 1 columns, a pair has 2"),
+        (GOOD + b"a\tb\tc\n", "pairs.tsv, line 41: 3 columns"),
+        (GOOD + b"\t\n", "pairs.tsv, line 41: empty"),
+        (GOOD + b"a\t\xff\n", "pairs.tsv, line 41: not UTF-8 (byte 0xff)"),
+        (GOOD + b"a\tb\0\n", "pairs.tsv, line 41: holds a NUL"),
+        (GOOD + b"a\t" + b"b" * 1_000_000 + b"\n", "pairs.tsv, line 41: 1,000,002 characters"),
+        (GOOD[:30], "too few to hold out 4"),
+    ],
+)
+def test_texts(bench: Bench, capsys: pytest.CaptureFixture[str], content: bytes, message: str) -> None:
+    (bench.folder / "pairs.tsv").write_bytes(content)
+    assert message in one_line(capsys, bench.fit())
+    assert not bench.run.exists()
+
+
+def test_files_of_unequal_length(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench.folder / "a.en").write_text("one\ntwo\n")
+    (bench.folder / "a.de").write_text("eins\n")
+    files = ["--data.tsv", "null", "--data.source", bench.folder / "a.en", "--data.target", bench.folder / "a.de"]
+    assert "a.en has 2 lines, " in one_line(capsys, bench.fit(*files))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.tsv", "none.tsv"], "none.tsv: no such file"),
+        (["--model.encoder.heads", "5"], "heads (5) must divide dim (16); or set head_dim"),
+        (["--model.encoder.hed", "5"], "unknown setting 'hed'; did you mean 'heads'"),
+        (["--trainer.max_step", "5"], "did you mean 'max_steps'"),
+        (["--resum", "last"], "did you mean"),
+        (["--model.encoder.position", "Learned"], "length"),
+        (["--data.vocab_size", "10"], "vocab_size (10) must be at least 260"),
+    ],
+)
+def test_options(bench: Bench, capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
+    assert message in one_line(capsys, bench.fit(*options))
+    assert not bench.run.exists()
+
+
+def test_a_text_longer_than_the_position_table(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--model.encoder.position", "Learned", "--model.encoder.position.length", "4"]
+    assert bench.fit(*place) == 2
+    assert "the position table has 4 rows" in capsys.readouterr().err
+
+
+def test_a_run_folder_that_exists_is_left_as_it_is(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.fit() == 0
+    before = {p: p.read_bytes() for p in bench.run.rglob("*") if p.is_file()}
+    capsys.readouterr()
+    assert "already holds a run; give another --run FOLDER, or go on" in one_line(capsys, bench.fit())
+    assert {p: p.read_bytes() for p in bench.run.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    locked = bench.folder / "locked"
+    locked.mkdir(mode=0o500)
+    assert "locked" in one_line(capsys, bench.fit(run="locked/run"))
+
+
+def test_a_run_folder_below_a_file(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench.folder / "file").write_text("")
+    assert "file" in one_line(capsys, bench.fit(run="file/run"))
+
+
+class Trap:
+    """What a foreign checkpoint may hold: a call on being opened."""
+
+    def __reduce__(self) -> tuple:
+        return (open, ("/nonexistent/never", "w"))
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "text", "another model", "a module", "no tensors"])
+@pytest.mark.parametrize("verb", ["translate", "test", "init-from", "resume"])
+def test_checkpoints(bench: Bench, capsys: pytest.CaptureFixture[str], kind: str, verb: str) -> None:
+    assert bench.fit() == 0
+    good = bench.run / "checkpoints" / "last.ckpt"
+    bad = bench.folder / "bad.ckpt"
+    content = torch.load(good, weights_only=True)
+    if kind == "empty":
+        bad.write_bytes(b"")
+    elif kind == "truncated":
+        bad.write_bytes(good.read_bytes()[:5000])
+    elif kind == "text":
+        bad.write_text("hello")
+    elif kind == "a module":
+        torch.save(content | {"hyper_parameters": Trap()}, bad)
+    elif kind == "no tensors":
+        torch.save({"epoch": 3}, bad)
+    else:
+        other = {k: v for k, v in content["state_dict"].items() if "encoder" not in k}
+        torch.save(content | {"state_dict": other}, bad)
+    capsys.readouterr()
+    if verb in ("translate", "test"):
+        code = main([verb, str(bench.run), *(["one"] if verb == "translate" else []), "--checkpoint", str(bad)])
+    elif verb == "init-from":
+        code = bench.fit("--init-from", bad, run="new")
+    else:
+        code = bench.fit("--resume", bad)
+    assert "bad.ckpt" in one_line(capsys, code)
+    assert not (bench.folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"kind": "os.system", "settings": {}}', '{"kind": "Seq2Seq", "settings": {"dim": 3}}']
+)
+def test_a_model_folder_whose_settings_are_none(bench: Bench, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    assert bench.fit() == 0
+    shutil.copytree(bench.run, bench.folder / "copy")
+    (bench.folder / "copy" / "config.json").write_text(content)
+    capsys.readouterr()
+    assert "config.json" in one_line(capsys, main(["translate", str(bench.folder / "copy"), "one"]))
+
+
+def test_standard_input_that_is_not_text(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    assert bench.fit() == 0
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": io.BytesIO(b"good\nb\xffd\n")}))
+    assert "standard input, line 2: not UTF-8" in one_line(capsys, main(["translate", str(bench.run)]))
+
+
+def test_a_tokenizer_that_is_gone(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.fit() == 0
+    (bench.run / "tokenizer.json").unlink()
+    capsys.readouterr()
+    assert "tokenizer.json" in one_line(capsys, main(["translate", str(bench.run), "one"]))
+    assert json.loads((bench.run / "config.json").read_text())["kind"] == "Seq2Seq"
