@@ -70,6 +70,7 @@ def test_files_of_unequal_length(bench: Bench, capsys: pytest.CaptureFixture[str
         (["--trainer.max_step", "5"], "did you mean 'max_steps'"),
         (["--resum", "last"], "did you mean"),
         (["--model.encoder.position", "Learned"], "length"),
+        (["--checkpoint.mode", "big"], "big"),
         (["--data.vocab_size", "10"], "vocab_size (10) must be at least 260"),
     ],
 )
@@ -170,3 +171,10 @@ def test_a_tokenizer_that_is_gone(bench: Bench, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert "tokenizer.json" in one_line(capsys, main(["translate", str(bench.run), "one"]))
     assert json.loads((bench.run / "config.json").read_text())["kind"] == "Seq2Seq"
+
+
+def test_a_choice_that_does_not_exist(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = settings()
+    plain["data"]["init_args"] = {"source": "en", "target": "fr"}
+    said = one_line(capsys, bench.fit(config=bench.write("numbers.yaml", plain)))
+    assert "data.target: 'fr' is not one of en, es" in said

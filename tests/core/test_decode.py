@@ -146,7 +146,7 @@ def test_a_score_is_the_log_probability_over_the_length(penalty: float) -> None:
         for h in found:
             log_probs = model(row.unsqueeze(0), torch.tensor([[model.start, *h.tokens]]))[0].log_softmax(-1)
             ended = [*h.tokens, model.end] if len(h.tokens) < 10 else h.tokens
-            total = sum(float(log_probs[i, token]) for i, token in enumerate(ended))
+            total = sum(log_probs[i, token].item() for i, token in enumerate(ended))
             assert h.log_prob == pytest.approx(total, abs=1e-4)
             assert h.score == pytest.approx(total / len(ended) ** penalty, abs=1e-4)
 

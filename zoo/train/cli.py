@@ -141,6 +141,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CL
     warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*smaller than the logging interval.*")
     # Both are so by design: a run that goes on finds its own folder, and our sampler takes up the order (Task).
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*|.*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*custom batch sampler.*|.*predict returned None.*")
     warnings.filterwarnings("ignore", message=".*tensorboardX.*|.*LeafSpec.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*WeightAveraging callback with a model that overrides.*")  # AverageLast
     set_parsing_settings(subclasses_enabled=[Setting])
@@ -213,7 +214,11 @@ def fit(argv: list[str]) -> int:
 
 def evaluate(verb: str, argv: list[str]) -> int:
     """`zoo validate|test|predict RUN [--checkpoint best|last|PATH] [--data.X ...]`: a run's settings and weights."""
-    own = Options(prog=f"zoo {verb}", description=evaluate.__doc__)
+    own = Options(
+        prog=f"zoo {verb}",
+        description="Open a run with its settings and weights. Any setting can be given by its name, as in "
+        "--data.test_set test_2017_flickr or --model.beams 1.",
+    )
     own.add_argument("run", type=Path, help="a run folder")
     own.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
     ours, args = own.parse_known_args(argv)
@@ -221,7 +226,8 @@ def evaluate(verb: str, argv: list[str]) -> int:
         raise UserError(f"{ours.run} holds no run (no {CONFIG}); train one with 'zoo fit'")
     cli = build(["--config", str(ours.run / CONFIG), "--trainer.logger", "false", *args], ours.run)
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
-    getattr(cli.trainer, verb)(cli.model, cli.datamodule)
+    options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
+    getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **options)
     return 0
 
 

@@ -73,6 +73,11 @@ def _reason(message: str, where: str, options: dict[str, Action]) -> str:
         return f"there is no {found[1]!r}{nearest(found[1], _choices(options.get(where)))}"
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
         return f"{found[1]!r} is no {found[2]}{nearest(found[1], _choices(options.get(where)))}"
+    if found := re.search(
+        r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*?)\s*$", message, re.IGNORECASE | re.MULTILINE
+    ):
+        choices = [choice.strip().strip("'") for choice in found[1].split(",")]
+        return f"{found[2]!r} is not one of {', '.join(choices)}"
     value = re.search(r"(?:Given value|Got value): (.*?)\s*$", message)
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     reasons = [line for line in lines if line and not line.startswith(_NOISE)]
