@@ -1,8 +1,10 @@
 """Two processes train what one does: with copies of the model (ddp), with one copy shared (fsdp); by the overlays."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,47 @@ def test_the_loss_of_one_process_and_two(tmp_path: Path, overlay: str) -> None:
     assert abs(losses["other"] - losses["one"]) > 1e-4  # other steps would have been seen
     rows = (tmp_path / "two" / "metrics.csv").read_text()
     assert "val/bleu" in rows  # both wrote their half of the validation set, and the scores are of all of it
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, workers: int) -> None:
+    """kill -9 at whatever moment it comes after the third checkpoint, in the middle of an epoch."""
+    plain = settings()
+    plain["data"]["init_args"] = DATA | {"workers": workers}
+    plain["trainer"] |= {"max_steps": 40, "max_epochs": -1, "limit_val_batches": 0}
+    plain["checkpoint"] = {"every_n_train_steps": 1, "save_top_k": 0}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(plain))
+    quiet = ["--trainer.enable_progress_bar", "false"]
+    fit(tmp_path, "whole", *quiet)
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    command = [
+        sys.executable,
+        "-m",
+        "zoo",
+        "fit",
+        "--config",
+        tmp_path / "base.yaml",
+        "--run",
+        tmp_path / "killed",
+        *quiet,
+    ]
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    seen: set[int] = set()
+    deadline = time.monotonic() + 200
+    while len(seen) < 3 and process.poll() is None and time.monotonic() < deadline:
+        if last.is_file():
+            seen.add(last.stat().st_ino)  # each checkpoint is another file, put in the place of the one before
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    step = torch.load(last, weights_only=True)["global_step"]
+    assert 0 < step < 40
+    fit(tmp_path, "killed", *quiet, "--resume", "last")
+
+    def weights(name: str) -> dict[str, torch.Tensor]:
+        path = tmp_path / name / "checkpoints" / "last.ckpt"
+        state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+        return state
+
+    whole, killed = weights("whole"), weights("killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
