@@ -44,6 +44,21 @@ def multi30k() -> str:
     return rows(["run", "parameters", "sacreBLEU", "chrF", "steps", "time", "device"], body)
 
 
+def shakespeare() -> str:
+    body = [
+        [
+            run["name"],
+            f"{run['parameters'] / 1e6:.1f} M",
+            f"{run['tests']['test']['nll']:.3f}",
+            f"{run['steps']:,}",
+            f"{run['seconds'] / 60:.0f} min",
+            run["device"],
+        ]
+        for run in results("shakespeare")
+    ]
+    return rows(["run", "parameters", "nats a character", "steps", "time", "device"], body)
+
+
 def signatures() -> str:
     tests = [test for run in results("multi30k") for test in run["tests"].values()]
     found = {(name, value) for test in tests for name, value in test.items() if name.endswith("_signature")}
@@ -71,7 +86,13 @@ def count() -> str:
     return rows(["", *counts], body)
 
 
-TABLES: dict[str, Callable[[], str]] = {"multi30k": multi30k, "signatures": signatures, "core": core, "count": count}
+TABLES: dict[str, Callable[[], str]] = {
+    "multi30k": multi30k,
+    "shakespeare": shakespeare,
+    "signatures": signatures,
+    "core": core,
+    "count": count,
+}
 
 
 def made(text: str) -> str:

@@ -178,3 +178,60 @@ def test_a_choice_that_does_not_exist(bench: Bench, capsys: pytest.CaptureFixtur
     plain["data"]["init_args"] = {"source": "en", "target": "fr"}
     said = one_line(capsys, bench.fit(config=bench.write("numbers.yaml", plain)))
     assert "data.target: 'fr' is not one of en, es" in said
+
+
+def test_a_run_that_goes_on_keeps_how_it_began(bench: Bench) -> None:
+    assert bench.fit() == 0
+    first = json.loads((bench.run / "run.json").read_text())
+    assert [(leg["from"], leg["to"]) for leg in first["legs"]] == [(0, 2)]
+    assert bench.fit("--resume", "last") == 0  # it had ended: nothing is left to do, and nothing is forgotten
+    second = json.loads((bench.run / "run.json").read_text())
+    assert {name: second[name] for name in first} == first
+    assert bench.fit("--resume", "last", "--trainer.max_steps", "5", "--trainer.max_epochs", "9") == 0
+    third = json.loads((bench.run / "run.json").read_text())
+    assert [(leg["from"], leg["to"]) for leg in third["legs"]] == [(0, 2), (2, 5)]
+    assert third["command"] == first["command"]
+    assert "--resume last" in third["resumed"][0]["command"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.tokens_per_batch", "0"], "tokens_per_batch (0) must be at least 1"),
+        (["--model.label_smoothing", "1.0"], "label_smoothing (1.0) must be in [0, 1)"),
+        (["--model.length", "0"], "length (0) must be at least 1"),
+        (
+            ["--model.schedule", "Cosine", "--trainer.max_steps", "-1", "--trainer.max_epochs", "-1"],
+            "must know its last",
+        ),
+        (["--checkpoint.monitor", "val/blue", "--trainer.val_check_interval", "1"], "val/blue"),
+    ],
+)
+def test_what_is_found_out_late_is_one_line_too(
+    bench: Bench, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert bench.fit(*options) == 2
+    said = capsys.readouterr().err
+    assert message in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert bench.fit() == 0  # nothing was trained, so nothing stands in the way
+
+
+def test_an_interrupted_training_has_its_exit_code(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        bench.stop_at(patch, 1, interrupt)
+        assert bench.fit() == 130
+
+
+@pytest.mark.parametrize(("device", "message"), [("cuda", "--device cuda"), ("meta", "--device meta")])
+def test_a_device_that_cannot_be_used(
+    bench: Bench, capsys: pytest.CaptureFixture[str], device: str, message: str
+) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one here")
+    assert bench.fit() == 0
+    capsys.readouterr()
+    assert message in one_line(capsys, main(["translate", str(bench.run), "one", "--device", device]))

@@ -381,6 +381,18 @@ def test_a_run_goes_on_bit_for_bit(
     assert torch.equal(bench.weights(), bench.weights("whole"))
 
 
+@pytest.mark.parametrize("first", [3, 4, 6], ids=["a whole epoch", "in the second epoch", "two epochs"])
+def test_a_run_that_was_complete_goes_on_with_more_steps(bench: Bench, first: int) -> None:
+    """Lightning takes an epoch that the last step cut short for done: the order of batches must not."""
+    plain = settings()
+    plain["data"]["init_args"] = NUMBERS | {"tokens_per_batch": 400}
+    plain["trainer"] |= {"max_epochs": -1, "max_steps": first}
+    bench.config = bench.write("steps.yaml", plain)
+    assert bench.fit() == bench.fit("--resume", "last", "--trainer.max_steps", 8) == 0
+    assert bench.fit("--trainer.max_steps", 8, run="whole") == 0
+    assert torch.equal(bench.weights(), bench.weights("whole"))
+
+
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(bench: Bench) -> None:
     assert bench.fit(run="one") == bench.fit(run="two") == bench.fit("--seed_everything", 2, run="three") == 0
     assert torch.equal(bench.weights("one"), bench.weights("two"))

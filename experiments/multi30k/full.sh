@@ -15,10 +15,15 @@ train() { # name, source, target, seed
   for name in test_2016_flickr test_2017_flickr test_2017_mscoco; do
     zoo test "$run" --data.test_set "$name" --trainer.enable_progress_bar false
   done
-  python experiments/multi30k/collect.py "$run" "$2-$3, full, seed $4"
+  python experiments/collect.py "$run" multi30k "$2-$3, full, seed $4"
 }
 
 zoo data fetch multi30k
-train en-de-1 en de 1 & train en-de-2 en de 2 & train en-de-3 en de 3 & train de-en-1 de en 1 & train en-fr-1 en fr 1 &
-wait
+runs=()
+train en-de-1 en de 1 & runs+=($!)
+train en-de-2 en de 2 & runs+=($!)
+train en-de-3 en de 3 & runs+=($!)
+train de-en-1 de en 1 & runs+=($!)
+train en-fr-1 en fr 1 & runs+=($!)
+for run in "${runs[@]}"; do wait "$run"; done # each by its number: a bare wait forgets who failed
 python experiments/tables.py

@@ -31,7 +31,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
 
     def order(seed: int, epoch: int) -> list[list[int]]:
         sampler = TokenBudgetSampler(items, 200, seed=seed)
-        sampler.set_epoch(epoch)
+        sampler.epoch = epoch
         random.seed()  # no generator of the process has a say
         np.random.seed()
         return list(sampler)
@@ -93,3 +93,11 @@ def test_batches_hold_little_padding() -> None:
 def test_senseless_settings_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TokenBudgetSampler([1, 2], **({"budget": 5} | options))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_no_rank_is_left_without_a_batch(shuffle: bool) -> None:
+    """One batch and three ranks: a rank with nothing to do would let the others wait for ever."""
+    for rank in range(3):
+        sampler = TokenBudgetSampler([2, 3], 100, shuffle=shuffle, rank=rank, world=3)
+        assert len(sampler) == len(list(sampler)) == 1

@@ -154,9 +154,11 @@ class Layout:
         return x[self.index // self.length]
 
     def last(self, x: Tensor) -> Tensor:
-        """The last token of each sequence: "t ..." to "b ..."."""
+        """The last token of each sequence: "t ..." to "b ...", zero for a sequence without any."""
         if self.offsets is not None:
-            return x[(self.offsets[1:] - 1).clamp(min=0).long()]
+            assert self.lengths is not None
+            found = x[(self.offsets[1:] - 1).clamp(min=0).long()]
+            return found.masked_fill((self.lengths == 0).view(-1, *[1] * (x.dim() - 1)), 0)
         return self.pad(x)[:, -1]
 
 

@@ -1,7 +1,7 @@
 """Norms. Axes: t tokens, d the normalised width.
 
 LayerNorm is torch's own kernel. RMSNorm (Zhang & Sennrich 2019) is an autograd function around LayerNorm's backward
-kernel, because torch's composition of it takes three times LayerNorm's time on a CPU (figures in docs/design.md).
+kernel, because torch's composition of it takes several times LayerNorm's time on a CPU (figures in docs/design.md).
 """
 
 from dataclasses import dataclass

@@ -36,18 +36,14 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self.budget, self.seed, self.shuffle, self.rank, self.world = budget, seed, shuffle, rank, world
         self.epoch = 0
         self.skip = 0  # batches that the next pass leaves out: an interrupted epoch goes on there
-        self.sampler = self  # Lightning tells the epoch to a batch sampler's sampler
         # Equal lengths are interchangeable, so where one batch ends and the next begins never changes.
         ranked = np.sort(self._keys())
         self.cuts = self._cut(ranked)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
         count = len(self.cuts) - 1
-        return count // self.world if self.shuffle else len(range(self.rank, count, self.world))
+        return max(count // self.world if self.shuffle else len(range(self.rank, count, self.world)), 1)
 
     def __iter__(self) -> Iterator[list[int]]:
         skip, self.skip = self.skip, 0
@@ -59,9 +55,12 @@ class TokenBudgetSampler(Sampler[list[int]]):
         order = random.permutation(len(self.sides)) if self.shuffle else np.arange(len(self.sides))
         order = order[np.argsort(self._keys()[order], kind="stable")]
         cut = [order[a:b].tolist() for a, b in zip(self.cuts[:-1], self.cuts[1:], strict=True)]
+        # A rank with nothing to do would let the others wait for ever: it takes the last batch once more.
         if not self.shuffle:
-            return cut[self.rank :: self.world]
+            return cut[self.rank :: self.world] or cut[-1:]
         whole = len(cut) // self.world * self.world
+        if not whole:
+            return cut[-1:]
         return [cut[i] for i in random.permutation(len(cut))[:whole]][self.rank :: self.world]
 
     def _keys(self) -> np.ndarray:

@@ -17,19 +17,17 @@ def data_folder() -> Path:
     return Path(os.environ.get("ZOO_DATA") or pooch.os_cache("zoo"))
 
 
-def read_lines(path: Path) -> list[str]:
+def read_text(path: Path) -> str:
+    """A UTF-8 text file (.gz is unpacked) as one text whose lines end in \\n; UserError as for `read_lines`."""
+    return "\n".join(read_lines(path, longest=None))
+
+
+def read_lines(path: Path, longest: int | None = LONGEST) -> list[str]:
     """The lines of a UTF-8 text file (.gz is unpacked), without their ends; lines end at \\n or \\r\\n only.
 
-    UserError names file and line: not UTF-8, a NUL, a line over 100,000 characters; and an empty file.
+    UserError names file and line: not UTF-8, a NUL, a line over `longest` characters; and an empty file.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not gzip, or cut short ({error})") from None
-    if not raw.strip():
-        raise UserError(f"{path}: the file is empty")
+    raw = _bytes(path)
     lines = []
     for number, line in enumerate(raw.removesuffix(b"\n").split(b"\n"), 1):
         try:
@@ -38,7 +36,19 @@ def read_lines(path: Path) -> list[str]:
             raise UserError(f"{path}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x})") from None
         if "\0" in text:
             raise UserError(f"{path}, line {number}: holds a NUL character")
-        if len(text) > LONGEST:
-            raise UserError(f"{path}, line {number}: {len(text):,} characters, a line may have {LONGEST:,}")
+        if longest is not None and len(text) > longest:
+            raise UserError(f"{path}, line {number}: {len(text):,} characters, a line may have {longest:,}")
         lines.append(text.removeprefix("\ufeff") if number == 1 else text)
     return lines
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not gzip, or cut short ({error})") from None
+    if not raw.strip():
+        raise UserError(f"{path}: the file is empty")
+    return raw

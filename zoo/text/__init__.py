@@ -1,5 +1,5 @@
-"""Text on the one core: `from zoo.text import Seq2Seq`."""
+"""Text on the one core: `from zoo.text import CausalLM, Seq2Seq`."""
 
-from zoo.text.model import Seq2Seq
+from zoo.text.model import CausalLM, Seq2Seq
 
-__all__ = ["Seq2Seq"]
+__all__ = ["CausalLM", "Seq2Seq"]

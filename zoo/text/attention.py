@@ -22,12 +22,19 @@ class Looks:
 
 
 def cross_attention(
-    model: Seq2Seq, tokenizer: Tokenizer, text: str, *, layer: int = -1, beams: int = 1, length: int = 128
+    model: Seq2Seq,
+    tokenizer: Tokenizer,
+    text: str,
+    *,
+    layer: int = -1,
+    beams: int = 1,
+    length: int = 128,
+    length_penalty: float = 1.0,
 ) -> Looks:
     """Translate a text and record the cross attention of a layer (negative: from the end) over what was written."""
     device = next(model.parameters()).device
     source = torch.tensor([[*tokenizer.encode(text), tokenizer.end]], device=device)
-    written = model.generate(source, length=length, beams=beams)[0][0].tokens
+    written = model.generate(source, length=length, beams=beams, length_penalty=length_penalty)[0][0].tokens
     target = torch.tensor([[tokenizer.start, *written]], device=device)
     with torch.no_grad(), record(model, layers=[layer], which="cross") as maps:
         model(source, target)

@@ -76,6 +76,10 @@ class PairedText(L.LightningDataModule):
         test_set: str = "test",
     ):
         super().__init__()
+        if tokens_per_batch < 1 or max_length < 2:
+            raise ValueError(
+                f"tokens_per_batch ({tokens_per_batch}) must be at least 1, max_length ({max_length}) at least 2"
+            )
         self.lowercase, self.max_length = lowercase, max_length
         self.tokens_per_batch, self.seed, self.workers = tokens_per_batch, seed, workers
         self.test_set = test_set

@@ -4,10 +4,12 @@ Axes: b sequences, n target positions, m source positions, t real tokens of the 
 v vocabulary.
 
 Seq2Seq is the encoder-decoder of Vaswani et al. 2017: embeddings times sqrt(d) (section 3.4), shared between source,
-target and output where wanted; all else is in the two stacks' settings.
+target and output where wanted; all else is in the two stacks' settings. CausalLM is the decoder of Radford et al. 2019
+(GPT-2): one causal stack between a table of tokens and the map back to them.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Stack, StackConfig
-from zoo.core.decode import GREEDY, Hypothesis, Sampling, beam_search, generate
+from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, beam_search, generate, stream
 from zoo.core.init import Scheme, initialise
 from zoo.core.setting import read, to_plain
+from zoo.errors import UserError
 
 
 class Seq2Seq(nn.Module):
@@ -171,6 +174,118 @@ class Writing:
             cache=self.cache,
         )
         scores: Tensor = model.head(states)
+        return scores
+
+    def reorder(self, rows: Tensor) -> None:
+        self.cache.reorder(rows)
+
+
+class CausalLM(nn.Module):
+    """A language model that reads from left to right. ValueError where the stack is not causal or looks at a context.
+
+    `tied`: the output map is the table of embeddings. `embed_scale`: embeddings are multiplied by sqrt(d). `end`: the
+    token that ends a text, None where texts have no end.
+    """
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        *,
+        tied: bool = True,
+        embed_scale: bool = False,
+        head_bias: bool = False,
+        end: int | None = None,
+        init: Scheme = "normal",
+    ):
+        super().__init__()
+        if not stack.causal or stack.cross:
+            raise ValueError("a language model reads the past alone: set causal, and leave cross unset")
+        self.settings: dict[str, Any] = {
+            "stack": stack,
+            "vocab_size": vocab_size,
+            "tied": tied,
+            "embed_scale": embed_scale,
+            "head_bias": head_bias,
+            "end": end,
+            "init": init,
+        }
+        self.end = end
+        self.stack = Stack(stack)
+        self.embedding = nn.Embedding(vocab_size, stack.dim)
+        self.head = nn.Linear(stack.dim, vocab_size, bias=head_bias)
+        self.scale = math.sqrt(stack.dim) if embed_scale else 1.0
+        initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
+        if tied:
+            self.head.weight = self.embedding.weight
+
+    def to_plain(self) -> dict[str, Any]:
+        """The constructor's arguments as plain values."""
+        return {name: to_plain(value) for name, value in self.settings.items()}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "CausalLM":
+        """The model that plain values describe; ValueError names the value that does not fit."""
+        return read(cls, values, "model")
+
+    def hidden(self, ids: Tensor, keep: Tensor | None = None, cache: Cache | None = None) -> tuple[Tensor, Layout]:
+        """States "t d" of the real tokens of "b n" before the head, with their layout."""
+        layout = _layout(ids, keep) if cache is None else cache.next(ids.shape[1], keep, ids.device)
+        return self.stack(self.embedding(layout.take(ids, keep)) * self.scale, layout, cache=cache), layout
+
+    def forward(self, ids: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Ids "b n" (True in `keep` = real token) to logits of the token after each, "b n v", zero at padding."""
+        states, layout = self.hidden(ids, keep)
+        return layout.give(self.head(states), keep)
+
+    @torch.no_grad()
+    def stream(
+        self,
+        prompts: Tensor,
+        keep: Tensor | None = None,
+        *,
+        length: int,
+        sampling: Sampling = GREEDY,
+        constraint: Constraint | None = None,
+    ) -> Iterator[Tensor]:
+        """Tokens "b" as they are chosen, at most `length`, after prompts "b n" (padding in them on any side).
+
+        UserError where prompt and `length` together are more than the model can place.
+        """
+        room, longest = prompts.shape[1] + length, self.stack.position.longest
+        if longest is not None and room > longest:
+            raise UserError(f"{prompts.shape[1]} tokens of prompt and {length} to write: the model can place {longest}")
+        if keep is not None and not bool(keep.any(-1).all()):
+            raise UserError("a prompt without any token cannot be gone on with")
+        continuing = Continuing(self, Cache(self.stack, len(prompts), room))
+        states, layout = self.hidden(prompts, keep, continuing.cache)
+        scores = self.head(layout.last(states))
+        yield from stream(continuing, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
+
+    def generate(
+        self,
+        prompts: Tensor,
+        keep: Tensor | None = None,
+        *,
+        length: int,
+        sampling: Sampling = GREEDY,
+        constraint: Constraint | None = None,
+    ) -> Tensor:
+        """What `stream` chooses, together: "b m"."""
+        steps = list(self.stream(prompts, keep, length=length, sampling=sampling, constraint=constraint))
+        return torch.stack(steps, 1)
+
+
+@dataclass(eq=False)
+class Continuing:
+    """A CausalLM in the middle of writing: the `Step` of zoo.core.decode."""
+
+    model: CausalLM
+    cache: Cache
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        states, _ = self.model.hidden(tokens.unsqueeze(1), cache=self.cache)
+        scores: Tensor = self.model.head(states)
         return scores
 
     def reorder(self, rows: Tensor) -> None:

@@ -43,6 +43,11 @@ class Translation(Task):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+        for name, value in {"beams": beams, "validation_beams": validation_beams, "length": length}.items():
+            if value < 1:
+                raise ValueError(f"{name} ({value}) must be at least 1")
         self.network = Seq2Seq(encoder, decoder, vocab_size, tied=tied)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self.beams, self.validation_beams = beams, validation_beams

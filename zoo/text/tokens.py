@@ -51,6 +51,16 @@ class Tokenizer:
         return cls(bpe)
 
     @classmethod
+    def characters(cls, text: str) -> "Tokenizer":
+        """One token for each character that stands in `text`; others cannot be encoded."""
+        vocab = {name: i for i, name in enumerate([*SPECIAL, *sorted(set(text))])}
+        bpe = tokenizers.Tokenizer(models.WordLevel(vocab))
+        bpe.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+        bpe.decoder = decoders.Fuse()
+        bpe.add_special_tokens(list(SPECIAL))
+        return cls(bpe)
+
+    @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
         """UserError where the file is not a tokenizer of ours."""
         try:
@@ -72,8 +82,15 @@ class Tokenizer:
         return self.bpe.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without start or end."""
-        return self.bpe.encode(text, add_special_tokens=False).ids
+        """Ids of a text, without start or end. UserError where a character has no token."""
+        try:
+            return self.bpe.encode(text, add_special_tokens=False).ids
+        except Exception:  # the library raises plain Exception; byte-level BPE knows every text
+            known = self.bpe.get_vocab()
+            foreign = sorted({c for c in text if c not in known})
+            raise UserError(
+                f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has a token a character"
+            ) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [row.ids for row in self.bpe.encode_batch(list(texts), add_special_tokens=False)]

@@ -27,17 +27,24 @@ class RunFolder(Callback):
     """Writes what a run needs to be understood, opened and repeated, before its first step.
 
     config.json (the network's settings, read by `zoo.load`), run.json (command, versions, seed, hash of the data; when
-    training ends its steps and seconds too), and what the data module brings of its own (a tokenizer).
+    training ends its steps and seconds; when it goes on, by which command), and what the data module brings of its own
+    (a tokenizer).
     """
 
-    def __init__(self, folder: Path, command: list[str]):
-        self.folder, self.command = folder, command
+    def __init__(self, folder: Path, command: list[str], *, resumed: bool = False):
+        self.folder, self.command, self.resumed = folder, command, resumed
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Task)
         self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "run.json"
+        if self.resumed and path.is_file():  # a run that goes on keeps how it began
+            before = json.loads(path.read_text())
+            again = [*before.get("resumed", []), {"command": shlex.join(["zoo", *self.command]), "commit": commit()}]
+            write_atomically(path, json.dumps(before | {"resumed": again}, indent=2) + "\n")
+            return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         about = {
             "command": shlex.join(["zoo", *self.command]),
@@ -49,7 +56,7 @@ class RunFolder(Callback):
             "data": data.manifest(),
         }
         write_atomically(self.folder / "config.json", json.dumps(pl_module.describe(), indent=2) + "\n")
-        write_atomically(self.folder / "run.json", json.dumps(about, indent=2) + "\n")
+        write_atomically(path, json.dumps(about, indent=2) + "\n")
         data.save(self.folder)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -58,12 +65,10 @@ class RunFolder(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             path = self.folder / "run.json"
-            spent = {
-                "first_step": self.first,
-                "last_step": trainer.global_step,
-                "seconds": round(time.time() - self.begun, 1),  # since first_step, validation included
-            }
-            write_atomically(path, json.dumps(json.loads(path.read_text()) | spent, indent=2) + "\n")
+            before = json.loads(path.read_text())
+            leg = {"from": self.first, "to": trainer.global_step, "seconds": round(time.time() - self.begun, 1)}
+            legs = [*before.get("legs", []), leg]  # seconds of training and validation; a leg that was cut off has none
+            write_atomically(path, json.dumps(before | {"legs": legs}, indent=2) + "\n")
 
 
 class Throughput(Callback):

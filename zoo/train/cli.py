@@ -191,22 +191,35 @@ def fit(argv: list[str]) -> int:
         open_checkpoint(checkpoint)
         if not any(a.startswith(("--config", "-c")) for a in args):
             args = ["--config", str(run / CONFIG), *args]
-    elif (run / CONFIG).exists() and rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
+    elif _holds_run(run) and rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
         # other ranks begin when the first has already written
         raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
-    callbacks = [RunFolder(run, ["fit", *argv]), Throughput(), StopOnTerm(run / CHECKPOINTS / LAST)]
+    callbacks = [
+        RunFolder(run, ["fit", *argv], resumed=ours.resume is not None),
+        Throughput(),
+        StopOnTerm(run / CHECKPOINTS / LAST),
+    ]
     cli = build(args, run, callbacks)
     if ours.resume is not None:
         _refuse_changes(cli, run / CONFIG)
         fitting(cli.model, checkpoint)
+        if _complete(checkpoint, cli.trainer):  # Lightning would count an epoch that it does not train
+            print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
+            return 0
     if ours.init_from is not None:
         load_weights(cli.model, ours.init_from)
     if cli.trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / CONFIG, cli.text())
-    cli.trainer.fit(
-        cli.model, cli.datamodule, ckpt_path=str(checkpoint) if ours.resume is not None else None, weights_only=True
-    )
+    path = str(checkpoint) if ours.resume is not None else None
+    try:
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=True)
+    except MisconfigurationException as error:  # settings that Lightning finds wrong only as it goes (a metric's name)
+        raise UserError(one_line(str(error))) from None
+    except SystemExit as left:
+        if left.code == 1 and cli.trainer.interrupted:  # Lightning leaves with 1, which is a failed training's code
+            raise KeyboardInterrupt from None
+        raise
     if cli.trainer.is_global_zero:
         print(f"run: {run}")
     return 0
@@ -249,6 +262,19 @@ def fitting(task: Task, path: Path) -> dict[str, Tensor]:
             shapes = f"{tuple(value.shape)} against {tuple(own[name].shape)}"
             raise UserError(f"{path}: not weights of this model ({name!r}: {shapes})")
     return state
+
+
+def _complete(checkpoint: Path, trainer: L.Trainer) -> bool:
+    """Whether a checkpoint's run has taken all the steps or epochs that the trainer would take."""
+    state = open_checkpoint(checkpoint)
+    epochs = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    steps_done = trainer.max_steps > -1 and state["global_step"] >= trainer.max_steps
+    return steps_done or (trainer.max_epochs is not None and -1 < trainer.max_epochs <= epochs)
+
+
+def _holds_run(run: Path) -> bool:
+    """Whether there is something to lose: a run that stopped before its first checkpoint may begin anew."""
+    return (run / CONFIG).exists() and any((run / CHECKPOINTS).glob("*.ckpt"))
 
 
 def _files(args: list[str]) -> list[str]:

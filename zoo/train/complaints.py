@@ -32,7 +32,8 @@ _HELPERS = ("help", "config", "print_config", "print_shtab", "class_path", "init
 def one_line(message: str, parser: ArgumentParser | None = None) -> str:
     """The complaint `message` of `parser` in one line."""
     options = {o.removeprefix("--"): a for o, a in parser._option_string_actions.items()} if parser else {}
-    beside = [*options, *getattr(parser, "others", ())]
+    # the parser of a setting of a setting has no --config, and its names have none beside them
+    beside = [*options, *(getattr(parser, "others", ()) if "config" in options else ())]
     if found := re.search(r"unrecognized arguments: --([\w.\-]+)", message, re.IGNORECASE):
         return _unknown(found[1], beside)
     if found := re.search(r"unrecognized arguments: (.*)", message, re.IGNORECASE):

@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.core.setting import Setting
+from zoo.errors import UserError
 
 
 class Schedule(Setting):
@@ -19,7 +20,7 @@ class Schedule(Setting):
     def build(self, optimizer: Optimizer, total_steps: float) -> LambdaLR:
         """`total_steps` may be infinite. ValueError where this schedule needs to know its end."""
         if self.ends and math.isinf(total_steps):
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__} must know its last step: set trainer.max_steps or trainer.max_epochs"
             )
         return LambdaLR(optimizer, lambda step: self.factor(step, total_steps))

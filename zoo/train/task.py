@@ -18,11 +18,10 @@ from zoo.train.schedules import Constant, Schedule
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A batch sampler whose order is known for every epoch, and that can leave out an epoch's first batches once."""
+    """A sampler whose order is known for every `epoch`, and that leaves out that epoch's first `skip` batches once."""
 
+    epoch: int
     skip: int
-
-    def set_epoch(self, epoch: int) -> None: ...
 
 
 class Task(L.LightningModule):
@@ -65,20 +64,26 @@ class Task(L.LightningModule):
             self._take_up_order()
 
     def on_train_epoch_start(self) -> None:
-        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        if self.trainer.overfit_batches and isinstance(sampler, Resumable):
-            sampler.set_epoch(
-                0
-            )  # the same batches in every epoch: Lightning keeps only its own samplers from shuffling
+        # Not by Lightning's count (a sampler's set_epoch), which takes an epoch that the last step cut short for done.
+        sampler = self._sampler()
+        if sampler is not None:
+            seen = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+            # overfit_batches: the same batches in every epoch (Lightning keeps only its own samplers from shuffling)
+            sampler.epoch = 0 if self.trainer.overfit_batches else seen // int(self.trainer.num_training_batches)
+
+    def _sampler(self) -> Resumable | None:
+        """The training loader's own sampler, of batches where it has one, if it can be resumed."""
+        loader = self.trainer.train_dataloader
+        found = [getattr(loader, name, None) for name in ("batch_sampler", "sampler")]
+        return next((sampler for sampler in found if isinstance(sampler, Resumable)), None)
 
     def _take_up_order(self) -> None:
         """Lightning asks for batches before it has read how far the run was: begin the epoch anew, where it stopped."""
         loop = self.trainer.fit_loop
         seen = loop.epoch_loop.batch_progress.total.processed
-        sampler = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        if isinstance(sampler, Resumable):
-            epoch, sampler.skip = divmod(seen, int(self.trainer.num_training_batches))
-            sampler.set_epoch(epoch)
+        sampler = self._sampler()
+        if sampler is not None:
+            sampler.epoch, sampler.skip = divmod(seen, int(self.trainer.num_training_batches))
             iter(loop._data_fetcher)  # type: ignore[call-overload]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

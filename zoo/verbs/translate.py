@@ -1,5 +1,6 @@
 """`zoo translate RUN [TEXT...]`: translate texts, or the lines of standard input."""
 
+import math
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -37,21 +38,23 @@ def main(argv: list[str]) -> int:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(given, name)}")
     names = ("temperature", "top_k", "top_p", "min_p", "seed")
     drawn = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    if not math.isfinite(given.length_penalty):
+        raise UserError(f"--length-penalty must be a number, got {given.length_penalty}")
+    if given.attention and drawn:
+        raise UserError("--attention draws what a search finds: it does not go with drawing at random")
     if given.nbest > given.beams and not drawn:
         raise UserError(f"--nbest ({given.nbest}) cannot exceed --beams ({given.beams})")
-
-    import torch
 
     from zoo.core.decode import Sampling
     from zoo.text.model import Seq2Seq
     from zoo.text.translate import translate
-    from zoo.weights.load import load
+    from zoo.weights.load import device_of, load
 
     try:
         sampling = Sampling(**drawn) if drawn else None
-        device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (ValueError, RuntimeError) as error:
-        raise UserError(str(error).splitlines()[0]) from None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    device = device_of(given.device)
     loaded = load(given.model, checkpoint=given.checkpoint)
     if not isinstance(loaded.model, Seq2Seq):
         raise UserError(f"{given.model} holds a {loaded.config['kind']}, which does not translate")
@@ -88,7 +91,13 @@ def _draw(loaded: "Loaded", texts: list[str], given: Namespace) -> None:
             path = path.with_name(f"{path.stem}-{number}{path.suffix}")
         try:
             looks = cross_attention(
-                loaded.model, loaded.tokenizer, text, layer=given.layer, beams=given.beams, length=given.max_length
+                loaded.model,
+                loaded.tokenizer,
+                text,
+                layer=given.layer,
+                beams=given.beams,
+                length=given.max_length,
+                length_penalty=given.length_penalty,
             )
         except ValueError as error:  # a layer that does not exist
             raise UserError(str(error)) from None

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from zoo.errors import UserError, nearest
 
 # Short name of a network: the module it stands in, its domain's tokenizer (module, class) or None.
-KINDS = {"Seq2Seq": ("zoo.text.model", ("zoo.text.tokens", "Tokenizer"))}
+KINDS = {
+    "CausalLM": ("zoo.text.model", ("zoo.text.tokens", "Tokenizer")),
+    "Seq2Seq": ("zoo.text.model", ("zoo.text.tokens", "Tokenizer")),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,16 @@ def load(folder: str | Path, *, checkpoint: str = "best") -> Loaded:
     if (path := folder / "tokenizer.json").is_file():
         tokenizer = getattr(importlib.import_module(tokens[0]), tokens[1]).load(path)
     return Loaded(model.eval(), tokenizer, config)
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of that name; by default CUDA where there is one. UserError where it cannot be used."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
 
 
 def read_config(folder: Path) -> dict[str, Any]:

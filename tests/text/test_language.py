@@ -1,0 +1,181 @@
+"""Language models: windows in an order that (seed, epoch) decides, every token once; the model, its loss, its text."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import zoo
+from tests.test_traps import QUIET
+from zoo.cli import main
+from zoo.core import ALiBi, Learned, Rotary, StackConfig
+from zoo.core.decode import Sampling
+from zoo.errors import UserError
+from zoo.text import CausalLM
+from zoo.text.corpus import Corpus, WindowSampler
+from zoo.text.tokens import Tokenizer
+
+STACK = StackConfig(dim=16, depth=2, heads=2, causal=True, position=Rotary())
+
+
+def model(**changes: object) -> CausalLM:
+    torch.manual_seed(0)
+    return CausalLM(STACK.replace(**changes), 30, tied=False).eval()
+
+
+@pytest.mark.parametrize(("tokens", "length", "batch"), [(1000, 16, 4), (200, 64, 3), (70, 64, 1)])
+def test_windows_lie_in_the_text_and_do_not_overlap(tokens: int, length: int, batch: int) -> None:
+    sampler = WindowSampler(tokens, length, batch, seed=1)
+    for epoch in range(5):
+        begins = sorted(b for part in sampler.batches(epoch) for b in part)
+        assert len(sampler.batches(epoch)) == len(sampler)
+        assert begins[0] >= 0
+        assert begins[-1] + length < tokens
+        assert all(b - a >= length for a, b in pairwise(begins))
+    if tokens == 1000:
+        assert sampler.batches(0) != sampler.batches(1)
+        assert sampler.batches(0) == WindowSampler(tokens, length, batch, seed=1).batches(0)
+        sampler.skip = 3
+        assert list(sampler) == sampler.batches(0)[3:]
+        halves = [WindowSampler(tokens, length, batch, seed=1, rank=r, world=2).batches(0) for r in (0, 1)]
+        assert [b for pair in zip(*halves, strict=True) for b in pair] == sampler.batches(0)[: 2 * len(halves[0])]
+
+
+def corpus(tmp_path: Path, **settings: object) -> Corpus:
+    path = tmp_path / "text.txt"
+    path.write_text("to be, or not to be: that is the question.\n" * 40)
+    return Corpus(path, **({"tokens": "characters", "length": 30, "batch": 4} | settings))
+
+
+def test_validation_predicts_every_token_once(tmp_path: Path) -> None:
+    data = corpus(tmp_path)
+    ids = data.tokenizer.encode(data.texts["val"])
+    labels = torch.cat([batch.labels.flatten() for batch in data.val_dataloader()])
+    assert labels[labels >= 0].tolist() == ids[1:]
+
+
+def test_labels_are_the_tokens_after(tmp_path: Path) -> None:
+    data = corpus(tmp_path)
+    for batch in data.train_dataloader():
+        assert torch.equal(batch.ids[:, 1:], batch.labels[:, :-1])
+        assert batch.ids.shape == (4, 30)
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in "bac":
+        (tmp_path / f"{name}.txt").write_text(name * 50)
+    data = Corpus(tmp_path, tokens="characters", length=4, batch=1)
+    assert data.texts["train"].startswith("a" * 50 + "\n" + "b" * 50)
+    with pytest.raises(UserError, match=r"no \.txt file here"):
+        Corpus(_empty(tmp_path))
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def test_too_little_text_is_said(tmp_path: Path) -> None:
+    data = corpus(tmp_path, length=500)
+    with pytest.raises(UserError, match="the val part has 172 tokens: too few for one window of length 500"):
+        data.val_dataloader()
+
+
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_every_text_of_the_corpus_comes_back(tmp_path: Path, tokens: str) -> None:
+    data = corpus(tmp_path, tokens=tokens, vocab_size=270)
+    assert data.tokenizer.decode(data.tokenizer.encode(data.texts["val"])) == data.texts["val"]
+
+
+def test_a_character_without_a_token_is_named() -> None:
+    tokens = Tokenizer.characters("abc \n")
+    assert tokens.decode(tokens.encode("cab\nb")) == "cab\nb"
+    with pytest.raises(UserError, match="knows no 'x', 'ä'"):
+        tokens.encode("aäx")
+
+
+def test_logits_at_padding_are_zero_and_rows_are_independent() -> None:
+    net, ids = model(), torch.randint(4, 30, (2, 5))
+    keep = torch.tensor([[True] * 5, [False, False, True, True, True]])
+    logits = net(ids, keep)
+    assert logits[~keep].abs().sum() == 0
+    torch.testing.assert_close(logits[1:, 2:], net(ids[1:, 2:]))
+
+
+@pytest.mark.parametrize("position", [Rotary(), Learned(40), ALiBi()], ids=lambda p: type(p).__name__)
+def test_what_is_written_is_what_one_pass_prefers(position) -> None:
+    """Greedy text from the cache, in a batch of prompts padded on the left, is the argmax of the model without one."""
+    net = model(position=position)
+    prompts = torch.randint(4, 30, (3, 6))
+    keep = torch.tensor([[True] * 6, [False] * 2 + [True] * 4, [False] * 5 + [True]])
+    written = net.generate(prompts, keep, length=8)
+    for row in range(3):
+        whole = torch.cat((prompts[row][keep[row]], written[row]))[None]
+        best = net(whole[:, :-1]).argmax(-1)[0, -8:]
+        assert best.tolist() == written[row].tolist()
+
+
+def test_a_constraint_and_a_seed_are_kept() -> None:
+    net, prompt = model(), torch.tensor([[5, 6]])
+
+    def even(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.masked_fill(torch.arange(30) % 2 == 1, float("-inf"))
+
+    sampling = Sampling(seed=3)
+    drawn = net.generate(prompt, length=30, sampling=sampling, constraint=even)
+    assert (drawn % 2 == 0).all()
+    assert torch.equal(drawn, net.generate(prompt, length=30, sampling=sampling, constraint=even))
+    assert not torch.equal(drawn, net.generate(prompt, length=30, sampling=Sampling(seed=4), constraint=even))
+
+
+def test_more_than_the_model_can_place_is_said() -> None:
+    with pytest.raises(UserError, match="2 tokens of prompt and 10 to write: the model can place 8"):
+        model(position=Learned(8)).generate(torch.tensor([[5, 6]]), length=10)
+
+
+def test_stacks_that_do_not_fit_are_refused() -> None:
+    for wrong in ({"causal": False}, {"cross": True}):
+        with pytest.raises(ValueError, match="set causal, and leave cross unset"):
+            CausalLM(STACK.replace(**wrong), 30)
+
+
+def test_from_a_text_to_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Train on one sentence again and again: the model goes on with it."""
+    data = corpus(tmp_path)
+    plain = {
+        "model": {
+            "class_path": "LanguageModel",
+            "init_args": {
+                "stack": {"dim": 32, "depth": 1, "heads": 2, "causal": True, "position": "Rotary"},
+                "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.02}},
+            },
+        },
+        "data": {
+            "class_path": "Corpus",
+            "init_args": {"path": str(tmp_path / "text.txt"), "tokens": "characters", "length": 60, "batch": 4},
+        },
+        "trainer": {"accelerator": "cpu", "max_epochs": 60},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(plain))
+    run = str(tmp_path / "run")
+    assert main(["fit", "--config", str(tmp_path / "c.yaml"), "--run", run, *QUIET]) == 0
+    capsys.readouterr()
+    assert main(["test", run]) == 0
+    said = dict(line.split(": ") for line in capsys.readouterr().out.strip().splitlines())
+    assert float(said["nll"]) < 0.8 < math.log(data.vocab_size)
+    assert float(said["perplexity"]) == pytest.approx(math.exp(float(said["nll"])))
+    assert main(["generate", run, "--prompt", "to be, or", "--length", "20", "--temperature", "0"]) == 0
+    assert capsys.readouterr().out.startswith("to be, or not to be: that is")
+    assert zoo.load(run).config["kind"] == "CausalLM"
+    assert main(["generate", run, "--prompt", "ä"]) == 2
+    assert "knows no 'ä'" in capsys.readouterr().err
+    assert main(["translate", run, "a"]) == 2
+    assert "CausalLM, which does not translate" in capsys.readouterr().err
+
+
+def test_an_empty_prompt_is_not_its_neighbours() -> None:
+    with pytest.raises(UserError, match="a prompt without any token"):
+        model().generate(torch.tensor([[5, 6], [5, 6]]), torch.tensor([[True, True], [False, False]]), length=2)
