@@ -445,14 +445,15 @@ def test_a_loss_that_is_no_number_stops_before_the_step_with_exit_code_1(
     assert all(value.isfinite().all() for value in last["state_dict"].values())
 
 
-def test_sigterm_leaves_a_checkpoint_and_exit_code_143(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_a_checkpoint_and_its_exit_code(bench: Bench, sent: signal.Signals) -> None:
     script = (
         "import os, signal, sys\n"
         "import zoo.verbs.fit\n"
         "from zoo.text.task import Translation\n"
         "step = Translation.training_step\n"
         "def training_step(task, *args):\n"
-        "    if task.global_step == 5: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"    if task.global_step == 5: os.kill(os.getpid(), {int(sent)})\n"
         "    return step(task, *args)\n"
         "Translation.training_step = training_step\n"
         "from zoo.cli import main\n"
@@ -466,7 +467,7 @@ def test_sigterm_leaves_a_checkpoint_and_exit_code_143(bench: Bench, tmp_path: P
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert done.returncode == 128 + sent, done.stderr
     assert "--resume last" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     last = torch.load(bench.run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -480,7 +481,7 @@ def test_sigterm_leaves_a_checkpoint_and_exit_code_143(bench: Bench, tmp_path: P
 
 def test_the_size_of_the_vocabulary_is_the_datas(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(bench, capsys, "--model.vocab_size", 7)
-    assert said == "model.vocab_size is the data's: set data.vocab_size"
+    assert said == "model.vocab_size is the data's to say: tokens of its tokenizer"
     assert bench.fit("--trainer.max_steps", 1) == 0
     tokens = len(json.loads((bench.run / "tokenizer.json").read_text())["model"]["vocab"])
     size = json.loads((bench.run / "config.json").read_text())["settings"]["vocab_size"]

@@ -12,6 +12,7 @@ from zoo.core.config import Bias, StackConfig
 from zoo.core.feedforward import FeedForward, Gated, Plain
 from zoo.core.layout import Layout
 from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
+from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
 from zoo.core.position import ALiBi, Learned, NoPosition, Position, RelativeBuckets, Rotary, Sinusoidal, Skewed
 from zoo.core.recurrent import GRU, LSTM, RNN
@@ -33,6 +34,7 @@ __all__ = [
     "Layout",
     "Learned",
     "Mixer",
+    "Network",
     "NoNorm",
     "NoPosition",
     "Norm",

@@ -52,6 +52,11 @@ class Layout:
         return Layout(batch=batch, length=length, pos=pos.flatten(0, 1), start=None, reach=_reach(pos))
 
     @staticmethod
+    def of(rows: Tensor, keep: Tensor | None) -> "Layout":
+        """The layout of a user's rows "b n ...": dense, or of the real tokens where `keep` ("b n") marks padding."""
+        return Layout.dense(*rows.shape[:2], device=rows.device) if keep is None else Layout.from_keep(keep)
+
+    @staticmethod
     def packed_from(lengths: Tensor, *, length: int | None = None) -> "Layout":
         """Sequences of the given `lengths` ("b"), each from position 0, one after the other without padding."""
         length = int(lengths.max()) if length is None else length

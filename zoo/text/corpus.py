@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,9 +15,9 @@ from zoo.atomic import write_atomically
 from zoo.data import public
 from zoo.data.files import data_folder, read_text
 from zoo.errors import UserError
+from zoo.text.data import TextData
 from zoo.text.tokens import Tokenizer
-
-Split = Literal["train", "val", "test"]
+from zoo.train.data import Split
 
 
 class Windows(NamedTuple):
@@ -53,7 +52,7 @@ class WindowSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         """Batches of an epoch on this rank: the same in every epoch."""
         if not self.shuffle:
-            return len(range(self.rank, -(-self._windows() // self.batch), self.world))
+            return max(len(range(self.rank, -(-self._windows() // self.batch), self.world)), 1)
         return max((self.tokens - self.length) // self.length // self.batch // self.world, 1)
 
     def _windows(self) -> int:
@@ -66,16 +65,17 @@ class WindowSampler(Sampler[list[int]]):
     def batches(self, epoch: int) -> list[list[int]]:
         """This rank's batches of an epoch, as the first token of each window."""
         if not self.shuffle:
-            begins = np.arange(self._windows()) * self.length
-            return [begins[i : i + self.batch].tolist() for i in range(0, len(begins), self.batch)][
-                self.rank :: self.world
-            ]
+            cut = self._cut(np.arange(self._windows()) * self.length)
+            return cut[self.rank :: self.world] or cut[-1:]  # a rank with nothing to do would let the others wait
         random = np.random.default_rng((self.seed, epoch))
         shift = int(random.integers(min(self.length, self.tokens - self.length)))
         begins = np.arange(shift, self.tokens - self.length, self.length)
         random.shuffle(begins)
-        cut = [begins[i : i + self.batch].tolist() for i in range(0, len(begins), self.batch)]
+        cut = self._cut(begins)
         return [cut[(i * self.world + self.rank) % len(cut)] for i in range(len(self))]
+
+    def _cut(self, begins: np.ndarray) -> list[list[int]]:
+        return [begins[i : i + self.batch].tolist() for i in range(0, len(begins), self.batch)]
 
 
 class _Text(Dataset[Windows]):
@@ -87,15 +87,13 @@ class _Text(Dataset[Windows]):
     def __getitem__(self, begins: list[int]) -> Windows:
         last = len(self.tokens) - 1
         rows = [self.tokens[b : min(b + self.length, last) + 1].long() for b in begins]
-        if (
-            len({len(row) for row in rows}) > 1
-        ):  # the short window at the end of a text: nothing is learned from padding
-            rows[-1] = torch.nn.functional.pad(rows[-1], (0, self.length + 1 - len(rows[-1])), value=-100)
+        short = self.length + 1 - len(rows[-1])  # the window at the end of a text; nothing is learned from its padding
+        rows[-1] = torch.nn.functional.pad(rows[-1], (0, short if len(rows) > 1 else 0), value=-100)
         whole = torch.stack(rows)
         return Windows(whole[:, :-1].clamp(min=0), whole[:, 1:])
 
 
-class Corpus(L.LightningDataModule):
+class Corpus(TextData):
     """One long text: `path` names a file, or a folder whose .txt files are read in the order of their names.
 
     The last `held_out` share is validated and tested on. `tokens`: characters, or byte-level BPE of `vocab_size`
@@ -139,27 +137,13 @@ class Corpus(L.LightningDataModule):
         digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.texts.items()}
         return {"set": type(self).__name__, "sha256": digests, "vocab_size": self.vocab_size, "length": self.length}
 
-    def save(self, folder: Path) -> None:
-        """The tokenizer, into a run folder."""
-        write_atomically(folder / "tokenizer.json", self.tokenizer.to_json())
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader("val", shuffle=False)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader("test", shuffle=False)
-
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         if split not in self._ids:
             self._ids[split] = torch.tensor(self.tokenizer.encode(self.texts[split]), dtype=torch.int32)
         ids = self._ids[split]
         if len(ids) <= self.length:
             raise UserError(f"the {split} part has {len(ids)} tokens: too few for one window of length {self.length}")
-        ranks = {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
-        sampler = WindowSampler(len(ids), self.length, self.batch, seed=self.seed, shuffle=shuffle, **ranks)
+        sampler = WindowSampler(len(ids), self.length, self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
         return DataLoader(_Text(ids, self.length), batch_size=None, sampler=sampler, num_workers=self.workers)
 
     def _tokenizer(self, text: str, kind: str, vocab_size: int) -> Tokenizer:

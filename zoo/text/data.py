@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -19,8 +18,8 @@ from zoo.data.files import data_folder, read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
 from zoo.text.tokens import Tokenizer, rows_of
+from zoo.train.data import DataModule, Split
 
-Split = Literal["train", "val", "test"]
 Pairs = list[tuple[str, str]]
 
 
@@ -57,7 +56,17 @@ def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
     return Batch(source, source_keep, target, target_keep, labels, torch.tensor([row for row, _, _ in items]))
 
 
-class PairedText(L.LightningDataModule):
+class TextData(DataModule):
+    """Base of the data modules of text: they have a tokenizer."""
+
+    tokenizer: Tokenizer
+
+    def save(self, folder: Path) -> None:
+        """The tokenizer, into a run folder."""
+        write_atomically(folder / Tokenizer.filename, self.tokenizer.to_json())
+
+
+class PairedText(TextData):
     """Base of the paired sets: one byte-level BPE for both sides, trained on the training texts alone.
 
     Subclasses give `pairs(split)`. The tokenizer, and with it `vocab_size`, is known as soon as this is built; it is
@@ -104,10 +113,6 @@ class PairedText(L.LightningDataModule):
             "tokens_per_batch": self.tokens_per_batch,
         }
 
-    def save(self, folder: Path) -> None:
-        """The tokenizer, into a run folder."""
-        write_atomically(folder / "tokenizer.json", self.tokenizer.to_json())
-
     def references(self, split: Split) -> list[str]:
         """The right translations of a split, as they are scored."""
         return [self._cased(target) for _, target in self._pairs(split)]
@@ -118,26 +123,14 @@ class PairedText(L.LightningDataModule):
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return self.tokenizer.decode_batch(rows)
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader("val", shuffle=False)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader("test", shuffle=False)
-
-    predict_dataloader = test_dataloader
-
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         data = self._encode(split)
-        ranks = {"rank": self.trainer.global_rank, "world": self.trainer.world_size} if self.trainer is not None else {}
         sampler = TokenBudgetSampler(
             [(len(s) + 1, len(t) + 1) for s, t in zip(data.sources, data.targets, strict=True)],
             self.tokens_per_batch,
             seed=self.seed,
             shuffle=shuffle,
-            **ranks,
+            **self.ranks(),
         )
         return DataLoader(
             data,

@@ -42,10 +42,10 @@ class LanguageModel(Task):
         return token_loss(states, head.weight, batch.labels.flatten(), head.bias, z_loss=self.z_loss)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._score(batch, "val")
+        self.score(batch, "val")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._score(batch, "test")
+        self.score(batch, "test")
 
     def on_test_epoch_end(self) -> None:
         nll = float(self.trainer.callback_metrics["test/nll"])
@@ -55,13 +55,3 @@ class LanguageModel(Task):
             write_atomically(path, json.dumps(result, indent=2) + "\n")
             for name, value in result.items():
                 print(f"{name}: {value}")
-
-    def _score(self, batch: Any, stage: str) -> None:
-        out = self.loss(batch)
-        count = int(out.tokens)
-        self.log_dict(
-            {f"{stage}/nll": out.nll / count, f"{stage}/accuracy": out.correct / count},
-            batch_size=count,
-            prog_bar=stage == "val",
-            sync_dist=True,
-        )

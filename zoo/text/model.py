@@ -9,21 +9,18 @@ target and output where wanted; all else is in the two stacks' settings. CausalL
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.core import Cache, Layout, Stack, StackConfig
-from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, beam_search, generate, stream
+from zoo.core import Cache, Layout, Network, Stack, StackConfig
+from zoo.core.decode import GREEDY, Hypothesis, Sampling, beam_search, generate
 from zoo.core.init import Scheme, initialise
-from zoo.core.setting import read, to_plain
-from zoo.errors import UserError
+from zoo.core.writer import Writer
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(Network):
     """An encoder-decoder over token ids. ValueError where the stacks do not fit each other.
 
     `share_embeddings`: source and target have one vocabulary and one table. `tied`: the output map is the target's
@@ -55,7 +52,7 @@ class Seq2Seq(nn.Module):
             raise ValueError(f"encoder ({encoder.dim}) and decoder ({decoder.dim}) must have the same dim")
         if share_embeddings and source_vocab_size not in (None, vocab_size):
             raise ValueError(f"shared embeddings need one vocabulary, got {source_vocab_size} and {vocab_size} tokens")
-        self.settings: dict[str, Any] = {
+        self.settings = {
             "encoder": encoder,
             "decoder": decoder,
             "vocab_size": vocab_size,
@@ -81,18 +78,9 @@ class Seq2Seq(nn.Module):
         if tied:
             self.head.weight = self.target_embedding.weight
 
-    def to_plain(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values."""
-        return {name: to_plain(value) for name, value in self.settings.items()}
-
-    @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> "Seq2Seq":
-        """The model that plain values describe; ValueError names the value that does not fit."""
-        return read(cls, values, "model")
-
     def encode(self, source: Tensor, source_keep: Tensor | None = None) -> tuple[Tensor, Layout]:
         """Source ids "b m" (True in `source_keep` = real token) to states "s d" and their layout."""
-        layout = _layout(source, source_keep)
+        layout = Layout.of(source, source_keep)
         x = self.source_embedding(layout.take(source, source_keep)) * self.scale
         return self.encoder(x, layout), layout
 
@@ -105,7 +93,7 @@ class Seq2Seq(nn.Module):
     ) -> tuple[Tensor, Layout]:
         """States "t d" of the real target tokens before the head, with their layout: what a loss needs."""
         context, context_layout = self.encode(source, source_keep)
-        layout = _layout(target, target_keep)
+        layout = Layout.of(target, target_keep)
         x = self.target_embedding(layout.take(target, target_keep)) * self.scale
         return self.decoder(x, layout, context=context, context_layout=context_layout), layout
 
@@ -180,7 +168,7 @@ class Writing:
         self.cache.reorder(rows)
 
 
-class CausalLM(nn.Module):
+class CausalLM(Writer):
     """A language model that reads from left to right. ValueError where the stack is not causal or looks at a context.
 
     `tied`: the output map is the table of embeddings. `embed_scale`: embeddings are multiplied by sqrt(d). `end`: the
@@ -201,7 +189,7 @@ class CausalLM(nn.Module):
         super().__init__()
         if not stack.causal or stack.cross:
             raise ValueError("a language model reads the past alone: set causal, and leave cross unset")
-        self.settings: dict[str, Any] = {
+        self.settings = {
             "stack": stack,
             "vocab_size": vocab_size,
             "tied": tied,
@@ -219,78 +207,12 @@ class CausalLM(nn.Module):
         if tied:
             self.head.weight = self.embedding.weight
 
-    def to_plain(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values."""
-        return {name: to_plain(value) for name, value in self.settings.items()}
-
-    @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> "CausalLM":
-        """The model that plain values describe; ValueError names the value that does not fit."""
-        return read(cls, values, "model")
-
     def hidden(self, ids: Tensor, keep: Tensor | None = None, cache: Cache | None = None) -> tuple[Tensor, Layout]:
         """States "t d" of the real tokens of "b n" before the head, with their layout."""
-        layout = _layout(ids, keep) if cache is None else cache.next(ids.shape[1], keep, ids.device)
+        layout = Layout.of(ids, keep) if cache is None else cache.next(ids.shape[1], keep, ids.device)
         return self.stack(self.embedding(layout.take(ids, keep)) * self.scale, layout, cache=cache), layout
 
     def forward(self, ids: Tensor, keep: Tensor | None = None) -> Tensor:
         """Ids "b n" (True in `keep` = real token) to logits of the token after each, "b n v", zero at padding."""
         states, layout = self.hidden(ids, keep)
         return layout.give(self.head(states), keep)
-
-    @torch.no_grad()
-    def stream(
-        self,
-        prompts: Tensor,
-        keep: Tensor | None = None,
-        *,
-        length: int,
-        sampling: Sampling = GREEDY,
-        constraint: Constraint | None = None,
-    ) -> Iterator[Tensor]:
-        """Tokens "b" as they are chosen, at most `length`, after prompts "b n" (padding in them on any side).
-
-        UserError where prompt and `length` together are more than the model can place.
-        """
-        room, longest = prompts.shape[1] + length, self.stack.position.longest
-        if longest is not None and room > longest:
-            raise UserError(f"{prompts.shape[1]} tokens of prompt and {length} to write: the model can place {longest}")
-        if keep is not None and not bool(keep.any(-1).all()):
-            raise UserError("a prompt without any token cannot be gone on with")
-        continuing = Continuing(self, Cache(self.stack, len(prompts), room))
-        states, layout = self.hidden(prompts, keep, continuing.cache)
-        scores = self.head(layout.last(states))
-        yield from stream(continuing, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
-
-    def generate(
-        self,
-        prompts: Tensor,
-        keep: Tensor | None = None,
-        *,
-        length: int,
-        sampling: Sampling = GREEDY,
-        constraint: Constraint | None = None,
-    ) -> Tensor:
-        """What `stream` chooses, together: "b m"."""
-        steps = list(self.stream(prompts, keep, length=length, sampling=sampling, constraint=constraint))
-        return torch.stack(steps, 1)
-
-
-@dataclass(eq=False)
-class Continuing:
-    """A CausalLM in the middle of writing: the `Step` of zoo.core.decode."""
-
-    model: CausalLM
-    cache: Cache
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        states, _ = self.model.hidden(tokens.unsqueeze(1), cache=self.cache)
-        scores: Tensor = self.model.head(states)
-        return scores
-
-    def reorder(self, rows: Tensor) -> None:
-        self.cache.reorder(rows)
-
-
-def _layout(ids: Tensor, keep: Tensor | None) -> Layout:
-    return Layout.dense(*ids.shape, device=ids.device) if keep is None else Layout.from_keep(keep)

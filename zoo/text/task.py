@@ -70,7 +70,7 @@ class Translation(Task):
         self.written = {}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._score(batch, "val")
+        self.score(batch, "val")
         self._write(batch, self.validation_beams)
 
     def on_validation_epoch_end(self) -> None:
@@ -85,7 +85,7 @@ class Translation(Task):
         self.written = {}
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._score(batch, "test")
+        self.score(batch, "test")
         self._write(batch, self.beams)
 
     def on_test_epoch_end(self) -> None:
@@ -117,16 +117,6 @@ class Translation(Task):
         if self.trainer.is_global_zero:
             for text in self._texts():
                 print(text)
-
-    def _score(self, batch: Any, stage: str) -> None:
-        out = self.loss(batch)
-        count = int(out.tokens)
-        self.log_dict(
-            {f"{stage}/nll": out.nll / count, f"{stage}/accuracy": out.correct / count},
-            batch_size=count,
-            prog_bar=stage == "val",
-            sync_dist=True,
-        )
 
     def _write(self, batch: Any, beams: int) -> None:
         results = self.network.generate(

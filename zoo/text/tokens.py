@@ -23,6 +23,7 @@ class Tokenizer:
     """Byte-level BPE with four special tokens, ids 0 to 3. Build it with `train` or `load`."""
 
     pad, start, end, mask = range(4)
+    filename = "tokenizer.json"  # in a model's folder
 
     def __init__(self, bpe: tokenizers.Tokenizer):
         self.bpe = bpe
@@ -88,6 +89,8 @@ class Tokenizer:
         except Exception:  # the library raises plain Exception; byte-level BPE knows every text
             known = self.bpe.get_vocab()
             foreign = sorted({c for c in text if c not in known})
+            if not foreign:
+                raise
             raise UserError(
                 f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has a token a character"
             ) from None

@@ -3,8 +3,8 @@
 A domain joins with a module of its own here: `run(seconds) -> Stop`, named in STOPS.
 """
 
-from zoo.tour.stop import Example, Picture, Stop
+from zoo.tour.stop import Example, Picture, Sound, Stop
 
 STOPS = {"text": "zoo.tour.text"}
 
-__all__ = ["STOPS", "Example", "Picture", "Stop"]
+__all__ = ["STOPS", "Example", "Picture", "Sound", "Stop"]

@@ -1,11 +1,12 @@
 """The tour's page: one HTML file that asks nobody for anything."""
 
+import base64
 from collections.abc import Sequence
 from html import escape
 
 from zoo import __version__
 from zoo.tour.draw import curve
-from zoo.tour.stop import Stop
+from zoo.tour.stop import Sound, Stop
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60666d; --paper: #fbfaf7; --line: #d9d6cf;
@@ -46,7 +47,7 @@ def _table(stops: Sequence[Stop]) -> str:
     head += "<th class='number'>best possible</th><th class='number'>seconds</th></tr>"
     rows = "".join(
         f"<tr><td>{escape(s.task)}</td><td>{escape(s.model)}</td><td class='number'>{s.parameters:,}</td>"
-        f"<td class='number'>{s.score:.1f} {escape(s.metric)}</td><td class='number'>{s.best:.1f}</td>"
+        f"<td class='number'>{s.scored(s.score)} {escape(s.metric)}</td><td class='number'>{s.scored(s.best)}</td>"
         f"<td class='number'>{s.seconds:.0f}</td></tr>"
         for s in stops
     )
@@ -59,11 +60,22 @@ def _section(stop: Stop) -> str:
         f"<td>{escape(e.right)}</td></tr>"
         for e in stop.examples
     )
-    examples = f"<div class='scroll'><table><tr><th>given</th><th>made</th><th>right</th></tr>{rows}</table></div>"
+    examples = (
+        ""
+        if not rows
+        else f"<div class='scroll'><table><tr><th>given</th><th>made</th><th>right</th></tr>{rows}</table></div>"
+    )
     pictures = "".join(
         f"<figure><div class='scroll'>{p.svg}</div><figcaption>{escape(p.caption)}</figcaption></figure>"
         for p in stop.pictures
     )
-    caption = f"Loss in nats a token over {stop.steps} steps."
+    sounds = "".join(map(_sound, stop.sounds))
+    caption = f"Loss in {stop.unit} over {stop.steps} steps."
     loss = f"<figure>{curve(stop.losses)}<figcaption>{caption}</figcaption></figure>" if stop.losses else ""
-    return f"<h2>{escape(stop.domain)}</h2><p>{escape(stop.task)}</p>{examples}{pictures}{loss}"
+    return f"<h2>{escape(stop.domain)}</h2><p>{escape(stop.task)}</p>{examples}{pictures}{sounds}{loss}"
+
+
+def _sound(sound: Sound) -> str:
+    data = base64.b64encode(sound.wav).decode()
+    player = f"<audio controls src='data:audio/wav;base64,{data}'></audio>"
+    return f"<figure>{player}<figcaption>{escape(sound.caption)}</figcaption></figure>"

@@ -21,6 +21,14 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sound:
+    """Something to hear on the page: a WAV file's bytes with a caption."""
+
+    wav: bytes
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stop:
     """What a domain learned in its minute."""
 
@@ -35,4 +43,11 @@ class Stop:
     steps: int
     examples: tuple[Example, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    losses: tuple[float, ...] = field(default=(), repr=False)  # of each step, nats a token
+    sounds: tuple[Sound, ...] = ()
+    digits: int = 1  # of score and best behind the point
+    unit: str = "nats a token"  # of the losses
+    losses: tuple[float, ...] = field(default=(), repr=False)  # of each step
+
+    def scored(self, value: float) -> str:
+        """A score as it is shown."""
+        return f"{value:.{self.digits}f}"

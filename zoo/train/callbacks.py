@@ -4,8 +4,10 @@ import json
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -105,20 +107,38 @@ class Throughput(Callback):
         )
 
 
-class StopOnTerm(Callback):
-    """SIGTERM: leave a checkpoint at the end of the batch, exit 143 (128 + 15), as a cluster expects."""
+class StopOnSignal(Callback):
+    """SIGTERM and Ctrl-C: leave a checkpoint at the end of the batch, exit with 128 + the signal, as clusters expect.
+
+    A second Ctrl-C does not wait.
+    """
 
     def __init__(self, checkpoint: Path):
         self.checkpoint = checkpoint
+        self.received: int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # several processes would not hear it behind the same batch and wait for each other: Lightning's way stays there
+        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        self.received = number
+        signal.signal(signal.SIGINT, self.before)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if signal.getsignal(signal.SIGINT) == self._interrupt:
+            signal.signal(signal.SIGINT, self.before)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.received_sigterm:
+        received = signal.SIGTERM if trainer.received_sigterm else self.received
+        if received is not None:
             trainer.save_checkpoint(self.checkpoint)
             if trainer.is_global_zero:
-                print(f"terminated at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
-            raise SystemExit(143)
+                print(f"stopped at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
+            raise SystemExit(128 + received)
 
 
 class AverageLast(WeightAveraging):

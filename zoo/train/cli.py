@@ -6,15 +6,18 @@
 A run is a folder. `fit` makes it; `validate`, `test` and `predict` open it and take every setting from it.
 """
 
+import inspect
 import logging
 import os
 import warnings
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from jsonargparse import Namespace, _typehints, set_parsing_settings
+from jsonargparse._util import import_object
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -25,13 +28,20 @@ from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.train.callbacks import RunFolder, StopOnTerm, Throughput
+from zoo.train.callbacks import RunFolder, StopOnSignal, Throughput
 from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
 from zoo.train.complaints import check_file, one_line
+from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
 from zoo.train.task import Task
 
 CONFIG = "config.yaml"
+# What a model must know of its data before it is built: attributes of the data module, handed to the task's parameter
+# of the same name where it has one.
+LINKS = {
+    "vocab_size": "tokens of its tokenizer",
+    "classes": "how many classes it has",
+}
 # What may differ when a run goes on: how long it runs and how it is watched, not what it computes.
 FREE = (
     "trainer.max_",
@@ -86,7 +96,7 @@ class CLI(LightningCLI):
         self.run, self.extra = run, extra
         super().__init__(
             Task,
-            L.LightningDataModule,
+            DataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             parser_class=Parser,
@@ -105,14 +115,26 @@ class CLI(LightningCLI):
         parser.set_defaults(
             {"checkpoint.save_last": True, "checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False}
         )
-        # The tokenizer is known as soon as the data module is, and decides how many tokens the model has.
-        parser.link_arguments("data.vocab_size", "model.init_args.vocab_size", apply_on="instantiate")
+        for name in LINKS:
+            parser.link_arguments(
+                "data", f"model.init_args.{name}", compute_fn=partial(self._of_data, name), apply_on="instantiate"
+            )
+
+    def _of_data(self, name: str, data: DataModule) -> Any:
+        """What the data module says of itself; UserError where the model asks for what this data has not."""
+        kind = import_object(self.config["model"]["class_path"])
+        if name in inspect.signature(kind).parameters and not hasattr(data, name):
+            raise UserError(
+                f"model {kind.__name__} needs data that knows {LINKS[name]} ({name}); {type(data).__name__} does not"
+            )
+        return getattr(data, name, None)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Lightning's own compares `args` with the process's arguments and warns: ours have been read in part.
         self.config = parser.parse_args(args)
-        if self.config.get("model.init_args.vocab_size") is not None:
-            raise UserError("model.vocab_size is the data's: set data.vocab_size")
+        for name in LINKS:
+            if self.config.get(f"model.init_args.{name}") is not None:
+                raise UserError(f"model.{name} is the data's to say: {LINKS[name]}")
 
     def instantiate_classes(self) -> None:
         folder = self.config.checkpoint
@@ -188,7 +210,7 @@ def fit(argv: list[str]) -> int:
         if ours.run is None and not (run / CONFIG).is_file():
             raise UserError(f"--resume needs the run's folder: {run} holds no run; give --run FOLDER")
         checkpoint = run / CHECKPOINTS / LAST if ours.resume == "last" else Path(ours.resume)
-        open_checkpoint(checkpoint)
+        stored = open_checkpoint(checkpoint)
         if not any(a.startswith(("--config", "-c")) for a in args):
             args = ["--config", str(run / CONFIG), *args]
     elif _holds_run(run) and rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
@@ -197,13 +219,13 @@ def fit(argv: list[str]) -> int:
     callbacks = [
         RunFolder(run, ["fit", *argv], resumed=ours.resume is not None),
         Throughput(),
-        StopOnTerm(run / CHECKPOINTS / LAST),
+        StopOnSignal(run / CHECKPOINTS / LAST),
     ]
     cli = build(args, run, callbacks)
     if ours.resume is not None:
         _refuse_changes(cli, run / CONFIG)
-        fitting(cli.model, checkpoint)
-        if _complete(checkpoint, cli.trainer):  # Lightning would count an epoch that it does not train
+        fitting(cli.model, stored, checkpoint)
+        if _complete(stored, cli.trainer):  # Lightning would count an epoch that it does not train
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
             return 0
     if ours.init_from is not None:
@@ -246,12 +268,12 @@ def evaluate(verb: str, argv: list[str]) -> int:
 
 def load_weights(task: Task, path: Path) -> None:
     """A checkpoint's weights into a task; UserError names the first that does not fit."""
-    task.load_state_dict(fitting(task, path))
+    task.load_state_dict(fitting(task, open_checkpoint(path), path))
 
 
-def fitting(task: Task, path: Path) -> dict[str, Tensor]:
+def fitting(task: Task, stored: dict[str, Any], path: Path) -> dict[str, Tensor]:
     """A checkpoint's weights, which are this task's by name and shape; UserError names the first that is not."""
-    state: dict[str, Tensor] = open_checkpoint(path)["state_dict"]
+    state: dict[str, Tensor] = stored["state_dict"]
     own = task.state_dict()
     if missing := [k for k in own if k not in state]:
         raise UserError(f"{path}: not weights of this model (it lacks {missing[0]!r})")
@@ -264,11 +286,10 @@ def fitting(task: Task, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _complete(checkpoint: Path, trainer: L.Trainer) -> bool:
+def _complete(stored: dict[str, Any], trainer: L.Trainer) -> bool:
     """Whether a checkpoint's run has taken all the steps or epochs that the trainer would take."""
-    state = open_checkpoint(checkpoint)
-    epochs = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    steps_done = trainer.max_steps > -1 and state["global_step"] >= trainer.max_steps
+    epochs = stored["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    steps_done = trainer.max_steps > -1 and stored["global_step"] >= trainer.max_steps
     return steps_done or (trainer.max_epochs is not None and -1 < trainer.max_epochs <= epochs)
 
 

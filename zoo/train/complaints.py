@@ -31,6 +31,7 @@ _HELPERS = ("help", "config", "print_config", "print_shtab", "class_path", "init
 
 def one_line(message: str, parser: ArgumentParser | None = None) -> str:
     """The complaint `message` of `parser` in one line."""
+    message = re.sub(r"^Call to compute_fn of link .* failed: ", "", message, flags=re.DOTALL)
     options = {o.removeprefix("--"): a for o, a in parser._option_string_actions.items()} if parser else {}
     # the parser of a setting of a setting has no --config, and its names have none beside them
     beside = [*options, *(getattr(parser, "others", ()) if "config" in options else ())]

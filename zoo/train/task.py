@@ -59,6 +59,17 @@ class Task(L.LightningModule):
         # divides instead (on_before_optimizer_step).
         return out.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
+    def score(self, batch: Any, stage: str) -> None:
+        """Log the loss of a batch of `stage` ("val", "test"), which is not trained on; every token weighs the same."""
+        out = self.loss(batch)
+        count = int(out.tokens)
+        self.log_dict(
+            {f"{stage}/nll": out.nll / count, f"{stage}/accuracy": out.correct / count},
+            batch_size=count,
+            prog_bar=stage == "val",
+            sync_dist=True,
+        )
+
     def on_train_start(self) -> None:
         if self.trainer.ckpt_path is not None:
             self._take_up_order()

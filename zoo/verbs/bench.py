@@ -36,11 +36,10 @@ def main(argv: list[str]) -> int:
 
     from zoo.bench import harness
     from zoo.train.callbacks import commit, device_name
+    from zoo.weights.load import device_of
 
     suite = importlib.import_module(SUITES[given.suite])
-    device = torch.device(given.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: there is no CUDA device here")
+    device = device_of(given.device)
     fast = {harness.AMX, harness.CUDA} & harness.machine()
     names = given.dtype or (["bfloat16", "float32"] if fast else ["float32"])
     if not given.dtype and not fast:

@@ -1,11 +1,19 @@
 """`zoo fit|validate|test|predict`: Lightning's command line over the tasks and data of every domain."""
 
-import zoo.text.corpus
-import zoo.text.data
-import zoo.text.language
-import zoo.text.task  # noqa: F401  (imported so that their classes have short names)
+import importlib
+
 from zoo.train.cli import evaluate, fit
+
+# Imported so that their classes have short names on the command line.
+MODULES = (
+    "zoo.text.corpus",
+    "zoo.text.data",
+    "zoo.text.language",
+    "zoo.text.task",
+)
 
 
 def main(verb: str, argv: list[str]) -> int:
+    for module in MODULES:
+        importlib.import_module(module)
     return fit(argv) if verb == "fit" else evaluate(verb, argv)

@@ -4,11 +4,12 @@ import sys
 
 from zoo.errors import UserError
 from zoo.options import Options
+from zoo.verbs.opening import add_options, open_model
 
 
 def main(argv: list[str]) -> int:
     parser = Options(prog="zoo generate", description="Go on with a text, token by token as they come.")
-    parser.add_argument("model", help="a run folder")
+    add_options(parser)
     parser.add_argument("--prompt", default="\n", help="what the text begins with (default: a new line)")
     parser.add_argument("--length", type=int, default=500, help="tokens to write (default 500)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest (default 0.8)")
@@ -16,8 +17,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--top-p", type=float, default=1.0, help="among the fewest that hold this probability")
     parser.add_argument("--min-p", type=float, default=0.0, help="among those with this share of the likeliest's")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds write equal texts (default 0)")
-    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
-    parser.add_argument("--device", default=None, help="cpu, cuda ... (default: cuda where there is one)")
     given = parser.parse_args(argv)
     if given.length < 1:
         raise UserError(f"--length must be at least 1, got {given.length}")
@@ -25,8 +24,6 @@ def main(argv: list[str]) -> int:
     import torch
 
     from zoo.core.decode import Sampling
-    from zoo.text.model import CausalLM
-    from zoo.weights.load import device_of, load
 
     try:
         sampling = Sampling(
@@ -34,20 +31,15 @@ def main(argv: list[str]) -> int:
         )
     except ValueError as error:
         raise UserError(str(error)) from None
-    device = device_of(given.device)
-    loaded = load(given.model, checkpoint=given.checkpoint)
-    if not isinstance(loaded.model, CausalLM):
-        raise UserError(f"{given.model} holds a {loaded.config['kind']}, which does not go on with a text")
-    if loaded.tokenizer is None:
-        raise UserError(f"{given.model} holds no tokenizer.json")
+    loaded = open_model(given, "go on with a text", "CausalLM")
     prompt = loaded.tokenizer.encode(given.prompt)
     if not prompt:
         raise UserError("--prompt is empty: give it at least one character")
     written: list[int] = []
     shown = ""
     sys.stdout.write(given.prompt)
-    steps = loaded.model.to(device).stream(
-        torch.tensor([prompt], device=device), length=given.length, sampling=sampling
+    steps = loaded.model.stream(
+        torch.tensor([prompt], device=next(loaded.model.parameters()).device), length=given.length, sampling=sampling
     )
     for token in steps:
         written.append(int(token))

@@ -44,7 +44,14 @@ def table(stops: list[Stop]) -> str:
     """The results in columns."""
     head = ("task", "model", "parameters", "score", "best possible", "seconds")
     rows = [
-        (s.task, s.model, f"{s.parameters:,}", f"{s.score:.1f} {s.metric}", f"{s.best:.1f}", f"{s.seconds:.0f}")
+        (
+            s.task,
+            s.model,
+            f"{s.parameters:,}",
+            f"{s.scored(s.score)} {s.metric}",
+            s.scored(s.best),
+            f"{s.seconds:.0f}",
+        )
         for s in stops
     ]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]

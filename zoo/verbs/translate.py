@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
 from zoo.options import Options
+from zoo.verbs.opening import add_options, open_model
 
 if TYPE_CHECKING:
     from zoo.weights.load import Loaded
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     parser = Options(prog="zoo translate", description="Translate TEXT, or each line of standard input.")
-    parser.add_argument("model", help="a run folder")
+    add_options(parser)
     parser.add_argument("text", nargs="*", help="one sentence each; standard input where none is given")
     parser.add_argument("--beams", type=int, default=4, help="width of the beam search; 1 is greedy (default 4)")
     parser.add_argument("--nbest", type=int, default=1, help="translations of each sentence, with scores if above 1")
     parser.add_argument("--length-penalty", type=float, default=1.0, help="score = log probability / length ** this")
     parser.add_argument("--max-length", type=int, default=128, help="longest translation in tokens (default 128)")
     parser.add_argument("--batch", type=int, default=32, help="sentences translated at a time (default 32)")
-    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
-    parser.add_argument("--device", default=None, help="cpu, cuda ... (default: cuda where there is one)")
     parser.add_argument("--attention", type=Path, metavar="FILE", help="draw where the model looks (png, svg, pdf)")
     parser.add_argument("--layer", type=int, default=-1, help="the layer that is drawn (default -1, the last)")
     drawing = parser.add_argument_group("drawing at random instead of searching (any of these)")
@@ -46,23 +45,16 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--nbest ({given.nbest}) cannot exceed --beams ({given.beams})")
 
     from zoo.core.decode import Sampling
-    from zoo.text.model import Seq2Seq
     from zoo.text.translate import translate
-    from zoo.weights.load import device_of, load
 
     try:
         sampling = Sampling(**drawn) if drawn else None
     except ValueError as error:
         raise UserError(str(error)) from None
-    device = device_of(given.device)
-    loaded = load(given.model, checkpoint=given.checkpoint)
-    if not isinstance(loaded.model, Seq2Seq):
-        raise UserError(f"{given.model} holds a {loaded.config['kind']}, which does not translate")
-    if loaded.tokenizer is None:
-        raise UserError(f"{given.model} holds no tokenizer.json")
+    loaded = open_model(given, "translate", "Seq2Seq")
     texts = given.text or _lines()
     results = translate(
-        loaded.model.to(device),
+        loaded.model,
         loaded.tokenizer,
         texts,
         beams=given.beams,

@@ -15,16 +15,19 @@ from torch import Tensor, nn
 
 from zoo.errors import UserError, nearest
 
-# Short name of a network: the module it stands in, its domain's tokenizer (module, class) or None.
+TEXT = "zoo.text.tokens.Tokenizer"
+# Short name of a network: the module it stands in, and what makes its domain's data tokens: a class with `filename`,
+# where it lies in a model's folder, and `load(path)`.
 KINDS = {
-    "CausalLM": ("zoo.text.model", ("zoo.text.tokens", "Tokenizer")),
-    "Seq2Seq": ("zoo.text.model", ("zoo.text.tokens", "Tokenizer")),
+    "CausalLM": ("zoo.text.model", TEXT),
+    "Seq2Seq": ("zoo.text.model", TEXT),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A trained model: the network in eval mode, the folder's tokenizer if it has one, the settings as plain values."""
+    """A trained model: the network in eval mode, the folder's tokenizer (of whatever domain) if it has one, the
+    settings as plain values."""
 
     model: nn.Module
     tokenizer: Any
@@ -38,17 +41,21 @@ def load(folder: str | Path, *, checkpoint: str = "best") -> Loaded:
     """
     folder = Path(folder)
     config = read_config(folder)
-    module, tokens = KINDS[config["kind"]]
-    kind = getattr(importlib.import_module(module), config["kind"])
+    kind = getattr(importlib.import_module(KINDS[config["kind"]][0]), config["kind"])
     try:
         model: nn.Module = kind.from_plain(config["settings"])
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
     fill(model, *read_weights(folder, checkpoint))
-    tokenizer = None
-    if (path := folder / "tokenizer.json").is_file():
-        tokenizer = getattr(importlib.import_module(tokens[0]), tokens[1]).load(path)
-    return Loaded(model.eval(), tokenizer, config)
+    tokenizer = tokenizer_of(config["kind"])
+    path = folder / tokenizer.filename
+    return Loaded(model.eval(), tokenizer.load(path) if path.is_file() else None, config)
+
+
+def tokenizer_of(kind: str) -> Any:
+    """The class that makes tokens of the data of such a network."""
+    module, _, name = KINDS[kind][1].rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def device_of(name: str | None) -> torch.device:

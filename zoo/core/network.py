@@ -1,0 +1,22 @@
+"""What every network of zoo is: a module that plain values describe, so that a folder can hold it."""
+
+from typing import Any, Self
+
+from torch import nn
+
+from zoo.core.setting import read, to_plain
+
+
+class Network(nn.Module):
+    """A network that can be made again from plain values: `settings` holds its constructor's arguments by name."""
+
+    settings: dict[str, Any]
+
+    def to_plain(self) -> dict[str, Any]:
+        """The constructor's arguments as plain values."""
+        return {name: to_plain(value) for name, value in self.settings.items()}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> Self:
+        """The network that plain values describe; ValueError names the value that does not fit. Nothing is imported."""
+        return read(cls, values, "model")

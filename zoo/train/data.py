@@ -1,0 +1,43 @@
+"""The data module of every domain: Lightning's loaders from one method, and what a run folder keeps of the data."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+Split = Literal["train", "val", "test"]
+
+
+class DataModule(L.LightningDataModule):
+    """Base of the data modules. Subclasses give `_loader` and `manifest`.
+
+    What a model must know of its data (`vocab_size`, `classes`, ...) is an attribute that stands as soon as the module
+    is built: the command line hands it to the model (zoo/train/cli.py, LINKS).
+    """
+
+    def manifest(self) -> dict[str, Any]:
+        """What the data is, for run.json: the name of the set, the hash of each split, what shapes its batches."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """What turns data into tokens and back, into a run folder; nothing unless a domain says otherwise."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader("val", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._loader("test", shuffle=False)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        return self.test_dataloader()
+
+    def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
+        raise NotImplementedError
+
+    def ranks(self) -> dict[str, int]:
+        """Which of how many processes this is, for a sampler."""
+        return {} if self.trainer is None else {"rank": self.trainer.global_rank, "world": self.trainer.world_size}

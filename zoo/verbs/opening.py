@@ -1,0 +1,30 @@
+"""What the verbs that use a trained model share: its options, and opening it. Standard library until it is opened."""
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from zoo.errors import UserError
+from zoo.options import Options
+
+if TYPE_CHECKING:
+    from zoo.weights.load import Loaded
+
+
+def add_options(parser: Options) -> None:
+    parser.add_argument("model", help="a run folder")
+    parser.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
+    parser.add_argument("--device", default=None, help="cpu, cuda ... (default: cuda where there is one)")
+
+
+def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded":
+    """The model on its device; UserError where it is of none of these kinds, or has no tokenizer."""
+    from zoo.weights.load import device_of, load, tokenizer_of
+
+    device = device_of(given.device)
+    loaded = load(given.model, checkpoint=given.checkpoint)
+    if loaded.config["kind"] not in kinds:
+        raise UserError(f"{given.model} holds a {loaded.config['kind']}, which does not {does}")
+    if loaded.tokenizer is None:
+        raise UserError(f"{given.model} holds no {tokenizer_of(loaded.config['kind']).filename}")
+    loaded.model.to(device)
+    return loaded
