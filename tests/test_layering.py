@@ -83,7 +83,10 @@ def test_import_zoo_is_free() -> None:
     assert not {"torch", "numpy", "lightning"} & loaded_by("import zoo, zoo.cli")
 
 
-@pytest.mark.parametrize("statement", ["import zoo.core", "from zoo.text import Seq2Seq", "import zoo.weights.load"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import zoo.core", "from zoo.text import Seq2Seq", "from zoo.music import MusicLM", "import zoo.weights.load"],
+)
 def test_networks_are_free_of_lightning(statement: str) -> None:
     loaded = loaded_by(statement)
     assert "torch" in loaded

@@ -1,11 +1,12 @@
 """Going on with what was read: what the language models of every domain share.
 
-Axes: b sequences, n positions, t real tokens, v vocabulary; a token may have further axes of its own (codebooks), which
-then stand before n.
+Axes: b sequences, n positions, t real tokens, m positions of a context, s its real states, v vocabulary; a token may
+have further axes of its own (codebooks), which then stand before n.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,19 @@ from zoo.core.stack import Stack
 from zoo.errors import UserError
 
 
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a stack with cross attention looks at: real states "s d" and their layout."""
+
+    states: Tensor
+    layout: Layout
+
+
 class Writer(Network):
     """A network that reads tokens from left to right through a causal `stack`, and can go on with them.
 
     Subclasses give `stack`, `head` (states "t d" to scores "t ... v"), `end` (the token that ends a sequence, or None)
-    and `hidden`.
+    and `hidden`. Where the stack looks at a context, `hidden` takes it as `context`, made by `look`.
     """
 
     stack: Stack
@@ -36,6 +45,11 @@ class Writer(Network):
         """
         raise NotImplementedError
 
+    def look(self, context: Tensor, context_keep: Tensor | None = None) -> Context:
+        """States "b m d" to look at (True in `context_keep` = real state) as `hidden` takes them."""
+        layout = Layout.of(context, context_keep)
+        return Context(layout.take(context, context_keep), layout)
+
     @torch.no_grad()
     def stream(
         self,
@@ -45,11 +59,19 @@ class Writer(Network):
         length: int,
         sampling: Sampling = GREEDY,
         constraint: Constraint | None = None,
+        context: Tensor | None = None,
+        context_keep: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Tokens "b ..." as they are chosen, at most `length`, after prompts "b ... n" (padding in them on any side).
 
-        UserError where prompt and `length` together are more than the model can place.
+        `context`: "b m d", what a stack with cross attention looks at, with True in `context_keep` for a real state.
+        UserError where prompt and `length` together are more than the model can place, ValueError where a context is
+        missing or not expected.
         """
+        if self.stack.config.cross != (context is not None):
+            raise ValueError(
+                "a writer with cross attention needs a context" if self.stack.config.cross else "no cross attention"
+            )
         room, longest = prompts.shape[-1] + length, self.stack.position.longest
         if longest is not None and room > longest:
             raise UserError(
@@ -57,8 +79,11 @@ class Writer(Network):
             )
         if keep is not None and not bool(keep.any(-1).all()):
             raise UserError("a prompt without any token cannot be gone on with")
-        continuing = Continuing(self, Cache(self.stack, len(prompts), room))
-        states, layout = self.hidden(prompts, keep, continuing.cache)
+        hidden: Reading = self.hidden
+        if context is not None:
+            hidden = partial(hidden, context=self.look(context, context_keep))
+        continuing = Continuing(hidden, self.head, Cache(self.stack, len(prompts), room))
+        states, layout = hidden(prompts, keep, cache=continuing.cache)
         scores = self.head(layout.last(states))
         yield from stream(continuing, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
 
@@ -70,22 +95,36 @@ class Writer(Network):
         length: int,
         sampling: Sampling = GREEDY,
         constraint: Constraint | None = None,
+        context: Tensor | None = None,
+        context_keep: Tensor | None = None,
     ) -> Tensor:
         """What `stream` chooses, together: "b ... m"."""
-        steps = list(self.stream(prompts, keep, length=length, sampling=sampling, constraint=constraint))
-        return torch.stack(steps, -1)
+        steps = self.stream(
+            prompts,
+            keep,
+            length=length,
+            sampling=sampling,
+            constraint=constraint,
+            context=context,
+            context_keep=context_keep,
+        )
+        return torch.stack(list(steps), -1)
+
+
+Reading = Callable[..., tuple[Tensor, Layout]]  # a writer's `hidden`, which may have been given its context already
 
 
 @dataclass(eq=False)
 class Continuing:
     """A writer in the middle of writing: the `Step` of zoo.core.decode."""
 
-    writer: Writer
+    hidden: Reading
+    head: nn.Module
     cache: Cache
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        states, _ = self.writer.hidden(tokens.unsqueeze(-1), cache=self.cache)
-        scores: Tensor = self.writer.head(states)
+        states, _ = self.hidden(tokens.unsqueeze(-1), cache=self.cache)
+        scores: Tensor = self.head(states)
         return scores
 
     def reorder(self, rows: Tensor) -> None:
