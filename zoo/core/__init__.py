@@ -10,10 +10,12 @@ from zoo.core.attention import Attention
 from zoo.core.cache import Cache
 from zoo.core.config import Bias, StackConfig
 from zoo.core.feedforward import FeedForward, Gated, Plain
+from zoo.core.head import TransformHead
 from zoo.core.layout import Layout
 from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
+from zoo.core.pool import First, Mean, Pool, Pooler
 from zoo.core.position import ALiBi, Learned, NoPosition, Position, RelativeBuckets, Rotary, Sinusoidal, Skewed
 from zoo.core.recurrent import GRU, LSTM, RNN
 from zoo.core.stack import Stack
@@ -27,18 +29,22 @@ __all__ = [
     "Bias",
     "Cache",
     "FeedForward",
+    "First",
     "FixedScale",
     "Gated",
     "HeadScale",
     "LayerNorm",
     "Layout",
     "Learned",
+    "Mean",
     "Mixer",
     "Network",
     "NoNorm",
     "NoPosition",
     "Norm",
     "Plain",
+    "Pool",
+    "Pooler",
     "Position",
     "RMSNorm",
     "RelativeBuckets",
@@ -48,5 +54,6 @@ __all__ = [
     "Skewed",
     "Stack",
     "StackConfig",
+    "TransformHead",
     "attend",
 ]

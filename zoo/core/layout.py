@@ -158,13 +158,19 @@ class Layout:
             return repeat(x, "b ... -> (b n) ...", n=self.length)
         return x[self.index // self.length]
 
+    def first(self, x: Tensor) -> Tensor:
+        """The first token of each sequence: "t ..." to "b ...", zero for a sequence without any."""
+        return self.pad(x)[:, 0] if self.offsets is None else self._at(x, self.offsets[:-1])
+
     def last(self, x: Tensor) -> Tensor:
         """The last token of each sequence: "t ..." to "b ...", zero for a sequence without any."""
-        if self.offsets is not None:
-            assert self.lengths is not None
-            found = x[(self.offsets[1:] - 1).clamp(min=0).long()]
-            return found.masked_fill((self.lengths == 0).view(-1, *[1] * (x.dim() - 1)), 0)
-        return self.pad(x)[:, -1]
+        return self.pad(x)[:, -1] if self.offsets is None else self._at(x, self.offsets[1:] - 1)
+
+    def _at(self, x: Tensor, index: Tensor) -> Tensor:
+        """One packed token for each sequence, zero for a sequence without any."""
+        assert self.lengths is not None
+        found = x[index.clamp(0, max(len(x) - 1, 0)).long()]
+        return found.masked_fill((self.lengths == 0).view(-1, *[1] * (x.dim() - 1)), 0)
 
 
 def scatter(x: Tensor, index: Tensor, slots: int) -> Tensor:

@@ -1,5 +1,6 @@
-"""Text on the one core: `from zoo.text import CausalLM, Seq2Seq`."""
+"""Text on the one core: `from zoo.text import CausalLM, MaskedLM, Seq2Seq, TextClassifier`."""
 
+from zoo.text.encoder import MaskedLM, TextClassifier
 from zoo.text.model import CausalLM, Seq2Seq
 
-__all__ = ["CausalLM", "Seq2Seq"]
+__all__ = ["CausalLM", "MaskedLM", "Seq2Seq", "TextClassifier"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
-from zoo.core.decode import GREEDY, Hypothesis, Sampling, beam_search, generate
+from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, beam_search, generate
 from zoo.core.init import Scheme, initialise
 from zoo.core.writer import Writer
 
@@ -24,7 +24,8 @@ class Seq2Seq(Network):
     """An encoder-decoder over token ids. ValueError where the stacks do not fit each other.
 
     `share_embeddings`: source and target have one vocabulary and one table. `tied`: the output map is the target's
-    table. `embed_scale`: embeddings are multiplied by sqrt(d).
+    table. `embed_scale`: embeddings are multiplied by sqrt(d); `head_scale`: states are divided by it before the output
+    map (Raffel et al. 2020's code, where that map is tied). `start` may be `pad` (T5, Marian).
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Seq2Seq(Network):
         share_embeddings: bool = True,
         tied: bool = True,
         embed_scale: bool = True,
+        head_scale: bool = False,
         head_bias: bool = False,
         pad: int = 0,
         start: int = 1,
@@ -60,6 +62,7 @@ class Seq2Seq(Network):
             "share_embeddings": share_embeddings,
             "tied": tied,
             "embed_scale": embed_scale,
+            "head_scale": head_scale,
             "head_bias": head_bias,
             "pad": pad,
             "start": start,
@@ -74,6 +77,7 @@ class Seq2Seq(Network):
         )
         self.head = nn.Linear(decoder.dim, vocab_size, bias=head_bias)
         self.scale = math.sqrt(decoder.dim) if embed_scale else 1.0
+        self.head_scale = 1 / math.sqrt(decoder.dim) if head_scale else 1.0
         initialise(self, init, std=1 / math.sqrt(decoder.dim) if embed_scale else 0.02)
         if tied:
             self.head.weight = self.target_embedding.weight
@@ -94,8 +98,15 @@ class Seq2Seq(Network):
         """States "t d" of the real target tokens before the head, with their layout: what a loss needs."""
         context, context_layout = self.encode(source, source_keep)
         layout = Layout.of(target, target_keep)
-        x = self.target_embedding(layout.take(target, target_keep)) * self.scale
-        return self.decoder(x, layout, context=context, context_layout=context_layout), layout
+        return self.decode(layout.take(target, target_keep), layout, context, context_layout), layout
+
+    def decode(
+        self, tokens: Tensor, layout: Layout, context: Tensor, context_layout: Layout, cache: Cache | None = None
+    ) -> Tensor:
+        """Target tokens "t" to the states "t d" that the head maps."""
+        x = self.target_embedding(tokens) * self.scale
+        states = self.decoder(x, layout, context=context, context_layout=context_layout, cache=cache)
+        return states * self.head_scale
 
     def forward(
         self,
@@ -119,20 +130,29 @@ class Seq2Seq(Network):
         length_penalty: float = 1.0,
         nbest: int = 1,
         sampling: Sampling = GREEDY,
+        constraint: Constraint | None = None,
     ) -> list[list[Hypothesis]]:
         """At most `length` tokens (and no more than the decoder can place) for each source "b m": `nbest` hypotheses,
         best first.
 
-        With one beam `sampling` draws (greedy unless told otherwise), and scores are not kept: they are 0.
+        With one beam `sampling` draws (greedy unless told otherwise), and scores are not kept: they are 0. `constraint`
+        sees the tokens written so far, without `start`.
         """
         if self.decoder.position.longest is not None:
             length = min(length, self.decoder.position.longest)
         step, scores = Writing.begin(self, source, source_keep, length)
         if beams > 1:
             return beam_search(
-                step, scores, beams=beams, length=length, end=self.end, length_penalty=length_penalty, nbest=nbest
+                step,
+                scores,
+                beams=beams,
+                length=length,
+                end=self.end,
+                length_penalty=length_penalty,
+                nbest=nbest,
+                constraint=constraint,
             )
-        drawn = generate(step, scores, length=length, end=self.end, sampling=sampling)
+        drawn = generate(step, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
         return [[Hypothesis(row.tolist(), 0.0, 0.0)] for row in drawn]
 
 
@@ -153,15 +173,9 @@ class Writing:
         return writing, writing(torch.full_like(source[:, 0], model.start))
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        model = self.model
-        states = model.decoder(
-            model.target_embedding(tokens) * model.scale,
-            self.cache.next(device=tokens.device),
-            context=self.context,
-            context_layout=self.context_layout,
-            cache=self.cache,
-        )
-        scores: Tensor = model.head(states)
+        layout = self.cache.next(device=tokens.device)
+        states = self.model.decode(tokens, layout, self.context, self.context_layout, self.cache)
+        scores: Tensor = self.model.head(states)
         return scores
 
     def reorder(self, rows: Tensor) -> None:

@@ -20,7 +20,9 @@ TEXT = "zoo.text.tokens.Tokenizer"
 # where it lies in a model's folder, and `load(path)`.
 KINDS = {
     "CausalLM": ("zoo.text.model", TEXT),
+    "MaskedLM": ("zoo.text.encoder", TEXT),
     "Seq2Seq": ("zoo.text.model", TEXT),
+    "TextClassifier": ("zoo.text.encoder", TEXT),
 }
 
 
