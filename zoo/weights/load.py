@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from zoo.errors import UserError, nearest
 
 TEXT = "zoo.text.tokens.Tokenizer"
+RESIDUES = "zoo.protein.tokens.Residues"
 # Short name of a network: the module it stands in, and what makes its domain's data tokens: a class with `filename`,
 # where it lies in a model's folder, and `load(path)`.
 KINDS = {
@@ -23,6 +24,9 @@ KINDS = {
     "MaskedLM": ("zoo.text.encoder", TEXT),
     "Seq2Seq": ("zoo.text.model", TEXT),
     "TextClassifier": ("zoo.text.encoder", TEXT),
+    "ProteinLM": ("zoo.protein.model", RESIDUES),
+    "ResidueModel": ("zoo.protein.model", RESIDUES),
+    "SequenceModel": ("zoo.protein.model", RESIDUES),
 }
 
 

@@ -1,0 +1,104 @@
+"""Which residues touch, read off a language model: from its attention maps, and from its categorical Jacobian.
+
+Axes: b sequences, n m residues (start and end left out), l layers, h heads, a b kinds of residue.
+
+Maps are made symmetric and freed of what a row and a column give alone (average-product correction: Dunn et al. 2008);
+a logistic regression over all layers and heads turns them into probabilities (Rao et al. 2021, section 3.2). The
+categorical Jacobian (Zhang et al. 2024) asks the outputs: how do the scores at m move when the residue at n is put to
+each of the 20? It needs no fitting, and its blocks are the pair energies that the model has learned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from zoo.core.record import record
+from zoo.protein.tokens import Residues
+
+if TYPE_CHECKING:
+    from zoo.protein.model import ProteinLM
+
+
+class ContactRegression(nn.Module):
+    """Logistic regression over maps. Its weights are fitted to a few known structures, not trained by gradient."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, maps: int):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(1, maps))
+        self.register_buffer("bias", torch.zeros(1))
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.weight.any())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Corrected maps "b (l h) n m" to the probability of a contact, "b n m"."""
+        return (torch.einsum("b k n m, k -> b n m", maps, self.weight[0]) + self.bias).sigmoid()
+
+
+def symmetrise(maps: Tensor) -> Tensor:
+    """ "... n n" and its transpose, summed."""
+    return maps + maps.mT
+
+
+def correct(maps: Tensor) -> Tensor:
+    """Average-product correction of "... n m": what row and column would give alone is subtracted."""
+    rows, columns = maps.sum(-1, keepdim=True), maps.sum(-2, keepdim=True)
+    return maps - rows * columns / maps.sum((-1, -2), keepdim=True)
+
+
+@torch.no_grad()
+def attention_maps(model: "ProteinLM", ids: Tensor) -> Tensor:
+    """Symmetric, corrected maps "b (l h) n n" of all layers and heads; ids "b n + 2" of equally long proteins.
+
+    ValueError where the model has no attention.
+    """
+    with record(model) as maps:
+        model.hidden(ids)
+    if not maps:
+        raise ValueError("the model has no attention: its contacts can be read off the categorical Jacobian only")
+    weights = rearrange([layer.weights for layer in maps], "l b h n m -> b (l h) n m")
+    return correct(symmetrise(weights[..., 1:-1, 1:-1]))
+
+
+def contact_probabilities(model: "ProteinLM", ids: Tensor) -> Tensor:
+    """Probabilities "b n n" of the model's own regression; ids "b n + 2". ValueError where it was never fitted."""
+    if not model.contacts.fitted:
+        raise ValueError("the regression of contacts was not fitted: use the categorical Jacobian")
+    return model.contacts(attention_maps(model, ids))
+
+
+@torch.no_grad()
+def categorical_jacobian(model: "ProteinLM", ids: Tensor, *, batch: int = 64) -> Tensor:
+    """How the log odds at m answer to the residue at n: "n a m b", ids "n + 2" of one protein.
+
+    Each residue in turn is put to each of the 20; every axis of kinds is centred (the zero-sum gauge).
+    """
+    kinds = torch.tensor(Residues.residues, device=ids.device)
+    n = len(ids) - 2
+    changed = ids.repeat(n * len(kinds), 1)
+    row = torch.arange(len(changed), device=ids.device)
+    changed[row, 1 + row // len(kinds)] = kinds[row % len(kinds)]
+    scores = torch.cat([model(part)[:, 1:-1, kinds] for part in changed.split(batch)])
+    jacobian = rearrange(scores, "(n a) m b -> n a m b", n=n)
+    return jacobian - jacobian.mean(1, keepdim=True) - (jacobian - jacobian.mean(1, keepdim=True)).mean(3, keepdim=True)
+
+
+def pair_energies(jacobian: Tensor) -> Tensor:
+    """Pair energies "n m a b" of a Jacobian "n a m b": the mean of what n does to m and m does to n."""
+    energies = rearrange(jacobian, "n a m b -> n m a b")
+    return (energies + rearrange(jacobian, "m b n a -> n m a b")) / 2
+
+
+def jacobian_map(jacobian: Tensor) -> Tensor:
+    """Scores "n n" of contacts: the size of each block of pair energies, corrected; the diagonal counts as nothing."""
+    size = pair_energies(jacobian).square().sum((-1, -2)).sqrt()
+    return correct(size - torch.diag(size.diagonal()))
