@@ -59,7 +59,9 @@ class Residues:
             raise UserError(f"{path}: cannot be read ({error})") from None
         if found != ALPHABET:
             place = next((i for i, pair in enumerate(zip(found, ALPHABET, strict=False)) if pair[0] != pair[1]), None)
-            what = f"{len(found)} tokens, not {len(ALPHABET)}" if place is None else f"token {place} is {found[place]!r}"
+            what = (
+                f"{len(found)} tokens, not {len(ALPHABET)}" if place is None else f"token {place} is {found[place]!r}"
+            )
             raise UserError(f"{path}: not ESM-2's tokens ({what})")
         return cls()
 
