@@ -85,7 +85,13 @@ def test_import_zoo_is_free() -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import zoo.core", "from zoo.text import Seq2Seq", "from zoo.music import MusicLM", "import zoo.weights.load"],
+    [
+        "import zoo.core",
+        "import zoo.weights.load",
+        "from zoo.text import Seq2Seq",
+        "from zoo.music import MusicLM",
+        "from zoo.vision import ViT",
+    ],
 )
 def test_networks_are_free_of_lightning(statement: str) -> None:
     loaded = loaded_by(statement)

@@ -22,13 +22,14 @@ class Layout:
 
     batch: int  # b
     length: int  # n: tokens of the longest sequence
-    pos: Tensor  # "t" or "t a": the position of each token
+    pos: Tensor  # "t" or "t a": the position of each token, below 0 where it has no place among the others
     start: int | None  # the first token's position where all sequences count on from there, else None
     reach: int  # every position is below it
     lengths: Tensor | None = None  # "b" real tokens of each sequence; None: all have `length`
     keep: Tensor | None = None  # "b n" True where a slot holds a real token; None: all do
     index: Tensor | None = None  # "t" the slot (of b n) of each packed token; None: not packed
     offsets: Tensor | None = None  # "b + 1" int32: where each packed sequence begins
+    placed: Tensor | None = None  # "t" False where a token has no place (a class token); None: all have one
 
     @property
     def packed(self) -> bool:
@@ -43,13 +44,17 @@ class Layout:
     def dense(
         batch: int, length: int, *, start: int = 0, pos: Tensor | None = None, device: torch.device | None = None
     ) -> "Layout":
-        """`batch` sequences of `length` tokens, positions counting from `start` or given as `pos` ("b n", "b n a")."""
+        """`batch` sequences of `length` tokens, positions counting from `start` or given as `pos` ("b n", "b n a").
+
+        A position below 0 is no place: the token stands beside the sequence, and position schemes leave it alone.
+        """
         if pos is None:
             count = torch.arange(start, start + length, device=device)
             return Layout(
                 batch=batch, length=length, pos=repeat(count, "n -> (b n)", b=batch), start=start, reach=start + length
             )
-        return Layout(batch=batch, length=length, pos=pos.flatten(0, 1), start=None, reach=_reach(pos))
+        pos = pos.flatten(0, 1)
+        return Layout(batch=batch, length=length, pos=pos, start=None, reach=_reach(pos), placed=_placed(pos))
 
     @staticmethod
     def of(rows: Tensor, keep: Tensor | None) -> "Layout":
@@ -96,6 +101,7 @@ class Layout:
             keep=torch.arange(length, device=keep.device) < lengths.unsqueeze(-1),
             index=row * length + column,
             offsets=offsets,
+            placed=None if pos is None else _placed(chosen),
         )
 
     @staticmethod
@@ -124,6 +130,7 @@ class Layout:
             pos=self.pos,
             start=None,
             reach=self.reach,
+            placed=self.placed,
         )
 
     def pad(self, x: Tensor) -> Tensor:
@@ -219,3 +226,9 @@ class _Gather(torch.autograd.Function):
 
 def _reach(pos: Tensor) -> int:
     return int(pos.max()) + 1 if pos.numel() else 1
+
+
+def _placed(pos: Tensor) -> Tensor | None:
+    """Which positions ("t" or "t a") are a place; None where all are."""
+    placed = (pos if pos.dim() == 1 else pos.amin(-1)) >= 0
+    return None if bool(placed.all()) else placed

@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 
 
 class Position(Setting):
-    """A position scheme. `in_attention`: it acts on queries, keys or scores, so it needs a mixer that has them."""
+    """A position scheme.
+
+    `in_attention`: it acts on queries, keys or scores, so it needs a mixer that has them. `many_axes`: a position may
+    have several numbers (row and column of a patch), not one alone.
+    """
 
     in_attention: ClassVar[bool] = False
+    many_axes: ClassVar[bool] = False
 
     def build(self, config: "StackConfig") -> "PositionModule":
         raise NotImplementedError
@@ -86,6 +91,8 @@ class Sinusoidal(Position):
     order: Literal["interleaved", "halves", "cosine_first"] = "interleaved"
     theta: float = 10_000.0
 
+    many_axes: ClassVar[bool] = True
+
     def build(self, config: "StackConfig") -> PositionModule:
         return SinusoidalPosition(config.dim, self)
 
@@ -106,10 +113,10 @@ class SinusoidalPosition(PositionModule):
             raise ValueError(f"Sinusoidal position over {pos.shape[-1]} axes needs an even share of dim ({self.dim})")
         if layout.reach < layout.tokens:  # a sine is dear, a look-up is not
             table = self.waves(torch.arange(layout.reach, device=x.device), width)
-            added = table[pos]
+            added = table[pos.clamp(min=0)]
         else:
             added = self.waves(pos, width)
-        return x + rearrange(added, "t a w -> t (a w)").to(x.dtype)
+        return x + _where_placed(rearrange(added, "t a w -> t (a w)").to(x.dtype), layout)
 
     def waves(self, pos: Tensor, width: int) -> Tensor:
         """Positions "..." to "... width"; made in float64, so that far positions keep their phase."""
@@ -154,8 +161,8 @@ class LearnedPosition(PositionModule):
             raise UserError(
                 f"a sequence reaches position {layout.reach - 1}, the position table has {self.length} rows"
             )
-        added: Tensor = self.table(_one_axis(layout.pos, "Learned") + self.offset)
-        return x + added
+        added: Tensor = self.table(_one_axis(layout.pos, "Learned").clamp(min=0) + self.offset)
+        return x + _where_placed(added, layout)
 
 
 # -- turning queries and keys -----------------------------------------------------------------------------------------
@@ -172,6 +179,7 @@ class Rotary(Position):
     theta: float = 10_000.0
 
     in_attention: ClassVar[bool] = True
+    many_axes: ClassVar[bool] = True
 
     def build(self, config: "StackConfig") -> PositionModule:
         return RotaryPosition(config.head_width, self.theta)
@@ -188,7 +196,7 @@ class RotaryPosition(PositionModule):
 
     def prepare(self, queries: Layout, keys: Layout) -> tuple[Tensor, Tensor]:
         """Cosine and sine of each token, "t 1 e/2", in float32 whatever the module's type: published tables are."""
-        pos = _axes(queries.pos)
+        pos = _axes(queries.pos).clamp(min=0)  # no place: an angle of 0
         share, rest = divmod(self.width // 2, pos.shape[-1])
         if rest:
             raise ValueError(f"Rotary position over {pos.shape[-1]} axes needs an equal share of {self.width} channels")
@@ -393,6 +401,11 @@ def _axes(pos: Tensor) -> Tensor:
     return pos if pos.dim() == 2 else pos.unsqueeze(-1)
 
 
+def _where_placed(added: Tensor, layout: Layout) -> Tensor:
+    """What a scheme adds "t d", nothing where a token has no place."""
+    return added if layout.placed is None else added * layout.placed.unsqueeze(-1)
+
+
 def _one_axis(pos: Tensor, scheme: str) -> Tensor:
     if pos.dim() != 1:
         raise ValueError(f"{scheme} position takes one axis, these positions have {pos.shape[-1]}")
@@ -400,7 +413,9 @@ def _one_axis(pos: Tensor, scheme: str) -> Tensor:
 
 
 def _distances(queries: Layout, keys: Layout) -> Tensor:
-    """Key position minus query position, "b n m"."""
+    """Key position minus query position, "b n m"; ValueError where a token has no place to be distant from."""
+    if queries.placed is not None or keys.placed is not None:
+        raise ValueError("a relative position needs a place for every token")
     q = queries.pad(_one_axis(queries.pos, "a relative"))
     k = keys.pad(_one_axis(keys.pos, "a relative"))
     return rearrange(k, "b m -> b 1 m") - rearrange(q, "b n -> b n 1")

@@ -17,6 +17,7 @@ from zoo.errors import UserError, nearest
 
 TEXT = "zoo.text.tokens.Tokenizer"
 RESIDUES = "zoo.protein.tokens.Residues"
+VISION = "zoo.vision.images.Preprocess"
 # Short name of a network: the module it stands in, and what makes its domain's data tokens: a class with `filename`,
 # where it lies in a model's folder, and `load(path)`.
 KINDS = {
@@ -27,6 +28,8 @@ KINDS = {
     "ProteinLM": ("zoo.protein.model", RESIDUES),
     "ResidueModel": ("zoo.protein.model", RESIDUES),
     "SequenceModel": ("zoo.protein.model", RESIDUES),
+    "MaskedAutoencoder": ("zoo.vision.model", VISION),
+    "ViT": ("zoo.vision.model", VISION),
 }
 
 

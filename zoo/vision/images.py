@@ -1,0 +1,189 @@
+"""Any image file as the numbers a model takes. Axes: b images, c channels, s pixels of a side.
+
+What a file may be (palette, CMYK, 16 bits, transparent, rotated by its camera) becomes what a viewer would show: RGB or
+grey, upright, on white. A file that cannot be shown is a `UserError` that names it; how many pixels it claims is looked
+at before any is decoded.
+"""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from zoo.errors import UserError, nearest
+
+LARGEST = 100_000_000  # pixels of a file: 400 MB as RGBA
+ENDINGS = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .jp2".split())
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """The picture in a file as a viewer shows it, mode RGB or L. UserError names a file that is none."""
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder, not an image") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    return decode(raw, str(path))
+
+
+def decode(raw: bytes, where: str) -> Image.Image:
+    """The picture in the bytes of a file; `where` names it in a UserError."""
+    if not raw:
+        raise UserError(f"{where}: the file is empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's doubts about size and metadata: the size is looked at here
+        try:
+            image = Image.open(BytesIO(raw))
+        except Image.DecompressionBombError:
+            raise UserError(f"{where}: more pixels than the {LARGEST:,} that are read") from None
+        except Exception as error:  # whatever a plugin stumbles on in a header
+            raise UserError(f"{where}: not an image ({_reason(error)})") from None
+        if image.width * image.height > LARGEST:
+            raise UserError(f"{where}: {image.width:,} x {image.height:,} pixels, at most {LARGEST:,} are read")
+        try:
+            image.load()
+            return _shown(ImageOps.exif_transpose(image))
+        except Exception as error:  # decoders fail in a dozen ways, all of which mean the same
+            raise UserError(f"{where}: not a whole image ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "unknown format" if said.startswith("cannot identify") else said[:80]
+
+
+def _shown(image: Image.Image) -> Image.Image:
+    """RGB or L with eight bits, what is transparent on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        over = image.convert("RGBA")
+        white = Image.new("RGBA", over.size, "white")
+        white.alpha_composite(over)
+        grey = image.mode in ("L", "LA", "La", "1")
+        return white.convert("L" if grey else "RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Numbers of 16 or 32 bits, or of floating point from 0 to 1, as grey of eight bits."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    if image.mode == "F":
+        top = 1.0 if values.max(initial=0) <= 1 else 255.0
+    else:  # Pillow opens 16 bits as I;16, or as I where a reader knows no better
+        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
+    return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8), "L")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From a picture to what a model takes, and from a class's number to its name: preprocess.json of a model.
+
+    The shorter side becomes `shorter` pixels and the middle is cut out (`crop`), or both sides become `size`
+    (`stretch`); pixels from 0 to 1 lose `mean` and are divided by `std`, one number a channel (1 or 3).
+    """
+
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    shorter: int | None = None  # None: `size`
+    fit: Literal["crop", "stretch"] = "crop"
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+
+    filename = "preprocess.json"  # in a model's folder
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels ({self.channels}) must be 1 (grey) or 3 (RGB)")
+        if self.size < 1 or (self.shorter is not None and self.shorter < self.size):
+            raise ValueError(f"size ({self.size}) must be at least 1, and shorter ({self.shorter}) no less")
+        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
+            raise ValueError(f"mean and std need a number for each of {self.channels} channels, std above 0")
+        for name, allowed in {"fit": ("crop", "stretch"), "interpolation": ("bilinear", "bicubic")}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} ({getattr(self, name)!r}) is not one of {', '.join(map(repr, allowed))}")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Preprocess":
+        """UserError where the file is not one of ours."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError("expected settings by name")
+            known = [field.name for field in fields(cls)]
+            for name in values:
+                if name not in known:
+                    raise ValueError(f"unknown setting {name!r}{nearest(name, known)}")
+            sizes = [values[name] for name in ("size", "channels")] + [values.get("shorter") or values["size"]]
+            if not all(type(value) is int for value in sizes):
+                raise ValueError("size, channels and shorter are whole numbers")
+            numbers = {name: tuple(float(x) for x in values[name]) for name in ("mean", "std")}
+            return cls(**(values | numbers | {"classes": tuple(str(name) for name in values["classes"])}))
+        except KeyError as error:
+            raise UserError(f"{path}: {error} is missing") from None
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: not settings of images ({error})") from None
+
+    def save(self, path: str | Path) -> None:
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """A picture in the model's size and channels, "c s s" uint8."""
+        image = image.convert("RGB" if self.channels == 3 else "L")
+        how = Image.Resampling.BICUBIC if self.interpolation == "bicubic" else Image.Resampling.BILINEAR
+        if self.fit == "stretch":
+            image = image.resize((self.size, self.size), how)
+        else:
+            shorter = self.shorter or self.size
+            width, height = (max(round(side * shorter / min(image.size)), self.size) for side in image.size)
+            if (width, height) != image.size:
+                # the middle is cut out of the file's own pixels: a strip of 1 x 10,000 is never blown up as a whole
+                left, top = (width - self.size) / 2, (height - self.size) / 2
+                ratio = min(image.size) / shorter
+                box = (left * ratio, top * ratio, (left + self.size) * ratio, (top + self.size) * ratio)
+                image = image.resize((self.size, self.size), how, box=_inside(box, image.size))
+            elif image.size != (self.size, self.size):
+                left, top = (width - self.size) // 2, (height - self.size) // 2
+                image = image.crop((left, top, left + self.size, top + self.size))
+        values = torch.from_numpy(np.array(image, dtype=np.uint8))
+        return values.view(self.size, self.size, self.channels).permute(2, 0, 1).contiguous()
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels "b c s s" (uint8, or float from 0 to 255) as the model takes them, float32."""
+        scale, shift = self._line(pixels.device)
+        return pixels.float().mul_(scale).add_(shift) if pixels.dtype == torch.uint8 else pixels * scale + shift
+
+    def denormalise(self, images: Tensor) -> Tensor:
+        """What the model takes as pixels from 0 to 255, float32: the inverse of `normalise`."""
+        scale, shift = self._line(images.device)
+        return (images.float() - shift) / scale
+
+    def _line(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return 1 / (255 * std), -mean / std
+
+    def encode(self, images: Sequence[Image.Image]) -> Tensor:
+        """Pictures as the model takes them, "b c s s"."""
+        return self.normalise(torch.stack([self.pixels(image) for image in images]))
+
+
+def _inside(box: tuple[float, ...], size: tuple[int, int]) -> Any:
+    """A box that rounding may have pushed a hair over the edge."""
+    width, height = size
+    left, top, right, bottom = box
+    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
