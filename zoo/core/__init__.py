@@ -16,7 +16,20 @@ from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
 from zoo.core.pool import First, Mean, Pool, Pooler
-from zoo.core.position import ALiBi, Learned, NoPosition, Position, RelativeBuckets, Rotary, Sinusoidal, Skewed
+from zoo.core.position import (
+    ALiBi,
+    EvenStretch,
+    Learned,
+    LongStretch,
+    NoPosition,
+    NoStretch,
+    Position,
+    RelativeBuckets,
+    Rotary,
+    Sinusoidal,
+    Skewed,
+    Stretch,
+)
 from zoo.core.recurrent import GRU, LSTM, RNN
 from zoo.core.stack import Stack
 
@@ -28,6 +41,7 @@ __all__ = [
     "Attention",
     "Bias",
     "Cache",
+    "EvenStretch",
     "FeedForward",
     "First",
     "FixedScale",
@@ -36,11 +50,13 @@ __all__ = [
     "LayerNorm",
     "Layout",
     "Learned",
+    "LongStretch",
     "Mean",
     "Mixer",
     "Network",
     "NoNorm",
     "NoPosition",
+    "NoStretch",
     "Norm",
     "Plain",
     "Pool",
@@ -54,6 +70,7 @@ __all__ = [
     "Skewed",
     "Stack",
     "StackConfig",
+    "Stretch",
     "TransformHead",
     "attend",
 ]

@@ -168,6 +168,61 @@ class LearnedPosition(PositionModule):
 # -- turning queries and keys -----------------------------------------------------------------------------------------
 
 
+class Stretch(Setting):
+    """How the wavelengths of a rotary position are changed, so that a trained model reads longer texts."""
+
+    def rates(self, rates: Tensor) -> Tensor:
+        """Radians a position, "r", changed."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class NoStretch(Stretch):
+    """As trained."""
+
+    def rates(self, rates: Tensor) -> Tensor:
+        return rates
+
+
+@dataclass(frozen=True)
+class EvenStretch(Stretch):
+    """Every wavelength `factor` times as long: positions interpolated (Chen et al. 2023, section 2.2)."""
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        if self.factor <= 0:
+            raise ValueError(f"factor ({self.factor}) must be above 0")
+
+    def rates(self, rates: Tensor) -> Tensor:
+        return rates / self.factor
+
+
+@dataclass(frozen=True)
+class LongStretch(Stretch):
+    """Only long wavelengths are stretched (Llama 3.1; Grattafiori et al. 2024, section 3.4.2, gives the purpose).
+
+    Wavelengths that fit less than `low` times into `length` tokens become `factor` times as long, those that fit more
+    than `high` times stay, and between the two the rates are mixed linearly.
+    """
+
+    factor: float
+    low: float
+    high: float
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.factor <= 0 or not 0 < self.low < self.high:
+            raise ValueError(
+                f"factor ({self.factor}) and low ({self.low}) must be above 0, high ({self.high}) above low"
+            )
+
+    def rates(self, rates: Tensor) -> Tensor:
+        fits = self.length * rates / (2 * math.pi)
+        kept = ((fits - self.low) / (self.high - self.low)).clamp(0, 1)
+        return (1 - kept) * rates / self.factor + kept * rates
+
+
 @dataclass(frozen=True)
 class Rotary(Position):
     """Queries and keys turned by an angle proportional to their position. Su et al. 2021, section 3.2.
@@ -177,12 +232,13 @@ class Rotary(Position):
     """
 
     theta: float = 10_000.0
+    stretch: Stretch = field(default_factory=NoStretch)
 
     in_attention: ClassVar[bool] = True
     many_axes: ClassVar[bool] = True
 
     def build(self, config: "StackConfig") -> PositionModule:
-        return RotaryPosition(config.head_width, self.theta)
+        return RotaryPosition(config.head_width, self)
 
     def check(self, config: "StackConfig") -> None:
         if config.head_width % 2:
@@ -190,9 +246,9 @@ class Rotary(Position):
 
 
 class RotaryPosition(PositionModule):
-    def __init__(self, width: int, theta: float):
+    def __init__(self, width: int, setting: Rotary):
         super().__init__()
-        self.width, self.theta = width, theta
+        self.width, self.setting = width, setting
 
     def prepare(self, queries: Layout, keys: Layout) -> tuple[Tensor, Tensor]:
         """Cosine and sine of each token, "t 1 e/2", in float32 whatever the module's type: published tables are."""
@@ -201,7 +257,8 @@ class RotaryPosition(PositionModule):
         if rest:
             raise ValueError(f"Rotary position over {pos.shape[-1]} axes needs an equal share of {self.width} channels")
         exponent = torch.arange(0, 2 * share, 2, dtype=torch.float32, device=pos.device) / (2 * share)
-        angle = rearrange(pos.unsqueeze(-1) * (1.0 / self.theta**exponent), "t a w -> t 1 (a w)")
+        rates = self.setting.stretch.rates(1.0 / self.setting.theta**exponent)
+        angle = rearrange(pos.unsqueeze(-1) * rates, "t a w -> t 1 (a w)")
         return angle.cos(), angle.sin()
 
     def rotate(self, q: Tensor, k: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
@@ -209,7 +266,7 @@ class RotaryPosition(PositionModule):
         return _turn(q, cos, sin), _turn(k, cos, sin)
 
     def extra_repr(self) -> str:
-        return f"{self.width}, theta={self.theta}"
+        return f"{self.width}, {self.setting}"
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -8,13 +8,10 @@ categorical Jacobian (Zhang et al. 2024) asks the outputs: how do the scores at 
 each of the 20? It needs no fitting, and its blocks are the pair energies that the model has learned.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from zoo.core.record import record

@@ -1,11 +1,18 @@
 """`zoo.load`: a trained model from its folder. Nothing it reads can run code or import a module that it names.
 
-A run folder holds config.json ({"kind": "Seq2Seq", "settings": {plain values}}), checkpoints/*.ckpt or
-model.safetensors, and tokenizer.json. Kinds are short names that the table below resolves.
+Three kinds of folder open:
+
+    ours        config.json ({"kind": "Seq2Seq", "settings": {plain values}}), and checkpoints/*.ckpt (a run) or
+                model.safetensors (written by `zoo import`)
+    published   config.json and model.safetensors, or shards with their index, as transformers or timm write them
+    a hub name  the same, fetched by huggingface_hub
+
+Kinds and architectures are short names that tables resolve (`KINDS` below, `zoo.weights.families.ARCHITECTURES`).
 """
 
 import importlib
-import json
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError, nearest
+from zoo.weights.families import Given, Origin, build, common_type, family_of, renamed, type_name
+from zoo.weights.files import INDEX, WEIGHTS, read_json, read_tensors, verify
 
 TEXT = "zoo.text.tokens.Tokenizer"
 RESIDUES = "zoo.protein.tokens.Residues"
@@ -36,29 +45,99 @@ KINDS = {
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """A trained model: the network in eval mode, the folder's tokenizer (of whatever domain) if it has one, the
-    settings as plain values."""
+    settings as plain values, and for published weights where they came from."""
 
     model: nn.Module
     tokenizer: Any
     config: dict[str, Any]
+    origin: Origin | None = None
 
 
-def load(folder: str | Path, *, checkpoint: str = "best") -> Loaded:
-    """The model of a run folder, on the CPU. `checkpoint`: best, last, or a path.
+def load(source: str | Path, *, checkpoint: str = "best") -> Loaded:
+    """The model of a run folder, a folder of published weights or a hub name, on the CPU, in the type it is stored in.
 
-    UserError in one line where the folder, its settings or its weights are not what they should be.
+    `checkpoint`, of a run: best, last, or a path. UserError in one line where the folder, its settings or its weights
+    are not what they should be.
     """
-    folder = Path(folder)
+    folder = Path(source)
+    if not folder.exists() and re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source)):
+        folder = fetch(str(source))
+    verify(folder)
     config = read_config(folder)
-    kind = getattr(importlib.import_module(KINDS[config["kind"]][0]), config["kind"])
+    return _own(folder, config, checkpoint) if "kind" in config else _published(folder, config)
+
+
+def fetch(name: str) -> Path:
+    """The folder of a model of the hub, downloaded where it is not at hand; UserError where it cannot be."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except HFValidationError:
+        reason = "nor a name of the hub"
+    except LocalEntryNotFoundError:
+        reason = "and the hub cannot be reached (offline?), nor is it in its cache"
+    except (HfHubHTTPError, OSError) as error:
+        reason = f"and the hub does not give it ({str(error).strip().splitlines()[0]})"
+    raise UserError(f"{name}: no such folder, {reason}")
+
+
+def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded:
+    kind = class_of(config["kind"])
     try:
         model: nn.Module = kind.from_plain(config["settings"])
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
-    fill(model, *read_weights(folder, checkpoint))
+    weights, where = read_weights(folder, checkpoint)
+    fill(model.to(common_type(weights.values())), weights, where)
     tokenizer = tokenizer_of(config["kind"])
     path = folder / tokenizer.filename
     return Loaded(model.eval(), tokenizer.load(path) if path.is_file() else None, config)
+
+
+def _published(folder: Path, config: dict[str, Any]) -> Loaded:
+    where = folder / "config.json"
+    architecture = architecture_of(config, where)
+    family = family_of(architecture, where)
+    tensors = read_tensors(folder)
+    given = Given(config, where, tensors)
+    kind = family.kinds[architecture]
+    try:
+        settings = family.settings(given, architecture)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    given.finish()
+    with torch.device("meta"):  # shapes are compared before anything is allocated
+        shapes = build(class_of(kind), settings, where)
+    place = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else INDEX)
+    ours, unused = renamed(family, shapes, tensors, place)
+    model = build(class_of(kind), settings, where)
+    fill(model.to(common_type(ours.values())), ours, place)
+    for note in given.notes:
+        print(f"{where}: {note}", file=sys.stderr)
+    origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
+    return Loaded(model.eval(), None, {"kind": kind, "settings": model.to_plain()}, origin)
+
+
+def architecture_of(config: dict[str, Any], where: Path) -> Any:
+    """The architecture that a published config.json names, in transformers' way or timm's."""
+    named = config.get("architectures", config.get("architecture"))
+    if isinstance(named, list):
+        named = named[0] if len(named) == 1 else named
+    if named is None:
+        raise UserError(f"{where}: names neither a kind of model nor an architecture")
+    return named
+
+
+def class_of(kind: str) -> Any:
+    """The network of that short name."""
+    return getattr(importlib.import_module(KINDS[kind][0]), kind)
 
 
 def tokenizer_of(kind: str) -> Any:
@@ -78,15 +157,14 @@ def device_of(name: str | None) -> torch.device:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """A folder's config.json, with a kind that exists."""
+    """A folder's config.json: ours with a kind that exists, or a published one."""
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no model (no config.json); train one with 'zoo fit'")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict):
+    config = read_json(path)
+    if "architectures" in config or "architecture" in config:
+        return config
+    if not isinstance(config.get("settings"), dict):
         raise UserError(f"{path}: holds no settings of a model")
     if config.get("kind") not in KINDS:
         raise UserError(
@@ -97,15 +175,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_weights(folder: Path, checkpoint: str) -> tuple[dict[str, Tensor], Path]:
     """Names and tensors of the network, and their file: model.safetensors, or a training checkpoint."""
-    stored = folder / "model.safetensors"
-    if stored.is_file() and checkpoint == "best":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(stored), stored
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{stored}: not weights that can be opened ({error})") from None
+    if (folder / WEIGHTS).is_file() and checkpoint == "best":
+        return read_tensors(folder), folder / WEIGHTS
     from zoo.train.checkpoint import find_checkpoint, open_checkpoint
 
     path = find_checkpoint(folder, checkpoint)

@@ -1,0 +1,356 @@
+"""Published weights of other libraries on zoo's networks: the mechanism. A family is a table of names beside it.
+
+A family says which classes in a `config.json` it knows, which settings they mean, and what each tensor is called there.
+Everything else is here: a key of `config.json` that nobody asked for is refused, tensors are renamed and laid out both
+ways, and every name and shape is checked before anything is allocated. No class that a file names is imported.
+"""
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from zoo.core.feedforward import Activation
+from zoo.core.init import fused_rows
+from zoo.core.network import Network
+from zoo.errors import UserError, nearest
+
+T = TypeVar("T")
+
+# What `architectures` in a config.json (`architecture` in timm's) may say: the file that knows it.
+ARCHITECTURES = {
+    "GPT2LMHeadModel": "gpt2",
+    "LlamaForCausalLM": "llama",
+}
+
+# The names that published configurations give to activations. The three of tanh differ in rounding alone.
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+# Keys of any config.json of transformers that change no number of a forward: who wrote it, in which type, how its own
+# code returns results, how weights were drawn, names of classes, and defaults of `generate`, which is told here.
+SILENT = frozenset(
+    """_name_or_path architectures model_type transformers_version torch_dtype dtype torchscript use_cache return_dict
+    return_dict_in_generate output_attentions output_hidden_states output_scores gradient_checkpointing
+    initializer_range initializer_factor init_std id2label label2id problem_type finetuning_task task_specific_params
+    tokenizer_class prefix bos_token_id sep_token_id forced_bos_token_id forced_eos_token_id max_length min_length
+    do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p
+    repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
+    num_return_sequences exponential_decay_length_penalty suppress_tokens begin_suppress_tokens remove_invalid_values
+    begin_suppress_tokens tf_legacy_loss use_bfloat16 attn_implementation _attn_implementation""".split()
+)
+# Keys whose other values would change what is computed, with the value that does not.
+PLAIN = {"chunk_size_feed_forward": 0, "pruned_heads": {}, "is_decoder": False, "add_cross_attention": False}
+
+
+class Given:
+    """A config.json as it is read: what is asked for is noted, and `finish` refuses the rest by name and value.
+
+    An absent key, or null, is the default of the library that wrote it.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: Path, stored: Iterable[str] = ()):
+        self.values, self.where, self.stored = values, where, frozenset(stored)
+        self.asked: set[str] = set()
+        self.notes: list[str] = []  # settings that act in training alone and that zoo has not
+
+    def take(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        value = self.values.get(name)
+        return default if value is None else value
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        value = self.take(name, default)
+        if type(value) is not int:
+            raise self.refused(name, "a whole number is needed")
+        return value
+
+    def number(self, name: str, default: float | None = None) -> float:
+        value = self.take(name, default)
+        if type(value) not in (int, float):
+            raise self.refused(name, "a number is needed")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.take(name, default)
+        if type(value) is not bool:
+            raise self.refused(name, "true or false is needed")
+        return value
+
+    def choice(self, name: str, choices: Mapping[str, T], default: str) -> T:
+        value = self.take(name, default)
+        if not isinstance(value, str) or value not in choices:
+            raise self.refused(name, f"known are {', '.join(choices)}")
+        return choices[value]
+
+    def token(self, name: str) -> int | None:
+        """The id of a token, the first where there are several, or None."""
+        value = self.take(name)
+        if isinstance(value, list) and value:
+            if len(value) > 1:
+                self.notes.append(f"{name} {value}: only the first ends a text here")
+            value = value[0]
+        if value is not None and type(value) is not int:
+            raise self.refused(name, "the id of a token is needed")
+        return value
+
+    def only(self, **values: Any) -> None:
+        """Settings that zoo has with one value alone."""
+        for name, value in values.items():
+            if self.take(name, value) != value:
+                raise self.refused(name, f"only {value!r} is supported")
+
+    def training(self, **values: Any) -> None:
+        """Settings of training that zoo has with one value alone: others change no output, and are told."""
+        for name, value in values.items():
+            if (found := self.take(name, value)) != value:
+                self.notes.append(f"{name} {found!r} acts in training alone and has no counterpart here")
+
+    def silent(self, *names: str) -> None:
+        """Keys that change no output."""
+        self.asked |= set(names)
+
+    def refused(self, name: str, reason: str) -> UserError:
+        return UserError(f"{self.where}: {name} {self.values.get(name)!r} is not supported: {reason}")
+
+    def finish(self) -> None:
+        for name, value in self.values.items():
+            if name in self.asked or name in SILENT:
+                continue
+            if name not in PLAIN:
+                raise UserError(f"{self.where}: unknown setting {name} {value!r}; it may change what is computed")
+            if value is not None and value != PLAIN[name]:
+                raise self.refused(name, f"only {PLAIN[name]!r} is")
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Joined:
+    """One tensor of ours holds several of theirs, one after the other along its first axis."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str):
+        object.__setattr__(self, "names", names)
+
+    def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        return torch.cat(tuple(pieces))
+
+    def split(self, whole: Tensor, rows: list[int] | None) -> list[Tensor]:
+        rows = rows if rows and len(rows) == len(self.names) else [len(whole) // len(self.names)] * len(self.names)
+        return list(whole.split(rows))
+
+
+@dataclass(frozen=True)
+class Laid:
+    """One tensor of theirs lies in another order of axes: an einops pattern from theirs to ours, weights only."""
+
+    name: str
+    pattern: str
+    axes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        return rearrange(pieces[0], self.pattern, **self.axes).contiguous()
+
+    def split(self, whole: Tensor, rows: list[int] | None) -> list[Tensor]:
+        theirs, ours = self.pattern.split(" -> ")
+        return [rearrange(whole, f"{ours} -> {theirs}", **self.axes)]
+
+
+@dataclass(frozen=True)
+class Either:
+    """A tensor with several names, of which at least one is stored; where several are, they must be equal."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str):
+        object.__setattr__(self, "names", names)
+
+
+# Names of modules, whose weight and bias follow, or of tensors; "{}" stands for the numbers in ours, in order.
+Table = Mapping[str, "str | Joined | Laid | Either"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A published architecture: what its `config.json` means, and what its tensors are called.
+
+    `kinds`: classes that `architectures` may name, and the network of zoo that each is. `settings(given, class)`: the
+    network's arguments. `names(network)`: the table, ours to theirs. `prefix`: stands before the names of the whole
+    model, and is missing where only its inner part was stored. `unused`: patterns of tensors that no output depends on.
+    `sizes`: which key says how large what can be resized is ("vocabulary", "positions", "image").
+    """
+
+    kinds: Mapping[str, str]
+    settings: Callable[[Given, str], dict[str, Any]]
+    names: Callable[[Network], Table]
+    prefix: str = ""
+    unused: tuple[str, ...] = ()
+    sizes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Origin:
+    """Where published weights came from: what is needed to write them back as they were."""
+
+    architecture: str
+    config: dict[str, Any]  # theirs, as it was
+    types: dict[str, str]  # each stored tensor and its type of numbers
+    unused: dict[str, Tensor] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        return {"architecture": self.architecture, "config": self.config, "types": self.types}
+
+
+def family_of(architecture: Any, where: Path) -> Family:
+    """UserError where nobody knows it."""
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        raise UserError(f"{where}: unknown architecture {architecture!r}{nearest(str(architecture), [*ARCHITECTURES])}")
+    family: Family = importlib.import_module(f"zoo.weights.{ARCHITECTURES[architecture]}").FAMILY
+    return family
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A tensor of ours, with one way in which theirs hold it."""
+
+    ours: str
+    row: Joined | Laid
+    rows: list[int] | None  # of the maps that a fused projection holds
+
+
+def _slots(family: Family, network: Network) -> dict[int, list[_Slot]]:
+    """By tensor (tied ones are one): all the ways in which it may be stored."""
+    table = family.names(network)
+    pieces = {
+        f"{name}.{inner}": rows
+        for name, part in network.named_modules()
+        for inner, child in part.named_children()
+        for linear, rows in fused_rows(part)
+        if child is linear
+    }
+    slots: dict[int, list[_Slot]] = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        numbers = re.findall(r"(?<=\.)\d+(?=\.|$)", name)
+        general = re.sub(r"(?<=\.)\d+(?=\.|$)", "{}", name)
+        module, _, leaf = general.rpartition(".")
+        value = table.get(general, table.get(module))
+        if value is None:
+            raise AssertionError(f"no name in the table for {name}")
+        end = "" if general in table else f".{leaf}"
+        own = name.rpartition(".")[0]
+        found = slots.setdefault(id(tensor), [])
+        match value:
+            case str():
+                ways: list[Joined | Laid] = [Joined(value)]
+            case Either():
+                ways = [Joined(n) for n in value.names]
+            case Laid() if leaf == "bias":
+                ways = [Joined(value.name)]
+            case _:
+                ways = [value]
+        for way in ways:
+            full = tuple(n.format(*numbers) + end for n in way.names)
+            row = Joined(*full) if isinstance(way, Joined) else Laid(full[0], way.pattern, way.axes)
+            found.append(_Slot(name, row, pieces.get(own)))
+    return slots
+
+
+def _spellings(name: str, family: Family) -> list[str]:
+    """How a tensor may be called in a file: as the table says, without the prefix, with norms' names of old."""
+    names = [name]
+    if family.prefix and name.startswith(family.prefix):
+        names.append(name.removeprefix(family.prefix))
+    old = [re.sub(r"\.weight$", ".gamma", re.sub(r"\.bias$", ".beta", n)) for n in names if "LayerNorm" in n]
+    return names + old
+
+
+def renamed(
+    family: Family, network: Network, stored: Mapping[str, Tensor], where: Path
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tensors by our names, and those that no output depends on. `network` may live on the meta device.
+
+    UserError names the tensor that is missing, foreign, of another shape, or tied and different.
+    """
+    ours: dict[str, Tensor] = {}
+    used: set[str] = set()
+    shapes = network.state_dict()
+    for ways in _slots(family, network).values():
+        held: list[tuple[_Slot, list[Tensor], str]] = []
+        for slot in ways:
+            expected = slot.row.split(shapes[slot.ours], slot.rows)
+            names = [next((s for s in _spellings(n, family) if s in stored), n) for n in slot.row.names]
+            if any(name not in stored for name in names):
+                continue
+            for name, piece in zip(names, expected, strict=True):
+                if stored[name].shape != piece.shape:
+                    raise UserError(
+                        f"{where}: {name!r} has shape {tuple(stored[name].shape)}, config.json says "
+                        f"{tuple(piece.shape)}"
+                    )
+            held.append((slot, [stored[name] for name in names], names[0]))
+            used.update(names)
+        if not held:
+            missing = next(n for slot in ways for n in slot.row.names if not {*_spellings(n, family)} & {*stored})
+            raise UserError(f"{where}: lacks {missing!r}")
+        first, tensors, name = held[0]
+        for _, others, other in held[1:]:
+            if not all(map(torch.equal, tensors, others)):
+                raise UserError(f"{where}: {name!r} and {other!r} differ, but config.json says that they are one")
+        ours[first.ours] = first.row.join(tensors)
+    left = {name: tensor for name, tensor in stored.items() if name not in used}
+    for name in left:
+        if not any(re.fullmatch(pattern, name.removeprefix(family.prefix)) for pattern in family.unused):
+            raise UserError(f"{where}: holds {name!r}, which a model of this config.json has not")
+    return ours, left
+
+
+@torch.no_grad()
+def published(family: Family, network: Network, origin: Origin) -> dict[str, Tensor]:
+    """The tensors of a network by their names, as `origin` had them: same names, same types."""
+    every: dict[str, Tensor] = dict(origin.unused)
+    state = network.state_dict()
+    for ways in _slots(family, network).values():
+        for slot in ways:
+            pieces = slot.row.split(state[slot.ours], slot.rows)
+            every |= {s: p for n, p in zip(slot.row.names, pieces, strict=True) for s in _spellings(n, family)}
+    return {name: every[name].to(getattr(torch, kind), copy=True) for name, kind in origin.types.items()}
+
+
+def type_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def common_type(tensors: Iterable[Tensor]) -> torch.dtype:
+    """The narrowest type that holds all of these exactly; float32 where there are none."""
+    kinds = {t.dtype for t in tensors if t.is_floating_point()}
+    found = kinds.pop() if kinds else torch.float32
+    for kind in kinds:
+        found = torch.promote_types(found, kind)
+    return found
+
+
+def build(kind: type[nn.Module], settings: Mapping[str, Any], where: Path) -> nn.Module:
+    try:
+        return kind(**settings)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None

@@ -1,0 +1,75 @@
+"""GPT-2 (Radford et al. 2019) as transformers stores it: GPT2LMHeadModel."""
+
+from typing import Any
+
+from zoo.core import FixedScale, HeadScale, LayerNorm, Learned, Plain, StackConfig
+from zoo.core.network import Network
+from zoo.weights.families import ACTIVATIONS, Family, Given, Laid, Table
+
+
+def settings(given: Given, architecture: str) -> dict[str, Any]:
+    norm = LayerNorm(eps=given.number("layer_norm_epsilon", 1e-5))
+    dim = given.whole("n_embd", 768)
+    dropout = given.number("resid_pdrop", 0.1)
+    given.training(embd_pdrop=dropout)
+    scale = HeadScale(inverse_layer=given.flag("scale_attn_by_inverse_layer_idx", False))
+    if not given.flag("scale_attn_weights", True):
+        if scale.inverse_layer:
+            raise given.refused("scale_attn_weights", "it must be true with scale_attn_by_inverse_layer_idx")
+        scale = FixedScale(1.0)
+    stack = StackConfig(
+        dim=dim,
+        depth=given.whole("n_layer", 12),
+        heads=given.whole("n_head", 12),
+        causal=True,
+        position=Learned(given.whole("n_positions", 1024)),
+        norm=norm,
+        final_norm=norm,
+        scale=scale,
+        ffn=Plain(given.choice("activation_function", ACTIVATIONS, "gelu_new"), given.whole("n_inner", 4 * dim)),
+        dropout=dropout,
+        attention_dropout=given.number("attn_pdrop", 0.1),
+    )
+    # of heads for classes, which these models have not; how float16 is upcast; of padding, which is left out here
+    given.silent(
+        "summary_type",
+        "summary_use_proj",
+        "summary_activation",
+        "summary_first_dropout",
+        "summary_proj_to_labels",
+        "reorder_and_upcast_attn",
+        "pad_token_id",
+        "n_ctx",
+    )
+    return {
+        "stack": stack,
+        "vocab_size": given.whole("vocab_size", 50257),
+        "tied": given.flag("tie_word_embeddings", True),
+        "end": given.token("eos_token_id"),
+    }
+
+
+def names(network: Network) -> Table:
+    layer, turned = "transformer.h.{}", "i o -> o i"  # these linear maps are stored input first
+    return {
+        "embedding": "transformer.wte",
+        "stack.position.table": "transformer.wpe",
+        "stack.blocks.{}.mixer.before": f"{layer}.ln_1",
+        "stack.blocks.{}.mixer.branch.to_qkv": Laid(f"{layer}.attn.c_attn", turned),
+        "stack.blocks.{}.mixer.branch.to_out": Laid(f"{layer}.attn.c_proj", turned),
+        "stack.blocks.{}.ffn.before": f"{layer}.ln_2",
+        "stack.blocks.{}.ffn.branch.up": Laid(f"{layer}.mlp.c_fc", turned),
+        "stack.blocks.{}.ffn.branch.down": Laid(f"{layer}.mlp.c_proj", turned),
+        "stack.final_norm": "transformer.ln_f",
+        "head": "lm_head",
+    }
+
+
+FAMILY = Family(
+    kinds={"GPT2LMHeadModel": "CausalLM"},
+    settings=settings,
+    names=names,
+    prefix="transformer.",
+    unused=(r"h\.\d+\.attn\.(bias|masked_bias)",),  # masks
+    sizes={"vocabulary": "vocab_size", "positions": "n_positions"},
+)
