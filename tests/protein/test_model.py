@@ -17,7 +17,7 @@ CAUSAL = STACK.replace(causal=True)
 
 
 def esm(dtype: torch.dtype = torch.float64) -> tuple[ProteinLM, Any]:
-    """Our ProteinLM and transformers' EsmForMaskedLM with the same weights, all of them away from their first values."""
+    """Our ProteinLM and transformers' EsmForMaskedLM with the same weights, all moved away from their first values."""
     transformers = pytest.importorskip("transformers")
     config = transformers.EsmConfig(
         vocab_size=33,
