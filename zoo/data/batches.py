@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 
@@ -84,3 +86,21 @@ class TokenBudgetSampler(Sampler[list[int]]):
             last = int(np.searchsorted(total, total[cuts[-1]] + self.budget, side="right")) - 1
             cuts.append(max(last, cuts[-1] + 1))
         return cuts
+
+
+class EpochSampler(TokenBudgetSampler):
+    """Batches of (epoch, index): what an item is may then depend on the epoch, also in worker processes."""
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:  # type: ignore[override]
+        epoch = self.epoch
+        for batch in super().__iter__():
+            yield [(epoch, index) for index in batch]
+
+
+def rows_of(ids: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Lists of ids as rows "b m", padded at the right, and which slots are real."""
+    lengths = torch.tensor([len(row) for row in ids])
+    keep = torch.arange(int(lengths.max())) < lengths.unsqueeze(-1)
+    out = torch.full(keep.shape, pad)
+    out[keep] = torch.tensor([i for row in ids for i in row])
+    return out, keep

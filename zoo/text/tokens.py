@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tokenizers
-import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor
 
+from zoo.data.batches import rows_of as rows_of
 from zoo.errors import UserError
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
@@ -82,11 +81,6 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return self.bpe.get_vocab_size()
 
-    @property
-    def ordinary(self) -> tuple[int, int]:
-        """Ids of text, as a range [first, end): all but special tokens."""
-        return len(SPECIAL), self.vocab_size
-
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without start or end. UserError where a character has no token."""
         try:
@@ -100,10 +94,6 @@ class Tokenizer:
                 f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has a token a character"
             ) from None
 
-    def around(self, ids: Sequence[int]) -> list[int]:
-        """Ids between start and end: how texts are given to what reads them whole."""
-        return [self.start, *ids, self.end]
-
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [row.ids for row in self.bpe.encode_batch(list(texts), add_special_tokens=False)]
 
@@ -113,12 +103,3 @@ class Tokenizer:
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return self.bpe.decode_batch([list(row) for row in rows], skip_special_tokens=True)
-
-
-def rows_of(ids: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Lists of ids as rows "b m", padded at the right, and which slots are real."""
-    lengths = torch.tensor([len(row) for row in ids])
-    keep = torch.arange(int(lengths.max())) < lengths.unsqueeze(-1)
-    out = torch.full(keep.shape, pad)
-    out[keep] = torch.tensor([i for row in ids for i in row])
-    return out, keep

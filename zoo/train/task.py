@@ -35,7 +35,6 @@ class Task(L.LightningModule):
     network: nn.Module
     kind: str  # the network's short name in config.json
     entries: tuple[str, ...] = ()  # methods of the network besides `forward` by which it is called
-    carried: tuple[str, ...] = ()  # parts of it that another network's weights can begin; the first must be there
 
     def __init__(self, optimizer: Optimiser | None = None, schedule: Schedule | None = None):
         super().__init__()
@@ -60,7 +59,7 @@ class Task(L.LightningModule):
         # divides instead (on_before_optimizer_step).
         return out.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
-    def score(self, batch: Any, stage: str) -> None:
+    def score(self, batch: Any, stage: str) -> TokenLoss:
         """Log the loss of a batch of `stage` ("val", "test"), which is not trained on; every token weighs the same."""
         out = self.loss(batch)
         count = int(out.tokens)
@@ -70,6 +69,7 @@ class Task(L.LightningModule):
             prog_bar=stage == "val",
             sync_dist=True,
         )
+        return out
 
     def on_train_start(self) -> None:
         if self.trainer.ckpt_path is not None:

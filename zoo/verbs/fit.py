@@ -6,10 +6,10 @@ from zoo.train.cli import evaluate, fit
 
 # Imported so that their classes have short names on the command line.
 MODULES = (
-    "zoo.text.classification",
+    "zoo.music.data",
+    "zoo.music.task",
     "zoo.text.corpus",
     "zoo.text.data",
-    "zoo.text.labelled",
     "zoo.text.language",
     "zoo.text.task",
 )

@@ -25,11 +25,13 @@ from zoo.weights.families import Given, Origin, build, common_type, family_of, r
 from zoo.weights.files import INDEX, WEIGHTS, read_json, read_tensors, verify
 
 TEXT = "zoo.text.tokens.Tokenizer"
+MUSIC = "zoo.music.tokens.View"
 RESIDUES = "zoo.protein.tokens.Residues"
 VISION = "zoo.vision.images.Preprocess"
 # Short name of a network: the module it stands in, and what makes its domain's data tokens: a class with `filename`,
 # where it lies in a model's folder, and `load(path)`.
 KINDS = {
+    "MusicLM": ("zoo.music.model", MUSIC),
     "CausalLM": ("zoo.text.model", TEXT),
     "MaskedLM": ("zoo.text.encoder", TEXT),
     "Seq2Seq": ("zoo.text.model", TEXT),

@@ -1,0 +1,215 @@
+"""Pieces of music for training: public, built in, or the user's own.
+
+Pieces are split before anything is done to them, and no piece stands in two splits; only what is trained on is
+transposed and cut into windows, by (seed, epoch, window).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from zoo.atomic import write_atomically
+from zoo.data import public
+from zoo.data.batches import EpochSampler, rows_of
+from zoo.errors import UserError
+from zoo.music.chorale import Chorale, from_pitches
+from zoo.music.frames import Frames, frame_of
+from zoo.music.view import View
+from zoo.train.data import DataModule, Split
+
+Item = tuple[list[int], list[int], int, int]
+UNSCORED = -100  # as a label: only read
+
+
+class Batch(NamedTuple):
+    """Pieces, or windows of them, in rows padded at the right; `labels` are the tokens after `ids`."""
+
+    ids: Tensor  # "b n"
+    keep: Tensor  # "b n", True = real token
+    labels: Tensor  # "b n"
+    notes: Tensor  # "b": notes that begin in the window; of a piece in several windows, all in the first
+    steps: Tensor  # "b": time steps, likewise
+
+
+class Pieces(Dataset[Item]):
+    """Pieces as they are, by (epoch, index): windows of `length` tokens in which every token is a label once.
+
+    Where a piece is longer, its windows overlap by about half, and the first half of those after the first is only
+    read: each token is predicted from at least `length` / 2 before it, or from all there are.
+    """
+
+    def __init__(self, view: View, pieces: Sequence[Any], length: int):
+        self.view, self.pieces, self.length = view, pieces, length
+        self.tokens = [view.encode(piece) for piece in pieces]
+        self.begins = [np.array(view.begins(tokens)) for tokens in self.tokens]
+        self.cuts = [(i, *cut) for i in range(len(pieces)) for cut in self._cuts(i)]
+        self.lengths = [min(length, len(self.tokens[i]) - begin) for i, begin, _ in self.cuts]
+
+    def _cuts(self, piece: int) -> list[tuple[int, int]]:
+        """Where each window begins, and its first label."""
+        total, begins = len(self.tokens[piece]), self.begins[piece]
+        cuts, done = [(0, 0)], self.length
+        while done < total:
+            place = np.searchsorted(begins, done - self.length // 2, side="right") - 1
+            begin = max(int(begins[place]), cuts[-1][0] + 1)
+            cuts.append((begin, done))
+            done = begin + self.length
+        return cuts
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, which: tuple[int, int]) -> Item:
+        piece, begin, first = self.cuts[which[1]]
+        tokens = self.tokens[piece]
+        labels = tokens[begin : begin + self.length]
+        before = tokens[begin - 1] if begin else self.view.vocab_size
+        count = self.view.count(tokens) if not begin else (0, 0)
+        unscored = first - begin
+        return [before, *labels[:-1]], [UNSCORED] * unscored + labels[unscored:], *count
+
+
+class Windows(Pieces):
+    """Windows of `length` tokens of transposed pieces: each piece as many as it fills, anew in every epoch.
+
+    A window begins where the view lets it, and half of it may reach over either end of the piece before it is moved
+    inside: or beginnings and endings would seldom be seen.
+    """
+
+    def __init__(self, view: View, pieces: Sequence[Any], length: int, transpose: int, seed: int):
+        super().__init__(view, pieces, length)
+        self.seed = seed
+        self.shifts = [view.shifts(piece, transpose) for piece in pieces]
+        self.of = [i for i, tokens in enumerate(self.tokens) for _ in range(max(round(len(tokens) / length), 1))]
+        self.lengths = [min(length, len(self.tokens[i])) for i in self.of]
+
+    def __getitem__(self, which: tuple[int, int]) -> Item:
+        epoch, window = which
+        random = np.random.default_rng((self.seed, epoch, window))
+        piece = self.of[window]
+        shifted = self.view.transpose(self.pieces[piece], int(random.choice(self.shifts[piece])))
+        tokens = self.view.encode(shifted)
+        wanted = random.uniform(-self.length / 2, len(tokens) - self.length / 2)
+        begins, last = self.begins[piece], len(tokens) - self.length
+        place = int(np.searchsorted(begins, last if wanted > last else max(wanted, 0)))
+        begin = int(begins[min(place, len(begins) - 1)])  # the last window may be short, so that it holds the end
+        chosen = tokens[begin : begin + self.length]
+        before = tokens[begin - 1] if begin else self.view.vocab_size
+        return [before, *chosen[:-1]], chosen, *self.view.count(chosen)
+
+
+def collate(items: list[Item]) -> Batch:
+    """Windows to a batch."""
+    ids, keep = rows_of([item[0] for item in items], 0)
+    labels, _ = rows_of([item[1] for item in items], 0)
+    return Batch(
+        ids, keep, labels, torch.tensor([item[2] for item in items]), torch.tensor([item[3] for item in items])
+    )
+
+
+class MusicData(DataModule):
+    """Base of the data modules of music. Subclasses set `view` before they call this, and give `pieces(split)`.
+
+    Training windows have `length` tokens and are transposed by at most `transpose` semitones each way, as far as the
+    view's range allows; the other splits are pieces in their own key, every token predicted once (see Pieces).
+    """
+
+    view: View
+
+    def __init__(self, length: int, transpose: int, tokens_per_batch: int, seed: int, workers: int, test_set: str):
+        super().__init__()
+        if length < 1 or tokens_per_batch < 1 or transpose < 0:
+            raise ValueError(
+                f"length ({length}) and tokens_per_batch ({tokens_per_batch}) must be at least 1, "
+                f"transpose ({transpose}) at least 0"
+            )
+        self.length, self.transpose, self.tokens_per_batch = length, transpose, tokens_per_batch
+        self.seed, self.workers, self.test_set = seed, workers, test_set
+        self.vocab_size = self.view.vocab_size
+        self._data: dict[str, Pieces] = {}
+
+    def pieces(self, split: Split) -> list[Any]:
+        """The pieces of a split, as values of the view."""
+        raise NotImplementedError
+
+    def manifest(self) -> dict[str, Any]:
+        """What the data is: the hash of each split's tokens, and the settings that shape its batches."""
+        splits: tuple[Split, ...] = ("train", "val", "test")
+        return {
+            "set": type(self).__name__,
+            "sha256": {split: digest(map(self.view.encode, self.pieces(split))) for split in splits},
+            "view": self.view.to_plain(),
+            "length": self.length,
+            "transpose": self.transpose,
+            "tokens_per_batch": self.tokens_per_batch,
+        }
+
+    def save(self, folder: Path) -> None:
+        """The view, into a run folder."""
+        write_atomically(folder / View.filename, self.view.to_json())
+
+    def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
+        if split == "test" and self.test_set == "val":
+            split = "val"
+        if split not in self._data:
+            pieces = self.pieces(split)
+            if not pieces:
+                raise UserError(f"{type(self).__name__}: no piece to {split} on")
+            self._data[split] = (
+                Windows(self.view, pieces, self.length, self.transpose, self.seed)
+                if split == "train"
+                else Pieces(self.view, pieces, self.length)
+            )
+        data = self._data[split]
+        sampler = EpochSampler(data.lengths, self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks())
+        return DataLoader(
+            data,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+
+def digest(rows: Any) -> str:
+    """The hash of lists of tokens."""
+    return hashlib.sha256("\n".join(" ".join(map(str, row)) for row in rows).encode()).hexdigest()
+
+
+class JSBChorales(MusicData):
+    """Bach's chorales with the split of Boulanger-Lewandowski et al. 2012: 229 to train, 76 to validate, 77 to test.
+
+    `16th` and `8th`: four voices in series; the files have no onsets, so a repeated pitch is taken for a held one.
+    `quarter`: frames of 88 keys, of another edition (order, key and octave of the pieces differ), to which the
+    published frame-wise figures belong. `test_set`: what `zoo test` scores.
+    """
+
+    def __init__(
+        self,
+        grid: Literal["16th", "8th", "quarter"] = "16th",
+        length: int = 512,
+        transpose: int = 6,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+        test_set: Literal["test", "val"] = "test",
+    ):
+        self.grid = grid
+        self.view = Frames() if grid == "quarter" else Chorale(steps=4 if grid == "16th" else 2)
+        super().__init__(length, transpose, tokens_per_batch, seed, workers, test_set)
+
+    def pieces(self, split: Split) -> list[Any]:
+        name = "jsb-chorales-quarter.json" if self.grid == "quarter" else "Jsb16thSeparated.json"
+        path = public.fetch("jsb_chorales", [name]) / name
+        pieces = json.loads(path.read_text())["valid" if split == "val" else split]
+        if self.grid == "quarter":
+            return [[frame_of(step) for step in piece] for piece in pieces]
+        # the file of 8ths is every second step of the 16ths (checked by a test), but without voices
+        return [from_pitches(piece[:: 4 // self.view.steps]) for piece in pieces]

@@ -1,0 +1,175 @@
+"""What a view of music is: pieces as tokens and back, and the grammar that says which token may follow.
+
+Axes: r rows written at once, n tokens written, v vocabulary.
+
+A grammar is an automaton over token ids. `Following` walks it while a model writes and takes away every token that may
+not come next, and near the end of what may be written also those from which no ending could be reached: whatever the
+weights and the temperature, what comes out is a whole piece.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from zoo.core.setting import Setting
+from zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from symusic import Score
+
+S = TypeVar("S")
+NEVER = 10**9  # tokens to an ending that cannot be reached
+REACH = 8  # one token takes the nearest ending less than this many further away
+
+
+class Grammar(Generic[S]):
+    """Which tokens may follow. States are values, and None is that of a piece that has ended with `end`.
+
+    Subclasses give `begin`, `may`, `step` and `need`, for pieces that go on.
+    """
+
+    end: int
+
+    def begin(self) -> S:
+        """The state before the first token."""
+        raise NotImplementedError
+
+    def may(self, state: S) -> list[int]:
+        """The tokens that may come next."""
+        raise NotImplementedError
+
+    def step(self, state: S, token: int) -> S:
+        """The state after a token, not the end, that may come next."""
+        raise NotImplementedError
+
+    def need(self, state: S) -> int:
+        """The fewest tokens to the end of the piece, the end among them; NEVER where it cannot be reached."""
+        raise NotImplementedError
+
+    def after(self, state: S, token: int) -> S | None:
+        """The state after a token that may come next."""
+        return None if token == self.end else self.step(state, token)
+
+    def walk(self, tokens: Sequence[int]) -> S | None:
+        """The state after `tokens`; ValueError names the first that may not stand where it does."""
+        state: S | None = self.begin()
+        for place, token in enumerate(tokens):
+            if state is None or token not in self.may(state):
+                raise ValueError(f"token {token} may not stand at place {place}")
+            state = self.after(state, token)
+        return state
+
+    def within(self, state: S, left: int) -> list[int]:
+        """The tokens after which the piece can still end within `left` tokens, the next one counted."""
+        may = self.may(state)
+        if self.need(state) + REACH < left:
+            return may
+        return [token for token in may if token == self.end or self.need(self.step(state, token)) < left]
+
+
+class Following:
+    """A grammar as the constraint of zoo.core.decode, for rows that go on with `prompts` for at most `length` tokens.
+
+    UserError where a prompt is not a beginning, or no piece can end within `length`.
+    """
+
+    def __init__(self, grammar: Grammar[Any], prompts: Sequence[Sequence[int]], length: int):
+        self.grammar, self.length, self.seen = grammar, length, 0
+        try:
+            self.states = [grammar.walk(prompt) for prompt in prompts]
+        except ValueError as error:
+            raise UserError(f"the prompt is not the beginning of a piece: {error}") from None
+        need = max(0 if state is None else grammar.need(state) for state in self.states)
+        if need > length:
+            raise UserError(f"a piece needs {need if need < NEVER else 'more'} tokens to end, {length} may be written")
+
+    def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
+        """Scores "r v" with -inf for what may not follow `tokens` "r n"."""
+        for column in tokens[:, self.seen :].T.tolist():
+            self.states = [
+                None if state is None else self.grammar.after(state, token)
+                for state, token in zip(self.states, column, strict=True)
+            ]
+        self.seen = tokens.shape[1]
+        left = self.length - self.seen
+        may = torch.zeros(scores.shape, dtype=torch.bool)
+        for row, state in enumerate(self.states):
+            may[row, [self.grammar.end] if state is None else self.grammar.within(state, left)] = True
+        return scores.masked_fill(~may.to(scores.device), float("-inf"))
+
+
+@dataclass(frozen=True)
+class View(Setting):
+    """A view of music as tokens 0 to `vocab_size` - 1, the last of which ends a piece.
+
+    Pieces are values of the view's own; `encode` and `decode` are inverse to each other over what its grammar allows,
+    and so are `score` and `piece` (MIDI).
+    """
+
+    filename: ClassVar[str] = "music.json"  # in a model's folder
+
+    @property
+    def vocab_size(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def end(self) -> int:
+        return self.vocab_size - 1
+
+    def encode(self, piece: Any) -> list[int]:
+        """A piece as tokens, `end` the last."""
+        raise NotImplementedError
+
+    def decode(self, tokens: Sequence[int]) -> Any:
+        """The piece of tokens that hold the grammar."""
+        raise NotImplementedError
+
+    def grammar(self, bars: int | None = None) -> Grammar[Any]:
+        """What may follow what, in pieces of exactly `bars` bars where that is given."""
+        raise NotImplementedError
+
+    def transpose(self, piece: Any, shift: int) -> Any | None:
+        """The piece `shift` semitones higher; None where a note would leave the range."""
+        raise NotImplementedError
+
+    def begins(self, tokens: Sequence[int]) -> list[int]:
+        """Where in a piece's tokens a window may begin."""
+        raise NotImplementedError
+
+    def count(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """Notes that begin in a piece's tokens, and time steps that it lasts."""
+        raise NotImplementedError
+
+    def room(self, bars: int) -> int:
+        """Tokens that `bars` bars may take."""
+        raise NotImplementedError
+
+    def score(self, piece: Any) -> "Score":
+        """The piece as MIDI."""
+        raise NotImplementedError
+
+    def piece(self, score: "Score") -> Any:
+        """MIDI as a piece; ValueError says what the view cannot hold."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_plain(), indent=1) + "\n"
+
+    def to_plain(self) -> dict[str, Any]:
+        from zoo.core.setting import to_plain
+
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The view that a model's folder holds; UserError where the file is not one."""
+        try:
+            return cls.from_plain(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: not a view of music ({error})") from None
