@@ -32,7 +32,8 @@ def test_logits(reference: Reference) -> None:
 
 @pytest.mark.parametrize("reference", REFERENCES, ids=str)
 def test_gradients(reference: Reference) -> None:
-    assert parity.gradients(pair(reference)) < bound(reference)
+    # what a float32 table rounds, every layer's gradient sees once more
+    assert parity.gradients(pair(reference)) < (5 if reference.tables32 else 1) * bound(reference)
 
 
 WRITERS = [r for r in REFERENCES if r.family in ("gpt2", "llama")]

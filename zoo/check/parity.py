@@ -87,7 +87,133 @@ class Language(Compared):
         return logits[batch["keep"]]
 
 
-COMPARED: dict[str, Compared] = {"CausalLM": Language()}
+class Proteins(Language):
+    """As Language, with masked tokens in each sequence."""
+
+    def batch(self, side: str, model: Any) -> dict[str, Tensor]:
+        batch = super().batch(side, model)
+        batch["ids"][:, 3] = 32
+        batch["ids"][0, 5] = 32
+        return batch
+
+
+class Segmented(Language):
+    """As Language, with segments."""
+
+    def batch(self, side: str, model: Any) -> dict[str, Tensor]:
+        batch = super().batch(side, model)
+        return batch | {"types": torch.arange(batch["ids"].shape[1]).ge(3).long().expand_as(batch["ids"])}
+
+    def theirs(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        keep, types = batch["keep"], batch["types"]
+        places = (keep.cumsum(-1) - 1).clamp(min=0)
+        logits: Tensor = model(batch["ids"], keep.long(), token_type_ids=types, position_ids=places).logits
+        return logits[keep]
+
+    def ours(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = model(batch["ids"], batch["keep"], batch["types"])
+        return logits[batch["keep"]]
+
+
+class Classified(Segmented):
+    """As Segmented, logits of a whole text out."""
+
+    def theirs(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        # one by one: these models take the first slot for the first token, padding or not
+        rows = zip(batch["ids"], batch["keep"], batch["types"], strict=True)
+        return torch.cat([model(ids[k].unsqueeze(0), token_type_ids=t[k].unsqueeze(0)).logits for ids, k, t in rows])
+
+    def ours(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = model(batch["ids"], batch["keep"], batch["types"])
+        return logits
+
+
+class Pairs(Compared):
+    """Sources and targets in, logits of each target token out."""
+
+    def batch(self, side: str, model: Any) -> dict[str, Tensor]:
+        keep = torch.tensor(PADDINGS[side], dtype=torch.bool)
+        draw = torch.Generator().manual_seed(1)
+        return {
+            "source": torch.randint(3, VOCAB - 1, keep.shape, generator=draw),
+            "source_keep": keep,
+            "target": torch.randint(3, VOCAB - 1, (2, 6), generator=draw),
+            "target_keep": torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]], dtype=torch.bool),
+        }
+
+    def theirs(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        target_keep = batch["target_keep"]
+        rows = []
+        for row in range(len(target_keep)):  # one by one: where padding stands first, these models count it
+            keep = batch["source_keep"][row]
+            target = batch["target"][row][target_keep[row]].unsqueeze(0)
+            rows.append(model(batch["source"][row][keep].unsqueeze(0), decoder_input_ids=target).logits[0])
+        return torch.cat(rows)
+
+    def ours(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = model(batch["source"], batch["target"], batch["source_keep"], batch["target_keep"])
+        return logits[batch["target_keep"]]
+
+
+class Images(Compared):
+    """Images in, logits of classes out."""
+
+    sides = ("none",)
+
+    def batch(self, side: str, model: Any) -> dict[str, Tensor]:
+        like = next(model.parameters())
+        channels = getattr(model.config, "num_channels", 3) if hasattr(model, "config") else 3
+        return {"images": torch.randn(2, channels, 32, 32, generator=torch.Generator().manual_seed(1)).to(like.dtype)}
+
+    def theirs(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        out = model(batch["images"])
+        logits: Tensor = out if isinstance(out, Tensor) else out.logits
+        return logits
+
+    def ours(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = model(batch["images"])
+        return logits
+
+
+class Codes(Compared):
+    """Codes of several codebooks and states to look at in, scores of each code out."""
+
+    sides = ("none",)
+
+    def batch(self, side: str, model: Any) -> dict[str, Tensor]:
+        draw, whole = torch.Generator().manual_seed(1), hasattr(model, "text_encoder")
+        books = (model.decoder if whole else model).num_codebooks
+        width = model.text_encoder.config.d_model if whole else model.config.hidden_size
+        states = torch.randn(2, 4, width, generator=draw).to(next(model.parameters()).dtype)
+        return {
+            "codes": torch.randint(VOCAB + 1, (2, books, 7), generator=draw),
+            "context": states,
+            "context_keep": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.bool),
+        }
+
+    def theirs(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        keep, codes = batch["context_keep"].long(), batch["codes"].flatten(0, 1)
+        if hasattr(model, "text_encoder"):
+            given = {"encoder_outputs": (batch["context"],), "attention_mask": keep, "decoder_input_ids": codes}
+            logits: Tensor = model(**given).logits
+        else:
+            logits = model(codes, encoder_hidden_states=batch["context"], encoder_attention_mask=keep).logits
+        return logits.flatten(0, -2)
+
+    def ours(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        logits: Tensor = model(batch["codes"], None, batch["context"], batch["context_keep"])
+        return logits.flatten(0, -2)
+
+
+COMPARED: dict[str, Compared] = {
+    "CausalLM": Language(),
+    "MaskedLM": Segmented(),
+    "MusicLM": Codes(),
+    "ProteinLM": Proteins(),
+    "Seq2Seq": Pairs(),
+    "TextClassifier": Classified(),
+    "ViT": Images(),
+}
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
@@ -118,7 +244,8 @@ def gradients(side: Side) -> float:
     for name, theirs in both[1].items():
         if name in ours:
             worst = max(worst, float((ours[name] - theirs).abs().max()) / top)
-    if missing := [n for n in ours if n not in both[1] and float(ours[n].abs().max()) > 0]:
+    learned = {name for name, p in side.theirs.named_parameters() if p.requires_grad}
+    if missing := [n for n in ours if n in learned and n not in both[1] and float(ours[n].abs().max()) > 0]:
         raise AssertionError(f"no gradient of {missing[0]} to compare with")
     return worst
 
@@ -134,7 +261,8 @@ def _named(side: Side, grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for name, p in holder.named_parameters():
             p.copy_(grads.get(name, torch.zeros_like(p)))
     family = family_of(side.ours.origin.architecture, Path("config.json"))
-    return published(family, holder, side.ours.origin)
+    found = published(family, holder, side.ours.origin)
+    return {name: g for name, g in found.items() if name not in side.ours.origin.unused}
 
 
 @torch.no_grad()

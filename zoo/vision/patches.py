@@ -44,16 +44,17 @@ class LinearPatches(Patches):
     """One linear map of each patch's pixels. Dosovitskiy et al. 2021, section 3.1."""
 
     size: int
+    bias: bool = True
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"a patch of {self.size} pixels: size must be at least 1")
 
     def build(self, channels: int, dim: int) -> nn.Module:
-        return PatchMap(channels, dim, self.size)
+        return PatchMap(channels, dim, self.size, bias=self.bias)
 
     def parameters(self, channels: int, dim: int) -> int:
-        return (channels * self.size**2 + 1) * dim
+        return (channels * self.size**2 + self.bias) * dim
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ class ConvStem(Patches):
 
 
 class PatchMap(nn.Module):
-    def __init__(self, channels: int, dim: int, size: int):
+    def __init__(self, channels: int, dim: int, size: int, *, bias: bool):
         super().__init__()
         self.size = size
-        self.projection = nn.Linear(channels * size**2, dim)
+        self.projection = nn.Linear(channels * size**2, dim, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens: Tensor = self.projection(patchify(images, self.size))

@@ -8,7 +8,7 @@ ways, and every name and shape is checked before anything is allocated. No class
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +23,22 @@ from zoo.errors import UserError, nearest
 
 T = TypeVar("T")
 
-# What `architectures` in a config.json (`architecture` in timm's) may say: the file that knows it.
+# What `architectures` in a config.json may say: the file that knows it. timm's say `architecture`.
 ARCHITECTURES = {
+    "BartForConditionalGeneration": "bart",
+    "BertForMaskedLM": "bert",
+    "BertForSequenceClassification": "bert",
+    "DeiTForImageClassification": "deit",
+    "DeiTForImageClassificationWithTeacher": "deit",
+    "EsmForMaskedLM": "esm2",
     "GPT2LMHeadModel": "gpt2",
     "LlamaForCausalLM": "llama",
+    "MarianMTModel": "marian",
+    "MusicgenForCausalLM": "musicgen",
+    "MusicgenForConditionalGeneration": "musicgen",
+    "T5ForConditionalGeneration": "t5",
+    "ViTForImageClassification": "vit",
+    "timm": "timm_vit",
 }
 
 # The names that published configurations give to activations. The three of tanh differ in rounding alone.
@@ -59,11 +71,12 @@ PLAIN = {"chunk_size_feed_forward": 0, "pruned_heads": {}, "is_decoder": False, 
 class Given:
     """A config.json as it is read: what is asked for is noted, and `finish` refuses the rest by name and value.
 
-    An absent key, or null, is the default of the library that wrote it.
+    An absent key, or null, is the default of the library that wrote it. `stored`: the tensors beside it, which say some
+    things that files of several years say in several ways.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: Path, stored: Iterable[str] = ()):
-        self.values, self.where, self.stored = values, where, frozenset(stored)
+    def __init__(self, values: Mapping[str, Any], where: Path, stored: Mapping[str, Tensor]):
+        self.values, self.where, self.stored = values, where, stored
         self.asked: set[str] = set()
         self.notes: list[str] = []  # settings that act in training alone and that zoo has not
 
@@ -95,6 +108,18 @@ class Given:
         if not isinstance(value, str) or value not in choices:
             raise self.refused(name, f"known are {', '.join(choices)}")
         return choices[value]
+
+    def classes(self) -> int:
+        """How many classes a classifier has: two unless the file names them."""
+        labels = self.take("id2label")
+        return self.whole("num_labels", 2) if labels is None else len(labels)
+
+    def within(self, name: str) -> "Given":
+        """The settings that stand under a name, read and refused like these."""
+        values = self.take(name, {})
+        if not isinstance(values, dict):
+            raise self.refused(name, "settings by name are needed")
+        return Given(values, self.where, self.stored)
 
     def token(self, name: str) -> int | None:
         """The id of a token, the first where there are several, or None."""
@@ -140,40 +165,39 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Joined:
-    """One tensor of ours holds several of theirs, one after the other along its first axis."""
+class Held:
+    """How theirs hold one tensor of ours: in `names`, one after the other along our first axis.
+
+    `laid`: an einops pattern from the axes of theirs to ours, with its `axes`; a module's bias lies as it is. `rows`:
+    of ours for each name, where they are not equally many and no fused projection tells.
+    """
 
     names: tuple[str, ...]
-
-    def __init__(self, *names: str):
-        object.__setattr__(self, "names", names)
+    laid: str = ""
+    axes: Mapping[str, int] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
 
     def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        if self.laid:
+            pieces = [rearrange(piece, self.laid, **self.axes) for piece in pieces]
         return torch.cat(tuple(pieces))
 
-    def split(self, whole: Tensor, rows: list[int] | None) -> list[Tensor]:
-        rows = rows if rows and len(rows) == len(self.names) else [len(whole) // len(self.names)] * len(self.names)
-        return list(whole.split(rows))
+    def split(self, whole: Tensor) -> list[Tensor]:
+        pieces = list(whole.split(self.rows or [len(whole) // len(self.names)] * len(self.names)))
+        if not self.laid:
+            return pieces
+        theirs, ours = self.laid.split(" -> ")
+        return [rearrange(piece, f"{ours} -> {theirs}", **self.axes) for piece in pieces]
 
 
-@dataclass(frozen=True)
-class Laid:
-    """One tensor of theirs lies in another order of axes: an einops pattern from theirs to ours, weights only."""
+def joined(*names: str) -> Held:
+    """Several tensors of theirs, one after the other."""
+    return Held(names)
 
-    name: str
-    pattern: str
-    axes: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def join(self, pieces: Sequence[Tensor]) -> Tensor:
-        return rearrange(pieces[0], self.pattern, **self.axes).contiguous()
-
-    def split(self, whole: Tensor, rows: list[int] | None) -> list[Tensor]:
-        theirs, ours = self.pattern.split(" -> ")
-        return [rearrange(whole, f"{ours} -> {theirs}", **self.axes)]
+def laid(*names: str, pattern: str, rows: tuple[int, ...] = (), **axes: int) -> Held:
+    """Tensors of theirs with their axes in another order."""
+    return Held(names, pattern, axes, rows)
 
 
 @dataclass(frozen=True)
@@ -187,7 +211,7 @@ class Either:
 
 
 # Names of modules, whose weight and bias follow, or of tensors; "{}" stands for the numbers in ours, in order.
-Table = Mapping[str, "str | Joined | Laid | Either"]
+Table = Mapping[str, str | Held | Either]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,15 +258,14 @@ class _Slot:
     """A tensor of ours, with one way in which theirs hold it."""
 
     ours: str
-    row: Joined | Laid
-    rows: list[int] | None  # of the maps that a fused projection holds
+    row: Held
 
 
 def _slots(family: Family, network: Network) -> dict[int, list[_Slot]]:
     """By tensor (tied ones are one): all the ways in which it may be stored."""
     table = family.names(network)
-    pieces = {
-        f"{name}.{inner}": rows
+    fused = {
+        f"{name}.{inner}": tuple(rows)
         for name, part in network.named_modules()
         for inner, child in part.named_children()
         for linear, rows in fused_rows(part)
@@ -252,26 +275,24 @@ def _slots(family: Family, network: Network) -> dict[int, list[_Slot]]:
     for name, tensor in network.state_dict(keep_vars=True).items():
         numbers = re.findall(r"(?<=\.)\d+(?=\.|$)", name)
         general = re.sub(r"(?<=\.)\d+(?=\.|$)", "{}", name)
-        module, _, leaf = general.rpartition(".")
-        value = table.get(general, table.get(module))
+        if not tensor.numel():  # a token that this model has not
+            continue
+        own, _, leaf = name.rpartition(".")
+        value = table.get(general, table.get(general.removesuffix(f".{leaf}"), table.get(own)))
         if value is None:
             raise AssertionError(f"no name in the table for {name}")
         end = "" if general in table else f".{leaf}"
-        own = name.rpartition(".")[0]
-        found = slots.setdefault(id(tensor), [])
         match value:
             case str():
-                ways: list[Joined | Laid] = [Joined(value)]
+                ways = [Held((value,))]
             case Either():
-                ways = [Joined(n) for n in value.names]
-            case Laid() if leaf == "bias":
-                ways = [Joined(value.name)]
-            case _:
-                ways = [value]
+                ways = [Held((n,)) for n in value.names]
+            case Held():
+                ways = [Held(value.names) if end == ".bias" else value]
         for way in ways:
+            rows = fused.get(own, ()) if len(way.names) > 1 and not way.rows else way.rows
             full = tuple(n.format(*numbers) + end for n in way.names)
-            row = Joined(*full) if isinstance(way, Joined) else Laid(full[0], way.pattern, way.axes)
-            found.append(_Slot(name, row, pieces.get(own)))
+            slots.setdefault(id(tensor), []).append(_Slot(name, replace(way, names=full, rows=rows)))
     return slots
 
 
@@ -297,7 +318,7 @@ def renamed(
     for ways in _slots(family, network).values():
         held: list[tuple[_Slot, list[Tensor], str]] = []
         for slot in ways:
-            expected = slot.row.split(shapes[slot.ours], slot.rows)
+            expected = slot.row.split(shapes[slot.ours])
             names = [next((s for s in _spellings(n, family) if s in stored), n) for n in slot.row.names]
             if any(name not in stored for name in names):
                 continue
@@ -331,7 +352,7 @@ def published(family: Family, network: Network, origin: Origin) -> dict[str, Ten
     state = network.state_dict()
     for ways in _slots(family, network).values():
         for slot in ways:
-            pieces = slot.row.split(state[slot.ours], slot.rows)
+            pieces = slot.row.split(state[slot.ours])
             every |= {s: p for n, p in zip(slot.row.names, pieces, strict=True) for s in _spellings(n, family)}
     return {name: every[name].to(getattr(torch, kind), copy=True) for name, kind in origin.types.items()}
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from zoo.core import FixedScale, HeadScale, LayerNorm, Learned, Plain, StackConfig
 from zoo.core.network import Network
-from zoo.weights.families import ACTIVATIONS, Family, Given, Laid, Table
+from zoo.weights.families import ACTIVATIONS, Family, Given, Table, laid
 
 
 def settings(given: Given, architecture: str) -> dict[str, Any]:
@@ -50,16 +50,16 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
 
 
 def names(network: Network) -> Table:
-    layer, turned = "transformer.h.{}", "i o -> o i"  # these linear maps are stored input first
+    layer, turned = "transformer.h.{}", "i o -> o i"  # linear maps are stored with their inputs first
     return {
         "embedding": "transformer.wte",
         "stack.position.table": "transformer.wpe",
         "stack.blocks.{}.mixer.before": f"{layer}.ln_1",
-        "stack.blocks.{}.mixer.branch.to_qkv": Laid(f"{layer}.attn.c_attn", turned),
-        "stack.blocks.{}.mixer.branch.to_out": Laid(f"{layer}.attn.c_proj", turned),
+        "stack.blocks.{}.mixer.branch.to_qkv": laid(f"{layer}.attn.c_attn", pattern=turned),
+        "stack.blocks.{}.mixer.branch.to_out": laid(f"{layer}.attn.c_proj", pattern=turned),
         "stack.blocks.{}.ffn.before": f"{layer}.ln_2",
-        "stack.blocks.{}.ffn.branch.up": Laid(f"{layer}.mlp.c_fc", turned),
-        "stack.blocks.{}.ffn.branch.down": Laid(f"{layer}.mlp.c_proj", turned),
+        "stack.blocks.{}.ffn.branch.up": laid(f"{layer}.mlp.c_fc", pattern=turned),
+        "stack.blocks.{}.ffn.branch.down": laid(f"{layer}.mlp.c_proj", pattern=turned),
         "stack.final_norm": "transformer.ln_f",
         "head": "lm_head",
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 from zoo.core import Bias, EvenStretch, Gated, LongStretch, NoStretch, RMSNorm, Rotary, StackConfig, Stretch
 from zoo.core.network import Network
-from zoo.weights.families import ACTIVATIONS, Family, Given, Joined, Table
+from zoo.weights.families import ACTIVATIONS, Family, Given, Table, joined
 
 
 def settings(given: Given, architecture: str) -> dict[str, Any]:
@@ -37,13 +37,9 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
 
 def rotary(given: Given) -> Rotary:
     """`rope_parameters` of today's files, `rope_theta` and `rope_scaling` of older ones."""
-    older, today = given.take("rope_scaling", {}), given.take("rope_parameters", {})
-    name = "rope_parameters" if today else "rope_scaling"
-    if not isinstance(older, dict) or not isinstance(today, dict):
-        raise given.refused(name, "settings by name are needed")
+    older, today = given.within("rope_scaling"), given.within("rope_parameters")
     theta = given.number("rope_theta", 10_000.0)
-    # one Given of its own, so that what it holds and nobody asks for is refused too
-    inner = Given(older | today, given.where)
+    inner = today if today.values else older
     kind = inner.take("rope_type", inner.take("type", "default"))
     theta = inner.number("rope_theta", theta)
     inner.only(partial_rotary_factor=1.0)
@@ -61,7 +57,9 @@ def rotary(given: Given) -> Rotary:
                 length=inner.whole("original_max_position_embeddings"),
             )
         case _:
-            raise inner.refused("rope_type" if "rope_type" in inner.values else "type", "default, linear, llama3 are")
+            raise inner.refused(
+                "rope_type" if "rope_type" in inner.values else "type", "default, linear and llama3 are"
+            )
     inner.finish()
     return Rotary(theta, stretch)
 
@@ -72,12 +70,12 @@ def names(network: Network) -> Table:
     return {
         "embedding": "model.embed_tokens",
         "stack.blocks.{}.mixer.before": f"{layer}.input_layernorm",
-        "stack.blocks.{}.mixer.branch.to_qkv": Joined(
+        "stack.blocks.{}.mixer.branch.to_qkv": joined(
             f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj"
         ),
         "stack.blocks.{}.mixer.branch.to_out": f"{attention}.o_proj",
         "stack.blocks.{}.ffn.before": f"{layer}.post_attention_layernorm",
-        "stack.blocks.{}.ffn.branch.gate_up": Joined(f"{feed_forward}.gate_proj", f"{feed_forward}.up_proj"),
+        "stack.blocks.{}.ffn.branch.gate_up": joined(f"{feed_forward}.gate_proj", f"{feed_forward}.up_proj"),
         "stack.blocks.{}.ffn.branch.down": f"{feed_forward}.down_proj",
         "stack.final_norm": "model.norm",
         "head": "lm_head",

@@ -34,6 +34,7 @@ KINDS = {
     "MusicLM": ("zoo.music.model", MUSIC),
     "CausalLM": ("zoo.text.model", TEXT),
     "MaskedLM": ("zoo.text.encoder", TEXT),
+    "MusicLM": ("zoo.music.model", TEXT),
     "Seq2Seq": ("zoo.text.model", TEXT),
     "TextClassifier": ("zoo.text.encoder", TEXT),
     "ProteinLM": ("zoo.protein.model", RESIDUES),
@@ -128,13 +129,13 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
 
 
 def architecture_of(config: dict[str, Any], where: Path) -> Any:
-    """The architecture that a published config.json names, in transformers' way or timm's."""
-    named = config.get("architectures", config.get("architecture"))
-    if isinstance(named, list):
-        named = named[0] if len(named) == 1 else named
-    if named is None:
+    """The architecture that a published config.json names; "timm" for all of timm's."""
+    if "architecture" in config:
+        return "timm"
+    named = config.get("architectures")
+    if not named:
         raise UserError(f"{where}: names neither a kind of model nor an architecture")
-    return named
+    return named[0] if isinstance(named, list) and len(named) == 1 else named
 
 
 def class_of(kind: str) -> Any:
@@ -193,6 +194,8 @@ def fill(model: nn.Module, weights: dict[str, Tensor], where: Path) -> None:
     # tied weights are stored once and stand under several names
     names = {value.data_ptr(): name for name, value in own.items() if name in weights}
     for name, value in own.items():
+        if not value.numel():
+            continue
         source = name if name in weights else names.get(value.data_ptr())
         if source is None:
             raise UserError(f"{where}: the weights lack {name!r}")
