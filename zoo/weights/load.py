@@ -34,7 +34,6 @@ KINDS = {
     "MusicLM": ("zoo.music.model", MUSIC),
     "CausalLM": ("zoo.text.model", TEXT),
     "MaskedLM": ("zoo.text.encoder", TEXT),
-    "MusicLM": ("zoo.music.model", TEXT),
     "Seq2Seq": ("zoo.text.model", TEXT),
     "TextClassifier": ("zoo.text.encoder", TEXT),
     "ProteinLM": ("zoo.protein.model", RESIDUES),
