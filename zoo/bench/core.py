@@ -131,26 +131,33 @@ def _blocks(
     return {"torch.nn": torchs, "zoo": ours}
 
 
-def language_models(batch: int, dtype: torch.dtype, device: torch.device) -> dict[str, Callable[[], Step]]:
-    """A whole training step: forward under autocast where numbers are halves, backward, fused AdamW."""
-    vocab, length, dim, depth, heads = 8192, 256, 384, 6, 6
+def language_models(
+    batch: int, dtype: torch.dtype, device: torch.device, length: int = 256
+) -> dict[str, Callable[[], Step]]:
+    """Training steps of a model that is 384 wide and 6 layers deep."""
+    vocab, dim, depth, heads = 8192, 384, 6, 6
     ids = torch.randint(vocab, (batch, length + 1), device=device, generator=_generator(device))
 
     def make(kind: type[nn.Module]) -> Step:
         torch.manual_seed(0)
         model = kind(vocab, length, dim, depth, heads).to(device)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-        def step() -> None:
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss = model(ids[:, :-1], ids[:, 1:])
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return step
+        return training_step(model, lambda: model(ids[:, :-1], ids[:, 1:]), dtype, device)
 
     return {name: lambda kind=kind: make(kind) for name, kind in LANGUAGE_MODELS.items()}  # type: ignore[misc]
+
+
+def training_step(model: nn.Module, loss: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> Step:
+    """A whole step: forward under autocast where numbers are halves, backward, fused AdamW."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            value = loss()
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
 
 
 def _leaves(count: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, wanted: bool) -> list[Tensor]:

@@ -60,11 +60,15 @@ class ByHand(nn.Module):
             if isinstance(part, nn.Linear | nn.Embedding):
                 nn.init.normal_(part.weight, std=0.02)
 
-    def forward(self, ids: Tensor, labels: Tensor) -> Tensor:
+    def scores(self, ids: Tensor) -> Tensor:
         x = self.tokens(ids) + self.places(torch.arange(ids.shape[1], device=ids.device))
         for block in self.blocks:
             x = block(x)
-        return F.cross_entropy(self.head(self.norm(x)).flatten(0, 1), labels.flatten())
+        out: Tensor = self.head(self.norm(x))
+        return out
+
+    def forward(self, ids: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.scores(ids).flatten(0, 1), labels.flatten())
 
 
 class Torchs(nn.Module):

@@ -22,18 +22,19 @@ def read_text(path: Path) -> str:
     return "\n".join(read_lines(path, longest=None))
 
 
-def read_lines(path: Path, longest: int | None = LONGEST) -> list[str]:
-    """The lines of a UTF-8 text file (.gz is unpacked), without their ends; lines end at \\n or \\r\\n only.
+def read_lines(path: Path, longest: int | None = LONGEST, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file (.gz is unpacked), without their ends; lines end at \\n or \\r\\n only.
 
-    UserError names file and line: not UTF-8, a NUL, a line over `longest` characters; and an empty file.
+    UserError names file and line: not in this encoding, a NUL, a line over `longest` characters; and an empty file.
     """
     raw = _bytes(path)
     lines = []
     for number, line in enumerate(raw.removesuffix(b"\n").split(b"\n"), 1):
         try:
-            text = line.removesuffix(b"\r").decode("utf-8")
+            text = line.removesuffix(b"\r").decode(encoding)
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}, line {number}: not UTF-8 (byte {error.object[error.start]:#04x})") from None
+            byte = error.object[error.start]
+            raise UserError(f"{path}, line {number}: not {encoding.upper()} (byte {byte:#04x})") from None
         if "\0" in text:
             raise UserError(f"{path}, line {number}: holds a NUL character")
         if longest is not None and len(text) > longest:

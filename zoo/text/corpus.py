@@ -121,7 +121,6 @@ class Corpus(TextData):
         cut = int(len(text) * (1 - held_out))
         self.texts: dict[str, str] = {"train": text[:cut], "val": text[cut:], "test": text[cut:]}
         self.tokenizer = self._tokenizer(text, tokens, vocab_size)
-        self.vocab_size = self.tokenizer.vocab_size
         self._ids: dict[str, Tensor] = {}
 
     def read(self, path: Path) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -57,21 +57,57 @@ def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
 
 
 class TextData(DataModule):
-    """Base of the data modules of text: they have a tokenizer."""
+    """Base of the data modules of text: they have a tokenizer, and with it `vocab_size`, as soon as they are built."""
 
     tokenizer: Tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        return self.tokenizer.vocab_size
+
+    @property
+    def mask(self) -> int:
+        return self.tokenizer.mask
+
+    @property
+    def ordinary(self) -> tuple[int, int]:
+        return self.tokenizer.ordinary
 
     def save(self, folder: Path) -> None:
         """The tokenizer, into a run folder."""
         write_atomically(folder / Tokenizer.filename, self.tokenizer.to_json())
 
+    def check_origin(self, run: Path) -> None:
+        path = run / Tokenizer.filename
+        if path.is_file() and Tokenizer.load(path).to_json() != self.tokenizer.to_json():
+            raise UserError(f"{run} was trained on other tokens: take its own with --data.tokenizer {run}")
+
+
+def tokenizer_for(
+    given: Path | None, texts: Callable[[], Iterable[str]], content: str, vocab_size: int, *, lowercase: bool = False
+) -> Tokenizer:
+    """The tokenizer `given` (a file, or the folder of a model), or a byte-level BPE trained on `texts()`.
+
+    What was trained is kept in the data folder under `content` (a hash of the texts) and its settings. UserError where
+    no tokenizer is where it should be.
+    """
+    if given is not None:
+        return Tokenizer.load(given / Tokenizer.filename if given.is_dir() else given)
+    key = hashlib.sha256(json.dumps([content, vocab_size, lowercase]).encode()).hexdigest()
+    path = data_folder() / "tokenizers" / f"bpe-{key[:24]}.json"
+    if not path.is_file():
+        trained = Tokenizer.train(texts(), vocab_size, lowercase=lowercase)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, trained.to_json())
+    return Tokenizer.load(path)
+
 
 class PairedText(TextData):
     """Base of the paired sets: one byte-level BPE for both sides, trained on the training texts alone.
 
-    Subclasses give `pairs(split)`. The tokenizer, and with it `vocab_size`, is known as soon as this is built; it is
-    kept in the data folder under the hash of texts and settings. `max_length` bounds a side in tokens: longer training
-    pairs are left out and counted on stderr, other splits keep theirs.
+    Subclasses give `pairs(split)`. `tokenizer`: a model's folder or a tokenizer.json to take in place of a new one.
+    `max_length` bounds a side in tokens: longer training pairs are left out and counted on stderr, other splits keep
+    theirs.
     """
 
     def __init__(
@@ -83,6 +119,7 @@ class PairedText(TextData):
         seed: int = 1,
         workers: int = 0,
         test_set: str = "test",
+        tokenizer: Path | None = None,
     ):
         super().__init__()
         if tokens_per_batch < 1 or max_length < 2:
@@ -94,8 +131,10 @@ class PairedText(TextData):
         self.test_set = test_set
         self._texts: dict[str, Pairs] = {}
         self._encoded: dict[str, EncodedPairs] = {}
-        self.tokenizer = self._tokenizer(vocab_size)
-        self.vocab_size = self.tokenizer.vocab_size
+        texts = [text for pair in self._pairs("train") for text in pair]
+        self.tokenizer = tokenizer_for(
+            tokenizer, lambda: texts, _digest(self._pairs("train")), vocab_size, lowercase=lowercase
+        )
 
     def pairs(self, split: Split) -> Pairs:
         """Source and target of every pair of a split."""
@@ -168,16 +207,6 @@ class PairedText(TextData):
     def _cased(self, text: str) -> str:
         return text.lower() if self.lowercase else text
 
-    def _tokenizer(self, vocab_size: int) -> Tokenizer:
-        texts = [text for pair in self._pairs("train") for text in pair]
-        key = hashlib.sha256(json.dumps([_digest(self._pairs("train")), vocab_size, self.lowercase]).encode())
-        path = data_folder() / "tokenizers" / f"bpe-{key.hexdigest()[:24]}.json"
-        if not path.is_file():
-            trained = Tokenizer.train(texts, vocab_size, lowercase=self.lowercase)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, trained.to_json())
-        return Tokenizer.load(path)
-
 
 class Numbers(PairedText):
     """Whole numbers spelled out (zoo/text/numbers.py): built in, with one right answer each.
@@ -199,11 +228,12 @@ class Numbers(PairedText):
         tokens_per_batch: int = 4096,
         seed: int = 1,
         workers: int = 0,
+        tokenizer: Path | None = None,
     ):
         self.source, self.target = source, target
         numbers = sample(train + val + test, limit, seed)
         self.numbers = {"train": numbers[:train], "val": numbers[train : train + val], "test": numbers[train + val :]}
-        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers)
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokenizer=tokenizer)
 
     def pairs(self, split: Split) -> Pairs:
         return [(SPELL[self.source](n), SPELL[self.target](n)) for n in self.numbers[split]]
@@ -223,11 +253,12 @@ class Multi30k(PairedText):
         tokens_per_batch: int = 4096,
         seed: int = 1,
         workers: int = 0,
+        tokenizer: Path | None = None,
     ):
         if source == target:
             raise ValueError(f"source and target are both {source!r}: give two languages")
         self.source, self.target = source, target
-        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, test_set)
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, test_set, tokenizer)
 
     def pairs(self, split: Split) -> Pairs:
         name = self.test_set if split == "test" else split
@@ -254,12 +285,13 @@ class TextPairs(PairedText):
         tokens_per_batch: int = 4096,
         seed: int = 1,
         workers: int = 0,
+        tokenizer: Path | None = None,
     ):
         if (tsv is None) == (source is None) or (source is None) != (target is None):
             raise ValueError("give either source and target (two aligned files) or tsv (one file of two columns)")
         every = columns(tsv) if tsv is not None else aligned(source, target)  # type: ignore[arg-type]
         self.split_pairs = split_by_source(every, held_out, seed)
-        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers)
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokenizer=tokenizer)
 
     def pairs(self, split: Split) -> Pairs:
         return self.split_pairs[split]

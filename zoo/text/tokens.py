@@ -81,6 +81,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return self.bpe.get_vocab_size()
 
+    @property
+    def ordinary(self) -> tuple[int, int]:
+        """Ids of text, as a range [first, end): all but special tokens."""
+        return len(SPECIAL), self.vocab_size
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without start or end. UserError where a character has no token."""
         try:
@@ -93,6 +98,10 @@ class Tokenizer:
             raise UserError(
                 f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has a token a character"
             ) from None
+
+    def around(self, ids: Sequence[int]) -> list[int]:
+        """Ids between start and end: how texts are given to what reads them whole."""
+        return [self.start, *ids, self.end]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [row.ids for row in self.bpe.encode_batch(list(texts), add_special_tokens=False)]

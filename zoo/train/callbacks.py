@@ -28,9 +28,9 @@ PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacre
 class RunFolder(Callback):
     """Writes what a run needs to be understood, opened and repeated, before its first step.
 
-    config.json (the network's settings, read by `zoo.load`), run.json (command, versions, seed, hash of the data; when
-    training ends its steps and seconds; when it goes on, by which command), and what the data module brings of its own
-    (a tokenizer).
+    config.json (the network's settings and the names of classes, read by `zoo.load`), run.json (command, versions,
+    seed, hash of the data; when training ends its steps and seconds; when it goes on, by which command), and what the
+    data module brings of its own (a tokenizer).
     """
 
     def __init__(self, folder: Path, command: list[str], *, resumed: bool = False):
@@ -57,7 +57,8 @@ class RunFolder(Callback):
             "parameters": sum(p.numel() for p in pl_module.network.parameters()),
             "data": data.manifest(),
         }
-        write_atomically(self.folder / "config.json", json.dumps(pl_module.describe(), indent=2) + "\n")
+        described = pl_module.describe() | data.describe()
+        write_atomically(self.folder / "config.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
         write_atomically(path, json.dumps(about, indent=2) + "\n")
         data.save(self.folder)
 

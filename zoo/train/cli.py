@@ -22,7 +22,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
@@ -33,6 +32,7 @@ from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_che
 from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
+from zoo.train.start import begin_with, fitting, load_weights
 from zoo.train.task import Task
 
 CONFIG = "config.yaml"
@@ -41,6 +41,8 @@ CONFIG = "config.yaml"
 LINKS = {
     "vocab_size": "tokens of its tokenizer",
     "classes": "how many classes it has",
+    "mask": "the token that hides another",
+    "ordinary": "which tokens may be hidden, and drawn in place of others",
 }
 # What may differ when a run goes on: how long it runs and how it is watched, not what it computes.
 FREE = (
@@ -185,7 +187,8 @@ Train a model: FILE says which, on what data, how. A run is a folder that holds 
   --NAME VALUE      any setting by its name, as --trainer.max_steps 1000 or --model.encoder.position Rotary
   --run FOLDER      where the run is kept (default: runs/ and the name of the first FILE)
   --resume last     go on where the run stopped, exactly; or --resume CHECKPOINT
-  --init-from FILE  begin with the weights of a checkpoint, anew in all else
+  --init-from FILE  begin with the weights of a checkpoint, anew in all else; of another kind of model: with the parts
+                    that both have
   --print_config    print all settings as they would be, with their defaults, and stop
   --help-settings   every setting with its type and meaning
 
@@ -229,7 +232,9 @@ def fit(argv: list[str]) -> int:
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
             return 0
     if ours.init_from is not None:
-        load_weights(cli.model, ours.init_from)
+        if (ours.init_from.parent.parent / CONFIG).is_file():
+            cli.datamodule.check_origin(ours.init_from.parent.parent)
+        begin_with(cli.model, ours.init_from)
     if cli.trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / CONFIG, cli.text())
@@ -264,26 +269,6 @@ def evaluate(verb: str, argv: list[str]) -> int:
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
     getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **options)
     return 0
-
-
-def load_weights(task: Task, path: Path) -> None:
-    """A checkpoint's weights into a task; UserError names the first that does not fit."""
-    task.load_state_dict(fitting(task, open_checkpoint(path), path))
-
-
-def fitting(task: Task, stored: dict[str, Any], path: Path) -> dict[str, Tensor]:
-    """A checkpoint's weights, which are this task's by name and shape; UserError names the first that is not."""
-    state: dict[str, Tensor] = stored["state_dict"]
-    own = task.state_dict()
-    if missing := [k for k in own if k not in state]:
-        raise UserError(f"{path}: not weights of this model (it lacks {missing[0]!r})")
-    if foreign := [k for k in state if k not in own]:
-        raise UserError(f"{path}: not weights of this model (it holds {foreign[0]!r})")
-    for name, value in state.items():
-        if value.shape != own[name].shape:
-            shapes = f"{tuple(value.shape)} against {tuple(own[name].shape)}"
-            raise UserError(f"{path}: not weights of this model ({name!r}: {shapes})")
-    return state
 
 
 def _complete(stored: dict[str, Any], trainer: L.Trainer) -> bool:

@@ -16,12 +16,21 @@ class DataModule(L.LightningDataModule):
     is built: the command line hands it to the model (zoo/train/cli.py, LINKS).
     """
 
+    names: tuple[str, ...] = ()  # of its classes, in the order of their numbers
+
     def manifest(self) -> dict[str, Any]:
         """What the data is, for run.json: the name of the set, the hash of each split, what shapes its batches."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
         """What turns data into tokens and back, into a run folder; nothing unless a domain says otherwise."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a model's folder must know of its data beside the network, for config.json: the names of classes."""
+        return {"classes": list(self.names)} if self.names else {}
+
+    def check_origin(self, run: Path) -> None:
+        """UserError where the weights of another run mean nothing here, since it cut its data into other tokens."""
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self._loader("train", shuffle=True)

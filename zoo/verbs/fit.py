@@ -8,8 +8,10 @@ from zoo.train.cli import evaluate, fit
 MODULES = (
     "zoo.music.data",
     "zoo.music.task",
+    "zoo.text.classification",
     "zoo.text.corpus",
     "zoo.text.data",
+    "zoo.text.labelled",
     "zoo.text.language",
     "zoo.text.task",
 )

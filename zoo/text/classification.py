@@ -1,0 +1,108 @@
+"""Training a classifier of texts: from scratch, or from the trunk of a masked language model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.atomic import write_atomically
+from zoo.core import Mean, Pool, StackConfig
+from zoo.text.encoder import TextClassifier
+from zoo.train.losses import TokenLoss, token_loss
+from zoo.train.optimisers import Optimiser
+from zoo.train.schedules import Schedule
+from zoo.train.task import Task
+
+
+class TextClassification(Task):
+    """A TextClassifier on texts with classes; validation and test give loss and accuracy, test the F1 of each class.
+
+    `word_dropout`: that share of the tokens of a training text stands masked. With `--init-from` the trunk of a
+    MaskedLM (and its pooling, where it has weights) begins the training.
+    """
+
+    kind = "TextClassifier"
+    entries = ("hidden",)
+    carried = ("trunk", "pool")
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        classes: int,
+        mask: int,
+        ordinary: tuple[int, int],
+        types: int = 0,
+        pool: Pool | None = None,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        embed_scale: bool = False,
+        compile: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        if not 0 <= word_dropout < 1:
+            raise ValueError(f"word_dropout ({word_dropout}) must be in [0, 1)")
+        self.network = TextClassifier(
+            stack,
+            vocab_size,
+            classes,
+            types=types,
+            pool=Mean() if pool is None else pool,
+            dropout=dropout,
+            embed_scale=embed_scale,
+        )
+        self.mask, self.ordinary = mask, ordinary
+        self.word_dropout, self.label_smoothing = word_dropout, label_smoothing
+        if compile:
+            self.network.trunk.stack.compile()
+        self.found: dict[int, tuple[int, int]] = {}
+
+    def loss(self, batch: Any) -> TokenLoss:
+        states = self.network.hidden(self._thinned(batch.ids), batch.keep)
+        head = self.network.head
+        return token_loss(states, head.weight, batch.labels, head.bias, label_smoothing=self.label_smoothing)
+
+    def _thinned(self, ids: torch.Tensor) -> torch.Tensor:
+        if not (self.training and self.word_dropout):
+            return ids
+        first, end = self.ordinary
+        gone = (torch.rand(ids.shape, device=ids.device) < self.word_dropout) & (ids >= first) & (ids < end)
+        return ids.masked_fill(gone, self.mask)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "val")
+
+    def on_test_epoch_start(self) -> None:
+        self.found = {}
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "test")
+        best = self.network(batch.ids, batch.keep).argmax(-1)
+        rows = zip(batch.labels.tolist(), best.tolist(), strict=True)
+        self.found |= dict(zip(batch.index.tolist(), rows, strict=True))
+
+    def on_test_epoch_end(self) -> None:
+        names = self.trainer.datamodule.names  # type: ignore[attr-defined]
+        found = list(self.gather(self.found).values())
+        result: dict[str, Any] = {
+            "accuracy": sum(right == best for right, best in found) / len(found),
+            "nll": float(self.trainer.callback_metrics["test/nll"]),
+            "texts": len(found),
+            "f1": {name: round(f1(found, number), 4) for number, name in enumerate(names)},
+        }
+        if self.trainer.is_global_zero:
+            path = Path(self.trainer.default_root_dir) / "test.json"
+            write_atomically(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+            for name, value in result.items():
+                print(f"{name}: {value}")
+
+
+def f1(found: list[tuple[int, int]], number: int) -> float:
+    """The F1 of one class over (right, found): 2 hits / (texts of the class + texts put into it), 0 where none is."""
+    hits = sum(right == best == number for right, best in found)
+    either = sum((right == number) + (best == number) for right, best in found)
+    return 2 * hits / either if either else 0.0

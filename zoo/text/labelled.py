@@ -1,0 +1,288 @@
+"""Texts with classes: public sets of sentences, and a user's own table."""
+
+import csv
+import hashlib
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from zoo.data import public
+from zoo.data.batches import TokenBudgetSampler
+from zoo.data.files import read_lines, read_text
+from zoo.errors import UserError, nearest
+from zoo.text.data import TextData, tokenizer_for
+from zoo.text.tokens import Tokenizer, rows_of
+from zoo.train.data import Split
+
+Labelled = list[tuple[str, int]]  # texts with the numbers of their classes
+
+
+class LabelledBatch(NamedTuple):
+    """Texts in rows, padded at the right; each begins with <s>, which serves as a class token, and ends with </s>."""
+
+    ids: Tensor  # "b n"
+    keep: Tensor  # "b n", True = real token
+    labels: Tensor  # "b"
+    index: Tensor  # "b": the text's row in its data set
+
+
+class _Encoded(Dataset[tuple[int, list[int], int]]):
+    """Texts as token ids with their class, by their row."""
+
+    def __init__(self, ids: Sequence[list[int]], labels: Sequence[int]):
+        self.ids, self.labels = ids, labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> tuple[int, list[int], int]:
+        return i, self.ids[i], self.labels[i]
+
+
+def _collate(items: list[tuple[int, list[int], int]]) -> LabelledBatch:
+    ids, keep = rows_of([ids for _, ids, _ in items], Tokenizer.pad)
+    index, labels = (torch.tensor([item[at] for item in items]) for at in (0, 2))
+    return LabelledBatch(ids, keep, labels, index)
+
+
+class LabelledText(TextData):
+    """Base of the sets of texts with classes. Subclasses set `names` and give `texts(split)`.
+
+    One byte-level BPE of `vocab_size` tokens is trained on the training texts, or `tokenizer` names a model's folder
+    whose own is taken. A text of more than `max_length` tokens is cut, which stderr says.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 4000,
+        lowercase: bool = True,
+        max_length: int = 256,
+        tokens_per_batch: int = 2048,
+        seed: int = 1,
+        workers: int = 0,
+        tokenizer: Path | None = None,
+    ):
+        super().__init__()
+        if tokens_per_batch < 1 or max_length < 3:
+            raise ValueError(
+                f"tokens_per_batch ({tokens_per_batch}) must be at least 1, max_length ({max_length}) at least 3"
+            )
+        self.max_length, self.tokens_per_batch, self.seed, self.workers = max_length, tokens_per_batch, seed, workers
+        self._texts: dict[str, Labelled] = {}
+        self._encoded: dict[str, _Encoded] = {}
+        self.tokenizer = tokenizer_for(
+            tokenizer,
+            lambda: [text for text, _ in self.labelled("train")],
+            _digest(self.labelled("train")),
+            vocab_size,
+            lowercase=lowercase,
+        )
+
+    def texts(self, split: Split) -> Labelled:
+        """Every text of a split with the number of its class."""
+        raise NotImplementedError
+
+    @property
+    def classes(self) -> int:
+        return len(self.names)
+
+    def labelled(self, split: Split) -> Labelled:
+        """`texts`, read once."""
+        if split not in self._texts:
+            self._texts[split] = self.texts(split)
+        return self._texts[split]
+
+    def manifest(self) -> dict[str, Any]:
+        """What the data is: the hash of each split, and the settings that shape its batches."""
+        splits: tuple[Split, ...] = ("train", "val", "test")
+        return {
+            "set": type(self).__name__,
+            "sha256": {split: _digest(self.labelled(split)) for split in splits},
+            "texts": {split: len(self.labelled(split)) for split in splits},
+            "classes": list(self.names),
+            "vocab_size": self.vocab_size,
+            "max_length": self.max_length,
+            "tokens_per_batch": self.tokens_per_batch,
+        }
+
+    def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
+        data = self._encode(split)
+        sampler = TokenBudgetSampler(
+            [len(ids) for ids in data.ids], self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks()
+        )
+        return DataLoader(
+            data,
+            batch_sampler=sampler,
+            collate_fn=_collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+    def _encode(self, split: Split) -> _Encoded:
+        if split not in self._encoded:
+            texts = self.labelled(split)
+            ids = [self.tokenizer.around(row) for row in self.tokenizer.encode_batch([text for text, _ in texts])]
+            if long := sum(len(row) > self.max_length for row in ids):
+                print(
+                    f"{long} of {len(ids)} texts ({split}) are longer than max_length ({self.max_length}) tokens: cut",
+                    file=sys.stderr,
+                )
+            cut = [row if len(row) <= self.max_length else [*row[: self.max_length - 1], row[-1]] for row in ids]
+            self._encoded[split] = _Encoded(cut, [label for _, label in texts])
+        return self._encoded[split]
+
+
+class _Sentences(LabelledText):
+    """Sets of the register's "sst": a line is a class, a space, and a sentence in lower case, tokenised."""
+
+    def read(self, file: str, encoding: str = "utf-8") -> Labelled:
+        path = public.fetch("sst", [file]) / file
+        rows = []
+        for number, line in enumerate(read_lines(path, encoding=encoding), 1):
+            label, _, text = line.partition(" ")
+            if not (label.isdecimal() and int(label) < len(self.names) and text.strip()):
+                raise UserError(f"{path}, line {number}: not a class below {len(self.names)}, a space and a sentence")
+            rows.append((text.strip(), int(label)))
+        return rows
+
+
+class SST2(_Sentences):
+    """Sentences of film reviews, without neutral ones (Socher et al. 2013): 6,920 to train on, 872, 1,821 to test."""
+
+    names = ("negative", "positive")
+
+    def texts(self, split: Split) -> Labelled:
+        return self.read(f"stsa.binary.{_SST_NAMES[split]}")
+
+
+class SST1(_Sentences):
+    """Sentences of film reviews in five degrees (Socher et al. 2013): 8,544 to train on, 1,101, 2,210 to test."""
+
+    names = ("very negative", "negative", "neutral", "positive", "very positive")
+
+    def texts(self, split: Split) -> Labelled:
+        return self.read(f"stsa.fine.{_SST_NAMES[split]}")
+
+
+_SST_NAMES = {"train": "train", "val": "dev", "test": "test"}
+
+
+class TREC(_Sentences):
+    """Questions by what they ask for (Li & Roth 2002): 5,452, of which a tenth validates, and 500 to test."""
+
+    names = ("description", "entity", "abbreviation", "human", "location", "number")
+
+    def texts(self, split: Split) -> Labelled:
+        if split == "test":
+            return self.read("TREC.test.all")
+        return split_texts(self.read("TREC.train.all", "iso-8859-1"), {"val": 0.1})[split]
+
+
+class MR(_Sentences):
+    """Sentences of film reviews (Pang & Lee 2005): 10,662, of which a tenth each validates and tests.
+
+    The published numbers are means of ten such splits.
+    """
+
+    names = ("negative", "positive")
+
+    def texts(self, split: Split) -> Labelled:
+        # said to be ISO-8859-1, but for quotes, dashes and dots that only Windows' superset of it has
+        return split_texts(self.read("rt-polarity.all", "cp1252"), {"val": 0.1, "test": 0.1})[split]
+
+
+class LabelledTable(LabelledText):
+    """The user's own texts: a CSV file, or a TSV one, whose first line names the columns.
+
+    `text` and `label` are the names of two of them; a class is whatever stands in the latter. A share of `held_out`
+    each is set aside to validate and to test on; equal texts stay on one side.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        text: str = "text",
+        label: str = "label",
+        held_out: float = 0.1,
+        vocab_size: int = 4000,
+        lowercase: bool = True,
+        max_length: int = 256,
+        tokens_per_batch: int = 2048,
+        seed: int = 1,
+        workers: int = 0,
+        tokenizer: Path | None = None,
+    ):
+        if not 0 < held_out < 0.5:
+            raise ValueError(f"held_out ({held_out}) must be in (0, 0.5): that share validates, and as much tests")
+        rows = read_table(Path(path), text, label)
+        self.names = tuple(sorted({name for _, name in rows}))
+        if len(self.names) < 2:
+            raise UserError(f"{path}: column {label!r} holds one class only ({self.names[0]!r})")
+        numbers = {name: number for number, name in enumerate(self.names)}
+        labelled = [(content, numbers[name]) for content, name in rows]
+        self.splits = split_texts(labelled, {"val": held_out, "test": held_out}, seed)
+        for split, found in self.splits.items():
+            if not found:
+                raise UserError(
+                    f"{path}: {len(rows)} texts are too few to hold out {held_out:g} of them ({split} is empty)"
+                )
+        if lacking := set(numbers.values()) - {number for _, number in self.splits["train"]}:
+            name = self.names[min(lacking)]
+            raise UserError(f"{path}: class {name!r} has too few texts, none is left to train on")
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokenizer)
+
+    def texts(self, split: Split) -> Labelled:
+        return self.splits[split]
+
+
+def read_table(path: Path, text: str, label: str) -> list[tuple[str, str]]:
+    """Two columns of a CSV or TSV file by their names; UserError names file and line of what is wrong."""
+    delimiter = "\t" if ".tsv" in path.suffixes else ","
+    table = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    rows = []
+    try:
+        head = next(table)
+        for column in (text, label):
+            if column not in head:
+                raise UserError(f"{path}: no column {column!r}{nearest(column, head)}")
+        places = head.index(text), head.index(label)
+        for row in table:
+            if not row:
+                continue
+            if len(row) != len(head):
+                raise UserError(f"{path}, line {table.line_num}: {len(row)} columns, the first line has {len(head)}")
+            content, name = (row[place].strip() for place in places)
+            for column, value in ((text, content), (label, name)):
+                if not value:
+                    raise UserError(f"{path}, line {table.line_num}: nothing in column {column!r}")
+            rows.append((content, name))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {table.line_num}: {error}") from None
+    if not rows:
+        raise UserError(f"{path}: no texts below the names of the columns")
+    return rows
+
+
+def split_texts(rows: Labelled, shares: dict[Split, float], seed: int = 1) -> dict[Split, Labelled]:
+    """Parts of these shares, and "train" for the rest. Where a text goes depends on it and `seed` alone."""
+    parts: dict[Split, Labelled] = {split: [] for split in ("train", *shares)}
+    for text, label in rows:
+        place = int.from_bytes(hashlib.sha256(f"{seed} {text}".encode()).digest()[:8]) / 2**64
+        for split, share in shares.items():
+            place -= share
+            if place < 0:
+                parts[split].append((text, label))
+                break
+        else:
+            parts["train"].append((text, label))
+    return parts
+
+
+def _digest(rows: Labelled) -> str:
+    return hashlib.sha256("\n".join(f"{label}\t{text}" for text, label in rows).encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""What a training starts with: the weights of a checkpoint, all of them or those of some parts."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from zoo.errors import UserError
+from zoo.train.checkpoint import open_checkpoint
+from zoo.train.task import Task
+
+
+def load_weights(task: Task, path: Path) -> None:
+    """A checkpoint's weights into a task; UserError names the first that does not fit."""
+    task.load_state_dict(fitting(task, open_checkpoint(path), path))
+
+
+def fitting(task: Task, stored: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights, which are this task's by name and shape; UserError names the first that is not."""
+    state: dict[str, Tensor] = stored["state_dict"]
+    check_same(state, task.state_dict(), f"{path}: not weights of this model")
+    return state
+
+
+def begin_with(task: Task, path: Path) -> None:
+    """Begin with a checkpoint's weights: all where all fit, else those of the parts that the task may carry over.
+
+    A part is taken whole or not at all, and stderr says what was taken and what is new. UserError where nothing fits.
+    """
+    stored = open_checkpoint(path)
+    state: dict[str, Tensor] = stored["state_dict"]
+    own = task.state_dict()
+    same = {name: value.shape for name, value in state.items()} == {name: value.shape for name, value in own.items()}
+    if same or not task.carried:
+        task.load_state_dict(fitting(task, stored, path))
+        return
+    taken: dict[str, Tensor] = {}
+    for part in task.carried:
+        theirs, ours = (
+            {name: value for name, value in names.items() if name.startswith(f"network.{part}.")}
+            for names in (state, own)
+        )
+        if theirs:
+            check_same(theirs, ours, f"{path}: its {part} is not this model's")
+            taken |= theirs
+        elif part == task.carried[0]:
+            raise UserError(f"{path}: not weights of this model, and no {part} to begin with")
+    task.load_state_dict(own | taken)
+    if rank_zero_only.rank == 0:
+        new = _parts(name for name in own if name not in taken)
+        print(f"taken from {path}: {_parts(taken)} ({len(taken)} tensors); new: {new or 'nothing'}", file=sys.stderr)
+
+
+def check_same(state: dict[str, Tensor], own: dict[str, Tensor], complaint: str) -> None:
+    """UserError, beginning with `complaint`, names the first weight that is missing, foreign or of another shape."""
+    if missing := [name for name in own if name not in state]:
+        raise UserError(f"{complaint} (it lacks {missing[0]!r})")
+    if foreign := [name for name in state if name not in own]:
+        raise UserError(f"{complaint} (it holds {foreign[0]!r})")
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise UserError(f"{complaint} ({name!r}: {tuple(value.shape)} against {tuple(own[name].shape)})")
+
+
+def _parts(names: Iterable[str]) -> str:
+    """The parts of a network that weights belong to, by name."""
+    return ", ".join(dict.fromkeys(name.split(".")[1] for name in names))
