@@ -4,8 +4,11 @@ import gzip
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from zoo.data.files import read_lines
+from zoo.data.files import read_lines, read_text, stream_text
+from zoo.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,22 @@ def test_a_truncated_archive_and_a_missing_file(tmp_path: Path) -> None:
         read_lines(path)
     with pytest.raises(ValueError, match="no such file"):
         read_lines(tmp_path / "none")
+
+
+@given(st.lists(st.sampled_from(["a", "é", "\n", "\r\n", "\r", "long line", " "]), max_size=40), st.integers(1, 9))
+def test_a_text_in_pieces_is_the_text(tmp_path_factory: pytest.TempPathFactory, parts: list[str], block: int) -> None:
+    path = tmp_path_factory.mktemp("pieces") / "text.txt"
+    text = "x" + "".join(parts)
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    far: list[int] = []
+    assert "".join(stream_text(path, block, far.append)) == read_text(path)
+    assert sum(far) == path.stat().st_size
+
+
+def test_a_compressed_text_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt.gz"
+    path.write_bytes(gzip.compress(b"one\r\ntwo\n"))
+    assert "".join(stream_text(path, 2)) == "one\ntwo"
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(UserError, match=r"text.txt.gz: not gzip, or cut short"):
+        list(stream_text(path))

@@ -4,6 +4,7 @@ Axes: b sequences, n positions. A token is a number here, whatever it stands for
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -105,11 +106,11 @@ def fill_spans(kept: Sequence[int], dropped: Sequence[int], sentinels: Sequence[
     What a model wrote may lack a sentinel: then nothing stands in its place.
     """
     special = set(sentinels)
-    behind: dict[int, list[int]] = {}
-    current: list[int] = []
-    for token in dropped:
-        if token in special:
-            current = behind.setdefault(token, [])
-        else:
-            current.append(token)
-    return [found for token in kept for found in (behind.get(token, []) if token in special else [token])]
+    return [i for token in kept for i in (span(dropped, token, sentinels) if token in special else [token])]
+
+
+def span(dropped: Sequence[int], sentinel: int, sentinels: Sequence[int]) -> list[int]:
+    """What stands behind a sentinel, up to the next one; nothing where it is missing."""
+    special = set(sentinels)
+    behind = list(dropped[dropped.index(sentinel) + 1 :]) if sentinel in dropped else []
+    return list(takewhile(lambda token: token not in special, behind))

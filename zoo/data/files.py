@@ -1,8 +1,10 @@
 """Where data is kept, and reading text files that strangers wrote."""
 
+import codecs
 import gzip
 import os
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pooch
@@ -20,6 +22,52 @@ def data_folder() -> Path:
 def read_text(path: Path) -> str:
     """A UTF-8 text file (.gz is unpacked) as one text whose lines end in \\n; UserError as for `read_lines`."""
     return "\n".join(read_lines(path, longest=None))
+
+
+def stream_text(
+    path: Path, block: int = 1 << 20, advance: Callable[[int], object] = lambda count: None
+) -> Iterator[str]:
+    """`read_text` in pieces, so that the whole need never be in memory; `advance` is told how far the file was read.
+
+    UserError as for `read_lines`, but for the length of lines, as soon as the fault is reached.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line, held = 1, ""  # held: ends of lines that may be the text's last
+    begun, blank = False, True
+    with path.open("rb") as raw:
+        file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        at = 0
+        while True:
+            try:
+                found = file.read(block)
+                text = held + decoder.decode(found, final=not found)
+            except UnicodeDecodeError as error:
+                line += error.object[: error.start].count(b"\n") + held.count("\n")
+                raise UserError(f"{path}, line {line}: not UTF-8 (byte {error.object[error.start]:#04x})") from None
+            except (OSError, EOFError, zlib.error) as error:
+                raise UserError(f"{path}: not gzip, or cut short ({error})") from None
+            at, before = raw.tell(), at
+            advance(at - before)
+            if "\0" in text:
+                line += text[: text.index("\0")].count("\n")
+                raise UserError(f"{path}, line {line}: holds a NUL character")
+            if text and not begun:
+                text, begun = text.removeprefix("\ufeff"), True
+            blank = blank and not text.strip()
+            if found:
+                keep = len(text.rstrip("\r\n"))
+                text, held = text[:keep], text[keep:]
+                line += text.count("\n")
+            else:
+                if blank:
+                    raise UserError(f"{path}: the file is empty")
+                text = text.removesuffix("\n").removesuffix("\r")
+            if text:
+                yield text.replace("\r\n", "\n")
+            if not found:
+                return
 
 
 def read_lines(path: Path, longest: int | None = LONGEST, encoding: str = "utf-8") -> list[str]:

@@ -1,12 +1,9 @@
 """Training a classifier of texts: from scratch, or from the trunk of a masked language model."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from zoo.atomic import write_atomically
 from zoo.core import Mean, Pool, StackConfig
 from zoo.text.encoder import TextClassifier
 from zoo.train.losses import TokenLoss, token_loss
@@ -94,11 +91,7 @@ class TextClassification(Task):
             "texts": len(found),
             "f1": {name: round(f1(found, number), 4) for number, name in enumerate(names)},
         }
-        if self.trainer.is_global_zero:
-            path = Path(self.trainer.default_root_dir) / "test.json"
-            write_atomically(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
+        self.report(result)
 
 
 def f1(found: list[tuple[int, int]], number: int) -> float:

@@ -1,29 +1,28 @@
 """Running text for language models: windows of one long line of tokens, in an order that (seed, epoch) decides."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from zoo.atomic import write_atomically
 from zoo.data import public
-from zoo.data.files import data_folder, read_text
+from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
-from zoo.text.data import TextData
-from zoo.text.tokens import Tokenizer
+from zoo.text.data import Batch, TextData, collate, tokenizer_for
+from zoo.text.shards import Documents, Source, Tokens, at_words, shard
+from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
 
 class Windows(NamedTuple):
-    """Rows of running text: `labels` are the tokens after `ids`."""
+    """Rows of text: `labels` are the tokens after `ids`, IGNORED where a document ends."""
 
     ids: Tensor  # "b n"
+    keep: Tensor | None  # "b n", True = real token; None: all are
     labels: Tensor  # "b n"
 
 
@@ -79,25 +78,56 @@ class WindowSampler(Sampler[list[int]]):
 
 
 class _Text(Dataset[Windows]):
-    """Batches of windows: an index is a list of first tokens."""
+    """Batches of windows: an index is a list of first tokens.
 
-    def __init__(self, tokens: Tensor, length: int):
+    A window that several documents share becomes a row for each of them: none sees another, and what that pads costs
+    nothing, since the core packs rows.
+    """
+
+    def __init__(self, tokens: Tokens, length: int):
         self.tokens, self.length = tokens, length
 
+    def parts(self, begin: int) -> list[tuple[int, int]]:
+        """The parts [begin, end) of documents in a window."""
+        end = min(begin + self.length, len(self.tokens))
+        return list(pairwise([begin, *self.tokens.cuts(begin, end), end]))
+
     def __getitem__(self, begins: list[int]) -> Windows:
-        last = len(self.tokens) - 1
-        rows = [self.tokens[b : min(b + self.length, last) + 1].long() for b in begins]
-        short = self.length + 1 - len(rows[-1])  # the window at the end of a text; nothing is learned from its padding
-        rows[-1] = torch.nn.functional.pad(rows[-1], (0, short if len(rows) > 1 else 0), value=-100)
-        whole = torch.stack(rows)
-        return Windows(whole[:, :-1].clamp(min=0), whole[:, 1:])
+        parts = [part for begin in begins for part in self.parts(begin)]
+        ids, keep = rows_of([self.tokens[a:b].tolist() for a, b in parts], Tokenizer.pad)
+        labels, _ = rows_of([self._after(a, b) for a, b in parts], IGNORED)
+        return Windows(ids, None if bool(keep.all()) else keep, labels)
+
+    def _after(self, begin: int, end: int) -> list[int]:
+        after = self.tokens[begin + 1 : end + 1].tolist()
+        return after if self.tokens.goes_on(end) else [*after[: end - begin - 1], IGNORED]
+
+
+class _Spans(_Text):
+    """Batches of pairs: windows without some spans, and those spans. Which, (seed, first token) decides."""
+
+    def __init__(self, tokens: Tokens, length: int, *, tokenizer: Tokenizer, density: float, mean: float, seed: int):
+        super().__init__(tokens, length)
+        self.first = tokenizer.ordinary[0]
+        self.sentinels, self.density, self.mean, self.seed = tokenizer.sentinels, density, mean, seed
+
+    def __getitem__(self, begins: list[int]) -> Batch:  # type: ignore[override]
+        return collate([(a, *self.pair(a, b)) for begin in begins for a, b in self.parts(begin)])
+
+    def pair(self, begin: int, end: int) -> tuple[list[int], list[int]]:
+        """Source and target of a part; of one too short to drop anything nothing is dropped."""
+        ids = [i for i in self.tokens[begin:end].tolist() if i >= self.first]
+        random = np.random.default_rng((self.seed, begin))
+        spans = draw_spans(len(ids), random, density=self.density, mean=self.mean) if len(ids) > 1 else []
+        return drop_spans(ids, spans, self.sentinels)
 
 
 class Corpus(TextData):
-    """One long text: `path` names a file, or a folder whose .txt files are read in the order of their names.
+    """Text of any size: `path` names a file, or a folder whose .txt files are read in the order of their names.
 
     The last `held_out` share is validated and tested on. `tokens`: characters, or byte-level BPE of `vocab_size`
-    tokens trained on the training part. The tokenizer, and with it `vocab_size`, is known as soon as this is built.
+    tokens trained on the training part; `tokenizer`: a model's folder whose own are taken instead. `documents`: what
+    a text begins and ends with, so that none sees another; `running` text has no such bounds.
     """
 
     def __init__(
@@ -110,6 +140,8 @@ class Corpus(TextData):
         batch: int = 16,
         seed: int = 1,
         workers: int = 0,
+        documents: Documents = "running",
+        tokenizer: Path | None = None,
     ):
         super().__init__()
         if not 0 < held_out < 1:
@@ -117,48 +149,56 @@ class Corpus(TextData):
         if min(length, batch) < 1:
             raise ValueError(f"length ({length}) and batch ({batch}) must be at least 1")
         self.length, self.batch, self.seed, self.workers = length, batch, seed, workers
-        text = self.read(path)
-        cut = int(len(text) * (1 - held_out))
-        self.texts: dict[str, str] = {"train": text[:cut], "val": text[cut:], "test": text[cut:]}
-        self.tokenizer = self._tokenizer(text, tokens, vocab_size)
-        self._ids: dict[str, Tensor] = {}
+        self.held_out = held_out
+        self.source = Source.read(Path(path), documents)
+        if tokens == "characters" and tokenizer is None:
+            self.tokenizer = Tokenizer.characters(self.source.alphabet)
+        else:
+            self.tokenizer = tokenizer_for(tokenizer, self._training, f"{self.source.sha256} {held_out}", vocab_size)
+        self._tokens: dict[str, Tokens] = {}
 
-    def read(self, path: Path) -> str:
-        """The whole text; UserError names the file that cannot be read."""
-        path = Path(path)
-        files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-        if not files:
-            raise UserError(f"{path}: no .txt file here")
-        return "\n".join(read_text(file) for file in files)
+    def _training(self) -> Iterator[str]:
+        return (text for text, _ in at_words(self.source.pieces("train", self.held_out, "tokenizer"), 100_000))
+
+    @property
+    def start(self) -> int | None:
+        return None if self.source.documents == "running" else self.tokenizer.start
+
+    @property
+    def end(self) -> int | None:
+        return None if self.source.documents == "running" else self.tokenizer.end
 
     def manifest(self) -> dict[str, Any]:
-        """What the data is: the hash of each part."""
-        digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.texts.items()}
-        return {"set": type(self).__name__, "sha256": digests, "vocab_size": self.vocab_size, "length": self.length}
+        """What the data is: the hash of the text, and the settings that shape its batches."""
+        return {
+            "set": type(self).__name__,
+            "sha256": self.source.sha256,
+            "characters": self.source.characters,
+            "documents": self.source.documents,
+            "held_out": self.held_out,
+            "vocab_size": self.vocab_size,
+            "length": self.length,
+        }
+
+    def part(self, split: Split) -> Tokens:
+        """The tokens of a split; those of "val" and "test" are the same."""
+        name: Literal["train", "held out"] = "train" if split == "train" else "held out"
+        if name not in self._tokens:
+            self._tokens[name] = shard(self.source, name, self.held_out, self.tokenizer)
+        return self._tokens[name]
 
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
-        if split not in self._ids:
-            self._ids[split] = torch.tensor(self.tokenizer.encode(self.texts[split]), dtype=torch.int32)
-        ids = self._ids[split]
-        if len(ids) <= self.length:
-            raise UserError(f"the {split} part has {len(ids)} tokens: too few for one window of length {self.length}")
-        sampler = WindowSampler(len(ids), self.length, self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
-        return DataLoader(_Text(ids, self.length), batch_size=None, sampler=sampler, num_workers=self.workers)
+        tokens = self.part(split)
+        if len(tokens) <= self.length:
+            raise UserError(
+                f"the {split} part has {len(tokens)} tokens: too few for one window of length {self.length}"
+            )
+        sampler = WindowSampler(len(tokens), self.length, self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
+        return DataLoader(self.windows(tokens), batch_size=None, sampler=sampler, num_workers=self.workers)
 
-    def _tokenizer(self, text: str, kind: str, vocab_size: int) -> Tokenizer:
-        if kind == "characters":
-            return Tokenizer.characters(text)
-        train = self.texts["train"]
-        key = hashlib.sha256(json.dumps([hashlib.sha256(train.encode()).hexdigest(), vocab_size]).encode())
-        path = data_folder() / "tokenizers" / f"corpus-{key.hexdigest()[:24]}.json"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, Tokenizer.train(_pieces(train), vocab_size).to_json())
-        return Tokenizer.load(path)
-
-
-def _pieces(text: str, size: int = 100_000) -> Sequence[str]:
-    return [text[i : i + size] for i in range(0, len(text), size)]
+    def windows(self, tokens: Tokens) -> Dataset[Any]:
+        """What makes batches of lists of first tokens."""
+        return _Text(tokens, self.length)
 
 
 class TinyShakespeare(Corpus):
@@ -172,7 +212,46 @@ class TinyShakespeare(Corpus):
         batch: int = 12,
         seed: int = 1,
         workers: int = 0,
+        tokenizer: Path | None = None,
     ):
-        super().__init__(
-            public.fetch("tinyshakespeare") / "input.txt", tokens, vocab_size, 0.1, length, batch, seed, workers
+        path = public.fetch("tinyshakespeare") / "input.txt"
+        super().__init__(path, tokens, vocab_size, 0.1, length, batch, seed, workers, tokenizer=tokenizer)
+
+
+class SpanCorpus(Corpus):
+    """A Corpus whose windows lack some spans, which are to be written: `density` of the tokens, `mean` long on average.
+
+    Raffel et al. 2020, section 3.1.4. The tokenizer has a sentinel for each span of a window, and one more.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tokens: Literal["characters", "bpe"] = "bpe",
+        vocab_size: int = 8000,
+        held_out: float = 0.1,
+        length: int = 256,
+        batch: int = 16,
+        seed: int = 1,
+        workers: int = 0,
+        documents: Documents = "running",
+        tokenizer: Path | None = None,
+        density: float = 0.15,
+        mean: float = 3.0,
+        sentinels: int = 100,
+    ):
+        super().__init__(path, tokens, vocab_size, held_out, length, batch, seed, workers, documents, tokenizer)
+        self.density, self.mean = density, mean
+        if not self.tokenizer.sentinels:
+            self.tokenizer = self.tokenizer.with_sentinels(sentinels)
+        most = len(draw_spans(max(length, 2), np.random.default_rng(0), density=density, mean=mean)) + 1
+        if len(self.tokenizer.sentinels) < most:
+            raise ValueError(f"{len(self.tokenizer.sentinels)} sentinels are too few: windows of {length} need {most}")
+
+    def manifest(self) -> dict[str, Any]:
+        return super().manifest() | {"density": self.density, "mean": self.mean}
+
+    def windows(self, tokens: Tokens) -> Dataset[Any]:
+        return _Spans(
+            tokens, self.length, tokenizer=self.tokenizer, density=self.density, mean=self.mean, seed=self.seed
         )

@@ -1,12 +1,10 @@
 """Training a language model: the loss of the next token, over the whole held-out text."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
-from zoo.atomic import write_atomically
 from zoo.core import StackConfig
+from zoo.core.init import Scheme
 from zoo.text.model import CausalLM
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
@@ -24,22 +22,26 @@ class LanguageModel(Task):
         self,
         stack: StackConfig,
         vocab_size: int,
+        start: int | None = None,
+        end: int | None = None,
         tied: bool = True,
+        embed_scale: bool = False,
+        init: Scheme = "normal",
         z_loss: float = 0.0,
         compile: bool = False,
         optimizer: Optimiser | None = None,
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
-        self.network = CausalLM(stack, vocab_size, tied=tied)
+        self.network = CausalLM(stack, vocab_size, tied=tied, embed_scale=embed_scale, start=start, end=end, init=init)
         self.z_loss = z_loss
         if compile:
             self.network.stack.compile()
 
     def loss(self, batch: Any) -> TokenLoss:
-        states, _ = self.network.hidden(batch.ids)
-        head = self.network.head
-        return token_loss(states, head.weight, batch.labels.flatten(), head.bias, z_loss=self.z_loss)
+        states, layout = self.network.hidden(batch.ids, batch.keep)
+        head, labels = self.network.head, layout.take(batch.labels, batch.keep)
+        return token_loss(states, head.weight, labels, head.bias, z_loss=self.z_loss)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.score(batch, "val")
@@ -49,9 +51,4 @@ class LanguageModel(Task):
 
     def on_test_epoch_end(self) -> None:
         nll = float(self.trainer.callback_metrics["test/nll"])
-        if self.trainer.is_global_zero:
-            path = Path(self.trainer.default_root_dir) / "test.json"
-            result = {"nll": nll, "perplexity": math.exp(nll)}
-            write_atomically(path, json.dumps(result, indent=2) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
+        self.report({"nll": nll, "perplexity": math.exp(nll)})

@@ -185,8 +185,8 @@ class Writing:
 class CausalLM(Writer):
     """A language model that reads from left to right. ValueError where the stack is not causal or looks at a context.
 
-    `tied`: the output map is the table of embeddings. `embed_scale`: embeddings are multiplied by sqrt(d). `end`: the
-    token that ends a text, None where texts have no end.
+    `tied`: the output map is the table of embeddings. `embed_scale`: embeddings are multiplied by sqrt(d). `start` and
+    `end`: the tokens that texts begin and end with, None where they do not.
     """
 
     def __init__(
@@ -197,6 +197,7 @@ class CausalLM(Writer):
         tied: bool = True,
         embed_scale: bool = False,
         head_bias: bool = False,
+        start: int | None = None,
         end: int | None = None,
         init: Scheme = "normal",
     ):
@@ -209,10 +210,11 @@ class CausalLM(Writer):
             "tied": tied,
             "embed_scale": embed_scale,
             "head_bias": head_bias,
+            "start": start,
             "end": end,
             "init": init,
         }
-        self.end = end
+        self.start, self.end = start, end
         self.stack = Stack(stack)
         self.embedding = nn.Embedding(vocab_size, stack.dim)
         self.head = nn.Linear(stack.dim, vocab_size, bias=head_bias)

@@ -1,11 +1,7 @@
 """Training a translator: teacher-forced loss, and translations scored as their users will read them."""
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.core.decode import Hypothesis
 from zoo.text.model import Seq2Seq
@@ -15,15 +11,41 @@ from zoo.train.schedules import Schedule
 from zoo.train.task import Task
 
 
-class Translation(Task):
+class Pairs(Task):
+    """Base of what trains a Seq2Seq on pairs: the loss of each target token, given those before it."""
+
+    kind = "Seq2Seq"
+    entries = ("hidden", "generate")
+    network: Seq2Seq
+    label_smoothing = 0.0
+    z_loss = 0.0
+
+    def loss(self, batch: Any) -> TokenLoss:
+        states, layout = self.network.hidden(batch.source, batch.target, batch.source_keep, batch.target_keep)
+        labels = layout.take(batch.labels, batch.target_keep)
+        head = self.network.head
+        return token_loss(
+            states, head.weight, labels, head.bias, label_smoothing=self.label_smoothing, z_loss=self.z_loss
+        )
+
+    def compile_stacks(self) -> None:
+        """The stacks only, in place: names of weights stay, and packing stays outside."""
+        self.network.encoder.compile()
+        self.network.decoder.compile()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "test")
+
+
+class Translation(Pairs):
     """A Seq2Seq on pairs of texts.
 
     Validation and test translate with `beams` and score with sacreBLEU (BLEU and chrF, signatures printed) and by exact
     match; the teacher-forced loss stands beside. `length` bounds a translation, in tokens.
     """
-
-    kind = "Seq2Seq"
-    entries = ("hidden", "generate")
 
     def __init__(
         self,
@@ -53,24 +75,15 @@ class Translation(Task):
         self.beams, self.validation_beams = beams, validation_beams
         self.length, self.length_penalty = length, length_penalty
         self.lowercase_scores = lowercase_scores
-        if compile:  # the stacks only, in place: names of weights stay, and packing stays outside
-            self.network.encoder.compile()
-            self.network.decoder.compile()
+        if compile:
+            self.compile_stacks()
         self.written: dict[int, list[Hypothesis]] = {}
-
-    def loss(self, batch: Any) -> TokenLoss:
-        states, layout = self.network.hidden(batch.source, batch.target, batch.source_keep, batch.target_keep)
-        labels = layout.take(batch.labels, batch.target_keep)
-        head = self.network.head
-        return token_loss(
-            states, head.weight, labels, head.bias, label_smoothing=self.label_smoothing, z_loss=self.z_loss
-        )
 
     def on_validation_epoch_start(self) -> None:
         self.written = {}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "val")
+        super().validation_step(batch, batch_idx)
         self._write(batch, self.validation_beams)
 
     def on_validation_epoch_end(self) -> None:
@@ -85,7 +98,7 @@ class Translation(Task):
         self.written = {}
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "test")
+        super().test_step(batch, batch_idx)
         self._write(batch, self.beams)
 
     def on_test_epoch_end(self) -> None:
@@ -98,13 +111,7 @@ class Translation(Task):
         self.log_dict(
             {f"test/{name}": value for name, value in scores.items() if isinstance(value, float)}, sync_dist=True
         )
-        if self.trainer.is_global_zero:
-            folder = Path(self.trainer.default_root_dir)
-            path = folder / f"test-{data.test_set}-beams{self.beams}.json"
-            write_atomically(path, json.dumps(result, indent=2) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
-            print(f"written: {path}", file=sys.stderr)
+        self.report(result, f"test-{data.test_set}-beams{self.beams}.json")
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         self._write(batch, self.beams)

@@ -6,6 +6,7 @@ asked for. A special token's name inside a user's text is text.
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import tokenizers
@@ -15,6 +16,7 @@ from zoo.data.batches import rows_of as rows_of
 from zoo.errors import UserError
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
+SENTINEL = "<extra_id_{}>"  # T5's name for what stands for a dropped span
 SMALLEST = len(SPECIAL) + 256  # every byte is a token
 
 
@@ -84,27 +86,51 @@ class Tokenizer:
     @property
     def ordinary(self) -> tuple[int, int]:
         """Ids of text, as a range [first, end): all but special tokens."""
-        return len(SPECIAL), self.vocab_size
+        return len(SPECIAL), self.vocab_size - len(self.sentinels)
+
+    @property
+    def sentinels(self) -> list[int]:
+        """Ids of what stands for dropped spans, in their order; as in T5 the first is the vocabulary's last."""
+        names = (SENTINEL.format(number) for number in range(self.vocab_size))
+        return list(takewhile(lambda i: i is not None, map(self.bpe.token_to_id, names)))
+
+    def with_sentinels(self, count: int) -> "Tokenizer":
+        """This tokenizer with `count` tokens more, its sentinels."""
+        more = Tokenizer(tokenizers.Tokenizer.from_str(self.bpe.to_str()))
+        more.bpe.add_special_tokens([SENTINEL.format(number) for number in reversed(range(count))])
+        return more
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without start or end. UserError where a character has no token."""
-        try:
-            return self.bpe.encode(text, add_special_tokens=False).ids
-        except Exception:  # the library raises plain Exception; byte-level BPE knows every text
-            known = self.bpe.get_vocab()
-            foreign = sorted({c for c in text if c not in known})
-            if not foreign:
-                raise
-            raise UserError(
-                f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has a token a character"
-            ) from None
+        return self.encode_batch([text])[0]
 
     def around(self, ids: Sequence[int]) -> list[int]:
         """Ids between start and end: how texts are given to what reads them whole."""
         return [self.start, *ids, self.end]
 
+    def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> list[int]:
+        """Ids of the pieces of a text with a token in each gap between two.
+
+        A word's token holds the space before it, so the space before a gap belongs to what stands there; not where
+        every character is a token.
+        """
+        apart = isinstance(self.bpe.model, models.WordLevel)
+        cut = [*(piece if apart else piece.removesuffix(" ") for piece in pieces[:-1]), pieces[-1]]
+        first, *rest = self.encode_batch(cut)
+        return [*first, *(i for gap, ids in zip(gaps, rest, strict=True) for i in (gap, *ids))]
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [row.ids for row in self.bpe.encode_batch(list(texts), add_special_tokens=False)]
+        """`encode` of each text."""
+        try:
+            return [row.ids for row in self.bpe.encode_batch(list(texts), add_special_tokens=False)]
+        except Exception:  # the library raises plain Exception; byte-level BPE knows every text
+            known = self.bpe.get_vocab()
+            foreign = sorted({c for text in texts for c in text if c not in known})
+            if not foreign:
+                raise
+            raise UserError(
+                f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has a token a character"
+            ) from None
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens leave nothing, bytes that are not UTF-8 a replacement character."""

@@ -41,6 +41,8 @@ CONFIG = "config.yaml"
 LINKS = {
     "vocab_size": "tokens of its tokenizer",
     "classes": "how many classes it has",
+    "start": "the token that begins a text",
+    "end": "the token that ends a text",
     "mask": "the token that hides another",
     "ordinary": "which tokens may be hidden, and drawn in place of others",
 }

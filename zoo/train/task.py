@@ -1,6 +1,9 @@
 """What every domain's training has in common. A task builds no layers: it has a network, a loss and metrics."""
 
+import json
 import os
+import sys
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -9,6 +12,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from zoo.atomic import write_atomically
 from zoo.core.block import Block
 from zoo.errors import TrainingError
 from zoo.train.losses import TokenLoss
@@ -153,6 +157,15 @@ class Task(L.LightningModule):
         parts: list[Any] = [None] * self.trainer.world_size
         torch.distributed.all_gather_object(parts, own)
         return {key: value for part in parts for key, value in part.items()}
+
+    def report(self, result: dict[str, Any], name: str = "test.json") -> None:
+        """Print what a test found, and keep it in the run's folder."""
+        if self.trainer.is_global_zero:
+            path = Path(self.trainer.default_root_dir) / name
+            write_atomically(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+            for key, value in result.items():
+                print(f"{key}: {value}")
+            print(f"written: {path}", file=sys.stderr)
 
     def describe(self) -> dict[str, Any]:
         """config.json of a run folder: from it and a checkpoint `zoo.load` makes the network again."""

@@ -13,6 +13,8 @@ MODULES = (
     "zoo.text.data",
     "zoo.text.labelled",
     "zoo.text.language",
+    "zoo.text.masked",
+    "zoo.text.spans",
     "zoo.text.task",
 )
 

@@ -4,7 +4,7 @@ import sys
 
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.verbs.opening import add_options, open_model
+from zoo.verbs.opening import add_options, check_counts, open_model
 
 
 def main(argv: list[str]) -> int:
@@ -18,8 +18,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--min-p", type=float, default=0.0, help="among those with this share of the likeliest's")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds write equal texts (default 0)")
     given = parser.parse_args(argv)
-    if given.length < 1:
-        raise UserError(f"--length must be at least 1, got {given.length}")
+    check_counts(given, "length")
 
     import torch
 
@@ -32,7 +31,8 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
         raise UserError(str(error)) from None
     loaded = open_model(given, "go on with a text", "CausalLM")
-    prompt = loaded.tokenizer.encode(given.prompt)
+    start = loaded.model.start
+    prompt = [*([] if start is None else [start]), *loaded.tokenizer.encode(given.prompt)]
     if not prompt:
         raise UserError("--prompt is empty: give it at least one character")
     written: list[int] = []

@@ -1,5 +1,6 @@
 """What the verbs that use a trained model share: its options, and opening it. Standard library until it is opened."""
 
+import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,29 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: Options) -> None:
-    parser.add_argument("model", help="a run folder")
+    parser.add_argument("model", help="a run folder, or one of published weights")
     parser.add_argument("--checkpoint", default="best", help="best (default), last, or a path")
     parser.add_argument("--device", default=None, help="cpu, cuda ... (default: cuda where there is one)")
+
+
+def check_counts(given: Namespace, *names: str) -> None:
+    """UserError names the first of these options that is below 1."""
+    for name in names:
+        if getattr(given, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(given, name)}")
+
+
+def inputs(words: list[str]) -> list[str]:
+    """What was typed, or the lines of standard input where nothing was; UserError names a line that is not UTF-8."""
+    if words:
+        return words
+    lines = []
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            lines.append(line.decode("utf-8").rstrip("\r\n"))
+        except UnicodeDecodeError:
+            raise UserError(f"standard input, line {number}: not UTF-8") from None
+    return lines
 
 
 def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded":

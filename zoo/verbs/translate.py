@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.verbs.opening import add_options, open_model
+from zoo.verbs.opening import add_options, check_counts, inputs, open_model
 
 if TYPE_CHECKING:
     from zoo.weights.load import Loaded
@@ -32,9 +32,7 @@ def main(argv: list[str]) -> int:
     drawing.add_argument("--min-p", type=float, help="among tokens with this share of the likeliest one's probability")
     drawing.add_argument("--seed", type=int, help="equal seeds draw equal translations (default 0)")
     given = parser.parse_intermixed_args(argv)
-    for name in ("beams", "nbest", "max_length", "batch"):
-        if getattr(given, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(given, name)}")
+    check_counts(given, "beams", "nbest", "max_length", "batch")
     names = ("temperature", "top_k", "top_p", "min_p", "seed")
     drawn = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     if not math.isfinite(given.length_penalty):
@@ -52,7 +50,7 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
         raise UserError(str(error)) from None
     loaded = open_model(given, "translate", "Seq2Seq")
-    texts = given.text or _lines()
+    texts = inputs(given.text)
     results = translate(
         loaded.model,
         loaded.tokenizer,
@@ -95,13 +93,3 @@ def _draw(loaded: "Loaded", texts: list[str], given: Namespace) -> None:
             raise UserError(str(error)) from None
         draw(looks, path)
         print(f"drawn: {path}", file=sys.stderr)
-
-
-def _lines() -> list[str]:
-    lines = []
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            lines.append(line.decode("utf-8").rstrip("\r\n"))
-        except UnicodeDecodeError:
-            raise UserError(f"standard input, line {number}: not UTF-8") from None
-    return lines

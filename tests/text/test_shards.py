@@ -1,0 +1,215 @@
+"""Texts larger than memory: the pieces are the text, their tokens are the whole text's, documents never see another."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zoo.core import Rotary, StackConfig
+from zoo.data.files import data_folder
+from zoo.errors import UserError
+from zoo.text import CausalLM, MaskedLM
+from zoo.text.corpus import Corpus, SpanCorpus
+from zoo.text.shards import Source, Tokens, at_words, shard
+from zoo.text.tokens import Tokenizer
+
+TEXT = "the cat sat on the mat.  it's  warm\n\nthere!\n" * 3
+BPE = Tokenizer.train([TEXT * 4], 300)
+LINES = [f"line {number} of the text" for number in range(60)]
+
+
+@given(st.text("ab '\n\t.1é", max_size=200), st.integers(1, 30), st.integers(1, 12))
+def test_cut_at_words_the_tokens_are_the_whole_texts(text: str, size: int, step: int) -> None:
+    blocks = [(text[i : i + step], False) for i in range(0, len(text), step)]
+    pieces = [piece for piece, _ in at_words(iter(blocks), size)]
+    assert "".join(pieces) == text
+    assert [i for piece in pieces for i in BPE.encode(piece)] == BPE.encode(text)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "text.txt"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("documents", "found"),
+    [
+        ("running", [TEXT.removesuffix("\n")]),
+        ("files", [TEXT.removesuffix("\n")]),
+        ("lines", [line for line in TEXT.split("\n") if line.strip()]),
+        ("paragraphs", [part.strip("\n") for part in TEXT.split("\n\n") if part.strip()]),
+    ],
+)
+def test_what_a_document_is(tmp_path: Path, documents, found: list[str]) -> None:
+    source = Source.read(written(tmp_path, TEXT), documents)
+    tokens = shard(source, "train", 0.0, BPE)
+    ids = tokens[:].tolist()
+    if documents == "running":
+        assert BPE.decode(ids) == found[0]
+        assert len(tokens.ends) == 0
+        return
+    begins = [0, *tokens.ends[:-1].tolist()]
+    rows = [ids[a:b] for a, b in zip(begins, tokens.ends.tolist(), strict=True)]
+    assert [BPE.decode(row) for row in rows] == found
+    assert all(row[0] == BPE.start and row[-1] == BPE.end for row in rows)
+    assert ids.count(BPE.start) == len(found)
+
+
+def test_a_shard_is_cut_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source.read(written(tmp_path, TEXT * 50), "running")
+    first = shard(source, "train", 0.1, BPE)
+    assert first.folder.parent == data_folder() / "shards"
+    assert type(first.ids).__name__ == "memmap"
+    with monkeypatch.context() as patch:
+        patch.setattr(Tokenizer, "encode_batch", lambda *given: pytest.fail("cut again"))
+        again = shard(source, "train", 0.1, BPE)
+    assert torch.equal(again[:], first[:])
+    sent = pickle.dumps(first)
+    assert len(sent) < 500  # another process maps the file itself
+    assert torch.equal(pickle.loads(sent)[:], first[:])
+    other = shard(Source.read(written(tmp_path, TEXT * 50 + "x"), "running"), "train", 0.1, BPE)
+    assert other.folder != first.folder
+
+
+def test_what_is_cut_off_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source.read(written(tmp_path, TEXT), "running")
+    before = set((data_folder() / "shards").glob("*"))
+
+    def fail(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tokenizer, "encode_batch", fail)
+        with pytest.raises(KeyboardInterrupt):
+            shard(source, "train", 0.35, BPE)
+    assert set((data_folder() / "shards").glob("*")) == before
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.floats(0.05, 0.6))
+def test_no_document_is_in_both_parts_and_none_is_lost(tmp_path_factory, lengths: list[int], share: float) -> None:
+    folder = tmp_path_factory.mktemp("documents")
+    lines = [f"{number}" + "a" * length for number, length in enumerate(lengths)]
+    source = Source.read(written(folder, "\n".join(lines)), "lines")
+    parts = [[text for text, _ in source.pieces(part, share, "")] for part in ("train", "held out")]
+    assert parts[0] + parts[1] == lines
+    kept = sum(map(len, parts[0]))
+    assert kept >= int(source.characters * (1 - share))
+    assert kept - len(parts[0][-1]) < source.characters * (1 - share)
+
+
+def lines(folder: Path, kind: type[Corpus] = Corpus, **settings: object) -> Corpus:
+    path = written(folder, "\n".join(LINES))
+    return kind(path, **({"documents": "lines", "vocab_size": 280, "length": 50, "batch": 4} | settings))
+
+
+def test_windows_give_each_document_a_row_of_its_own(tmp_path: Path) -> None:
+    data = lines(tmp_path)
+    for batch in data.train_dataloader():
+        assert batch.keep.sum() == 4 * 50  # as many tokens as asked for, none of them padding
+        for ids, keep, labels in zip(*batch, strict=True):
+            row, after = ids[keep].tolist(), labels[keep].tolist()
+            assert row.count(data.tokenizer.start) <= 1
+            assert data.tokenizer.start not in row[1:]
+            assert data.tokenizer.end not in row[:-1]
+            assert after[:-1] == row[1:]
+            assert (after[-1] == -100) == (row[-1] == data.tokenizer.end)
+            assert (labels[~keep] == -100).all()
+
+
+@pytest.mark.parametrize("kind", [CausalLM, MaskedLM])
+def test_documents_that_share_a_window_do_not_see_each_other(tmp_path: Path, kind: type) -> None:
+    """The gradient of one document's states with respect to every other's tokens is zero; within it, it is not."""
+    data = lines(tmp_path, held_out=0.5)
+    stack = StackConfig(dim=24, depth=2, heads=4, causal=kind is CausalLM, position=Rotary())
+    net = kind(stack, data.vocab_size).eval()
+    embedding = net.embedding if kind is CausalLM else net.trunk.embedding
+    seen: list[torch.Tensor] = []
+    hook = embedding.register_forward_hook(lambda part, given, out: seen.append(out.requires_grad_()) or out)
+    batch = next(iter(data.val_dataloader()))
+    logits = net(batch.ids, batch.keep)
+    hook.remove()
+    assert len(batch.ids) > 4
+    row = torch.arange(len(batch.ids)).unsqueeze(1).expand_as(batch.keep)[batch.keep]  # of each token
+    for document in (1, 3):
+        (gradient,) = torch.autograd.grad(
+            logits[document, -1 if batch.keep[document].all() else 2].sum(), seen[0], retain_graph=True
+        )
+        reach = gradient.abs().sum(-1)
+        assert reach[row != document].max() == 0
+        assert (reach[row == document][:3] > 0).all()
+
+
+def test_a_document_is_read_as_if_it_stood_alone(tmp_path: Path) -> None:
+    data = lines(tmp_path, held_out=0.5)
+    net = MaskedLM(StackConfig(dim=24, depth=2, heads=4, position=Rotary()), data.vocab_size).eval()
+    batch = next(iter(data.val_dataloader()))
+    together = net(batch.ids, batch.keep)
+    for ids, keep, logits in zip(batch.ids, batch.keep, together, strict=True):
+        torch.testing.assert_close(net(ids[keep][None])[0], logits[keep])
+
+
+def test_running_text_is_dense(tmp_path: Path) -> None:
+    data = lines(tmp_path, documents="running")
+    batch = next(iter(data.train_dataloader()))
+    assert batch.keep is None
+    assert batch.ids.shape == (4, 50)
+    assert data.start is data.end is None
+
+
+def test_span_batches_hold_the_text(tmp_path: Path) -> None:
+    """From each pair the document's part comes back, and equal seeds drop equal spans."""
+    from zoo.data.corruption import fill_spans
+
+    data = lines(tmp_path, SpanCorpus, density=0.3, mean=2.0)
+    tokens, again = data.tokenizer, lines(tmp_path, SpanCorpus, density=0.3, mean=2.0)
+    loaders = data.train_dataloader(), again.train_dataloader()
+    dropped = total = 0
+    for batch, same in zip(*loaders, strict=True):
+        assert torch.equal(batch.source, same.source)
+        for source, keep, labels, begin in zip(batch.source, batch.source_keep, batch.labels, batch.index, strict=True):
+            source, target = source[keep].tolist(), [i for i in labels.tolist() if i != tokens.pad]
+            assert source[-1] == target[-1] == tokens.end
+            text = fill_spans(source[:-1], target[:-1], tokens.sentinels)
+            whole = [i for i in data.part("train")[int(begin) : int(begin) + 60].tolist() if i > 3]
+            assert text == whole[: len(text)]
+            dropped += sum(i not in tokens.sentinels for i in target[:-1])
+            total += len(text)
+    assert dropped / total == pytest.approx(0.3, abs=0.05)
+
+
+def test_too_few_sentinels_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="3 sentinels are too few: windows of 50 need"):
+        lines(tmp_path, SpanCorpus, sentinels=3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b" \n\n", "the file is empty"),
+        (b"good\nb\xffd\n", r"line 2: not UTF-8 \(byte 0xff\)"),
+        (b"good\n\nb\0d\n", "line 3: holds a NUL"),
+        (b"good\n" * 600_000 + b"\xff", r"line 600001: not UTF-8"),
+    ],
+)
+def test_files_that_are_no_text(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "text.txt").write_bytes(content)
+    with pytest.raises(UserError, match=f"text.txt.*{message}"):
+        Corpus(tmp_path / "text.txt")
+
+
+def test_a_folder_with_nothing_or_a_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        Corpus(tmp_path / "none.txt")
+    with pytest.raises(UserError, match=r"no \.txt file here"):
+        Corpus(tmp_path)
+
+
+def test_tokens_are_opened_from_their_folder_alone(tmp_path: Path) -> None:
+    tokens = shard(Source.read(written(tmp_path, TEXT), "lines"), "train", 0.2, BPE)
+    assert torch.equal(Tokens(tokens.folder)[:], tokens[:])
