@@ -88,11 +88,11 @@ def attend(
         kernel = choose(q, queries, keys, bias, dropout, training=training)
     if kernel == "varlen":
         return _varlen(q, k, v, queries, keys, causal, scale)
-    q = rearrange(queries.pad(q), "b n h e -> b h n e")
-    k, v = (x if x.dim() == 4 else rearrange(keys.pad(x), "b m g e -> b g m e") for x in (k, v))
+    q = queries.by_head(q)
+    k, v = (x if x.dim() == 4 else keys.by_head(x) for x in (k, v))
     mask, causal = visible(queries, keys, causal=causal)
     out = KERNELS[kernel](q, k, v, mask, causal, bias, scale, dropout)
-    return queries.pack(rearrange(out, "b h n e -> b n h e"))
+    return queries.by_token(out)
 
 
 def choose(q: Tensor, queries: Layout, keys: Layout, bias: Tensor | None, dropout: float, *, training: bool) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from zoo.core.absent import same, whole
 from zoo.core.attention import CrossAttention
 from zoo.core.cache import LayerState, State
 from zoo.core.layout import Layout
 from zoo.core.mixer import Frame, Mixing
+from zoo.core.norm import Transform
 
 if TYPE_CHECKING:
     from zoo.core.config import StackConfig
@@ -25,14 +27,14 @@ class Residual(nn.Module):
 
     def __init__(self, config: "StackConfig", layer: int, branch: nn.Module):
         super().__init__()
-        norm, off = config.norm.build(config.dim), nn.Identity()
-        self.before: nn.Module = norm if config.norm_order == "pre" else off
-        self.after: nn.Module = norm if config.norm_order == "post" else off
+        norm = config.norm.build(config.dim)
+        self.before: Transform = norm if config.norm_order == "pre" else same
+        self.after: Transform = norm if config.norm_order == "post" else same
         self.branch = branch
-        self.gain = nn.Identity() if config.layer_scale is None else Gain(config.dim, config.layer_scale)
-        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.gain = same if config.layer_scale is None else Gain(config.dim, config.layer_scale)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else same
         share = config.drop_path * layer / max(config.depth - 1, 1)
-        self.drop_path = DropPath(share) if share else KeepPath()
+        self.drop_path = DropPath(share) if share else whole
 
     def forward(self, x: Tensor, layout: Layout, *others: Frame | State) -> Tensor:
         out = self.dropout(self.gain(self.branch(self.before(x), *others)))
@@ -56,11 +58,6 @@ class Gain(nn.Module):
         return x * self.weight
 
 
-class KeepPath(nn.Module):
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        return x
-
-
 class DropPath(nn.Module):
     """In training, leaves a branch out for whole sequences (stochastic depth, Huang et al. 2016)."""
 
@@ -78,10 +75,10 @@ class DropPath(nn.Module):
         return f"{self.share:.3f}"
 
 
-class NoCross(nn.Module):
+class NoCross:
     """Stands where a stack without a context has no cross attention."""
 
-    def forward(self, x: Tensor, layout: Layout, frame: Frame, state: State) -> Tensor:
+    def __call__(self, x: Tensor, layout: Layout, frame: Frame, state: State) -> Tensor:
         return x
 
     def new_state(self, batch: int, capacity: int, like: Tensor) -> State:

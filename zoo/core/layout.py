@@ -147,6 +147,17 @@ class Layout:
             return x
         return gather(x, self.index)
 
+    def by_head(self, x: Tensor) -> Tensor:
+        """Heads of tokens "t h e" as rows "b h n e", which kernels of attention take; zero where there is no token."""
+        if self.index is None:
+            return rearrange(x, "(b n) h e -> b h n e", b=self.batch)
+        return rearrange(self.pad(x), "b n h e -> b h n e")
+
+    def by_token(self, x: Tensor) -> Tensor:
+        """Rows "b h n e" as heads of tokens "t h e": the inverse of `by_head`."""
+        x = rearrange(x, "b h n e -> (b n) h e")
+        return x if self.index is None else gather(x, self.index)
+
     def take(self, x: Tensor, keep: Tensor | None) -> Tensor:
         """The real tokens "t ..." of a user's rows "b w ...", whose padding (`keep`) may stand anywhere."""
         return x.flatten(0, 1) if keep is None or self.index is None else x[keep]

@@ -4,19 +4,24 @@ LayerNorm is torch's own kernel. RMSNorm (Zhang & Sennrich 2019) is an autograd 
 kernel, because torch's composition of it takes several times LayerNorm's time on a CPU (figures in docs/design.md).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from zoo.core.absent import same
 from zoo.core.setting import Setting
+
+Transform = Callable[[Tensor], Tensor]
 
 
 class Norm(Setting):
     """A norm over the last axis."""
 
-    def build(self, dim: int) -> nn.Module:
+    def build(self, dim: int) -> Transform:
+        """A module, or `same` where there is none."""
         raise NotImplementedError
 
     def parameters(self, dim: int) -> int:
@@ -27,8 +32,8 @@ class Norm(Setting):
 class NoNorm(Norm):
     """No norm at all."""
 
-    def build(self, dim: int) -> nn.Module:
-        return nn.Identity()
+    def build(self, dim: int) -> Transform:
+        return same
 
     def parameters(self, dim: int) -> int:
         return 0
@@ -41,7 +46,7 @@ class LayerNorm(Norm):
     eps: float = 1e-5
     bias: bool = True
 
-    def build(self, dim: int) -> nn.Module:
+    def build(self, dim: int) -> Transform:
         return nn.LayerNorm(dim, eps=self.eps, bias=self.bias)
 
     def parameters(self, dim: int) -> int:
@@ -54,7 +59,7 @@ class RMSNorm(Norm):
 
     eps: float = 1e-6
 
-    def build(self, dim: int) -> nn.Module:
+    def build(self, dim: int) -> Transform:
         return RootMeanSquareNorm(dim, self.eps)
 
     def parameters(self, dim: int) -> int:

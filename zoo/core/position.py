@@ -428,7 +428,7 @@ class SkewedPosition(PositionModule):
 
     def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
         queries, rows, gather, m = prepared
-        q = rearrange(queries.pad(q), "b n h e -> b h n e") * self.scales[layer]
+        q = queries.by_head(q) * self.scales[layer]
         table = self.table[layer].to(q.dtype)
         if gather is None:
             return _skew(q @ rearrange(table[:, rows], "h r e -> h e r"), m)

@@ -87,7 +87,7 @@ def _recording(
     out = attend(q, k, v, queries=queries, keys=keys, causal=causal, bias=bias, scale=scale, dropout=dropout)
     with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
         weights, again = exact(q, k, v, queries, keys, causal, bias, scale, chunk)
-        error = (queries.pack(rearrange(again, "b h n e -> b n h e")) - out).abs()
+        error = (queries.by_token(again) - out).abs()
         maps.append(Map(name, weights, float(error.max()) if error.numel() else 0.0))
     return out
 
@@ -96,8 +96,8 @@ def exact(
     q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, bias: Any, scale: float, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Maps "b h n m" and weights x values "b h n e", in float32 or better, `chunk` queries at a time."""
-    q = rearrange(queries.pad(q), "b n h e -> b h n e")
-    k, v = (x if x.dim() == 4 else rearrange(keys.pad(x), "b m g e -> b g m e") for x in (k, v))
+    q = queries.by_head(q)
+    k, v = (x if x.dim() == 4 else keys.by_head(x) for x in (k, v))
     q, k, v = (x if x.dtype == torch.float64 else x.float() for x in (q, k, v))
     mask, past = visible(queries, keys, causal=causal)
     n, m = q.shape[-2], k.shape[-2]

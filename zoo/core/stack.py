@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from zoo.core.absent import same
 from zoo.core.block import Block
 from zoo.core.cache import STATELESS, Cache, LayerState
 from zoo.core.config import StackConfig
@@ -18,7 +19,7 @@ class Stack(nn.Module):
         self.config = config
         self.position = config.position.build(config)
         self.embed_norm = config.embed_norm.build(config.dim)
-        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else same
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
         self.final_norm = config.final_norm.build(config.dim)
 
