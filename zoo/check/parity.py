@@ -9,6 +9,7 @@ import inspect
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from zoo.check.references import VOCAB, Reference
 from zoo.core.network import Network
+from zoo.text.model import Seq2Seq
 from zoo.weights.families import family_of, published
 from zoo.weights.load import Loaded, load
 
@@ -279,3 +281,42 @@ def greedy(side: Side, length: int = 12) -> tuple[Tensor, Tensor, Tensor]:
         step = model(ids, keep)[:, -1].argmax(-1, keepdim=True)
         ids, keep = torch.cat((ids, step), 1), F.pad(keep, (0, 1), value=True)
     return theirs, cached, ids[:, -length:]
+
+
+def beams(
+    side: Side, width: int, *, length: int = 10, length_penalty: float = 1.0, once: bool = False
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The best hypothesis of each source of a padded batch, theirs and ours, without start and padding.
+
+    `once`: no pair of tokens may come twice, which makes models of random weights write less monotonously.
+    """
+    batch = Pairs().batch("right", side.theirs)
+    ids, keep, model = batch["source"], batch["source_keep"], side.ours.model
+    assert isinstance(model, Seq2Seq)
+    options: dict[str, Any] = {"num_beams": width, "max_new_tokens": length, "do_sample": False}
+    if width > 1:  # their default stops a search by a guess, this by a bound, as ours does
+        options |= {"early_stopping": "never", "length_penalty": length_penalty}
+    if once:
+        # theirs leaves the probability of what is banned unused unless told; ours gives it to the rest
+        options |= {"no_repeat_ngram_size": 2, "renormalize_logits": True}
+    found = side.theirs.generate(ids, attention_mask=keep.long(), forced_eos_token_id=None, **options)
+    theirs = [[t for t in row[1:] if t not in (model.end, model.pad)] for row in found.tolist()]
+    ours = model.generate(
+        ids,
+        keep,
+        length=length,
+        beams=width,
+        length_penalty=length_penalty,
+        constraint=partial(_pairs_once, model.start) if once else None,
+    )
+    return theirs, [[t for t in row[0].tokens if t != model.pad] for row in ours]
+
+
+def _pairs_once(start: int, tokens: Tensor, scores: Tensor) -> Tensor:
+    """Scores "r v" without what would repeat a pair of `start` and tokens "r n"."""
+    tokens = F.pad(tokens, (1, 0), value=start)
+    before, after = tokens[:, :-1], tokens[:, 1:]
+    banned = torch.zeros_like(scores, dtype=torch.bool)
+    row, place = (before == tokens[:, -1:]).nonzero(as_tuple=True)
+    banned[row, after[row, place]] = True
+    return scores.masked_fill(banned, float("-inf"))
