@@ -32,6 +32,7 @@ VERBS = {
     "generate": Verb("zoo.verbs.generate", "go on with a text: zoo generate RUN --prompt TEXT"),
     "fill": Verb("zoo.verbs.fill", 'fill the gaps of a text: zoo fill MODEL "The capital of [MASK] ..."'),
     "classify": Verb("zoo.verbs.classify", "the classes of texts or files: zoo classify MODEL [INPUT...]"),
+    "compose": Verb("zoo.verbs.compose", "write music as MIDI, sound and picture: zoo compose RUN"),
     "data": Verb("zoo.verbs.data", "list, fetch and verify public data: zoo data list"),
     "bench": Verb("zoo.verbs.bench", "measure speed beside other libraries: zoo bench core"),
     "matrix": Verb("zoo.verbs.matrix", "check the core for leaks and cache errors, as a table"),

@@ -8,13 +8,14 @@ rest. So position in the sequence is position in time and voice: Huang et al. 20
 is held: `from_pitches` takes every repeat for a hold.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zoo.music.view import NEVER, Grammar, View
+from zoo.music.view import NEVER, Grammar, Heard, View
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 HOLD, REST = -1, -2
 VOICES = ("soprano", "alto", "tenor", "bass")
 QUARTER = 480  # MIDI ticks
+TEMPO = 96  # quarters a minute, where nothing says another
+ORGAN = 19  # the program that chorales are heard with
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,20 @@ class Chorale(View):
 
         tick = QUARTER // self.steps
         score = Score(QUARTER)
-        score.tempos.append(Tempo(0, 96))
+        score.tempos.append(Tempo(0, TEMPO))
         score.time_signatures.append(TimeSignature(0, 4, 4))
         for name, line in zip(VOICES, piece.T, strict=True):
-            track = Track(name=name, program=19)
+            track = Track(name=name, program=ORGAN)
             for begin, length, pitch in notes(line):
                 track.notes.append(Note(begin * tick, length * tick, pitch, 80))
             score.tracks.append(track)
         return score
 
-    def piece(self, score: "Score") -> np.ndarray:
+    def heard(self, piece: np.ndarray) -> list[Heard]:
+        step = 60 / TEMPO / self.steps
+        return [Heard(b * step, n * step, p, 80, ORGAN) for line in piece.T for b, n, p in notes(line)]
+
+    def piece(self, score: "Score", counts: Counter[str] | None = None) -> np.ndarray:
         """Four tracks, named as the voices or in their order; where notes of a voice overlap the later one cuts."""
         tracks = [t for t in score.tracks if len(t.notes) and not t.is_drum]
         named = {t.name: t for t in tracks}
@@ -126,7 +133,10 @@ class Chorale(View):
             raise ValueError(f"{len(tracks)} tracks with notes, a chorale has four voices, a track each")
         if not any(line is not None for line in lines):
             raise ValueError("no notes")
-        columns = [[] if track is None else self._line(track, score.tpq, place) for place, track in enumerate(lines)]
+        counts = Counter() if counts is None else counts
+        columns = [
+            [] if track is None else self._line(track, score.tpq, place, counts) for place, track in enumerate(lines)
+        ]
         length = max(len(column) for column in columns)
         return np.array([column + [REST] * (length - len(column)) for column in columns], dtype=np.int64).T
 
@@ -135,9 +145,9 @@ class Chorale(View):
         tracks = [t for t in score.tracks if len(t.notes) and not t.is_drum]
         if not tracks:
             raise ValueError("no notes")
-        return np.array(self._line(tracks[0], score.tpq, 0), dtype=np.int64)
+        return np.array(self._line(tracks[0], score.tpq, 0, Counter()), dtype=np.int64)
 
-    def _line(self, track: "object", tpq: int, place: int) -> list[int]:
+    def _line(self, track: "object", tpq: int, place: int, counts: Counter[str]) -> list[int]:
         allowed = self.ranges[place]
         line: list[int] = []
         for note in sorted(track.notes, key=lambda n: (n.start, n.pitch)):  # type: ignore[attr-defined]
@@ -147,6 +157,7 @@ class Chorale(View):
                 )
             begin = round(note.start * self.steps / tpq)
             end = max(round(note.end * self.steps / tpq), begin + 1)
+            counts["notes cut by the next of their voice"] += begin < len(line)
             line = line[:begin] + [REST] * (begin - len(line)) + [note.pitch] + [HOLD] * (end - begin - 1)
         return line
 

@@ -6,7 +6,9 @@ transposed and cut into windows, by (seed, epoch, window).
 
 import hashlib
 import json
-from collections.abc import Sequence
+import random
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,9 +20,13 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.atomic import write_atomically
 from zoo.data import public
 from zoo.data.batches import EpochSampler, rows_of
+from zoo.data.files import data_folder
 from zoo.errors import UserError
+from zoo.music import bach, rule
 from zoo.music.chorale import Chorale, from_pitches
+from zoo.music.events import Events
 from zoo.music.frames import Frames, frame_of
+from zoo.music.midi import Collection, collect, paths, refuse_if_mostly_bad
 from zoo.music.view import View
 from zoo.train.data import DataModule, Split
 
@@ -213,3 +219,173 @@ class JSBChorales(MusicData):
             return [[frame_of(step) for step in piece] for piece in pieces]
         # the file of 8ths is every second step of the 16ths (checked by a test), but without voices
         return [from_pitches(piece[:: 4 // self.view.steps]) for piece in pieces]
+
+
+class RuleHarmony(MusicData):
+    """Four-part harmony by a rule whose entropy is known (zoo/music/rule.py): built in, drawn from `seed`.
+
+    `chords` quarters a piece on a grid of 8ths; no piece stands in two splits. Pieces are drawn in every key, so
+    nothing is transposed. `best(split)`: the loss that no model can be expected to go below.
+    """
+
+    def __init__(
+        self,
+        chords: int = 16,
+        train: int = 2000,
+        val: int = 50,
+        test: int = 100,
+        length: int = 512,
+        tokens_per_batch: int = 2048,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        if chords < 4 or min(train, val, test) < 1:
+            raise ValueError(f"chords ({chords}) must be at least 4, and each split have a piece")
+        self.view = Chorale(steps=2)
+        draw, drawn = random.Random(seed), dict[bytes, np.ndarray]()
+        while len(drawn) < train + val + test:
+            piece = rule.compose(draw, chords, self.view)
+            drawn[piece.tobytes()] = piece
+        every = list(drawn.values())
+        self.drawn = {"val": every[:val], "test": every[val : val + test], "train": every[val + test :]}
+        super().__init__(length, 0, tokens_per_batch, seed, workers, "test")
+
+    def pieces(self, split: Split) -> list[Any]:
+        return self.drawn[split]
+
+    def best(self, split: Split) -> float:
+        """The rule's own negative log likelihood of a split, in nats a token."""
+        pieces = self.drawn[split]
+        tokens = sum(len(self.view.encode(piece)) for piece in pieces)
+        return sum(rule.nats(piece, self.view) for piece in pieces) / tokens
+
+
+class MidiPieces(MusicData):
+    """Base of what is read from MIDI files: pieces go to a split by the hash of their notes, whatever their name.
+
+    `held_out`: the share of pieces to validate and to test on, each. Pieces that are equal note for note count once.
+    """
+
+    def __init__(
+        self,
+        found: Collection,
+        view: View,
+        held_out: float,
+        length: int,
+        transpose: int,
+        tokens_per_batch: int,
+        seed: int,
+        workers: int,
+    ):
+        if not 0 < held_out < 0.5:
+            raise ValueError(f"held_out ({held_out}) is the share to validate and to test on: between 0 and 0.5")
+        self.view = view
+        if len(found.pieces) < 3:
+            raise UserError(f"{len(found.pieces)} pieces are too few: one each to train, to validate and to test on")
+        spelled = [f"{seed} {digest([view.encode(piece)])}" for piece in found.pieces]
+        order = sorted(range(len(spelled)), key=lambda i: hashlib.sha256(spelled[i].encode()).digest())
+        held = max(round(held_out * len(order)), 1)
+        parts = {"val": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
+        self.parts = {name: [found.pieces[i] for i in sorted(part)] for name, part in parts.items()}
+        super().__init__(length, transpose, tokens_per_batch, seed, workers, "test")
+
+    def pieces(self, split: Split) -> list[Any]:
+        return self.parts[split]
+
+
+class MidiFolder(MidiPieces):
+    """The user's own MIDI files, in `path` and the folders below it.
+
+    Files that cannot be used are named on stderr, each in a line with its fault, and training goes on with the others;
+    where more than `bad_share` of them cannot, it does not begin. `view`: what tokens are made of them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        view: View | None = None,
+        held_out: float = 0.1,
+        bad_share: float = 0.2,
+        length: int = 1024,
+        transpose: int = 5,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        view = Events() if view is None else view
+        files = paths(Path(path))
+        named = ((str(file.relative_to(path)), file.read_bytes()) for file in files)
+        found = collect(named, view, len(files))
+        found.report()
+        refuse_if_mostly_bad(found, bad_share, str(path))
+        super().__init__(found, view, held_out, length, transpose, tokens_per_batch, seed, workers)
+
+
+class POP909(MidiPieces):
+    """909 pop songs for piano in three tracks (Wang et al. 2020), as events. `held_out` of them twice: no public split.
+
+    Parsed once, then kept in the data folder.
+    """
+
+    def __init__(
+        self,
+        held_out: float = 0.05,
+        length: int = 1024,
+        transpose: int = 5,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        view = Events()
+        found = kept(view, "pop909", lambda: pop909(view))
+        super().__init__(found, view, held_out, length, transpose, tokens_per_batch, seed, workers)
+
+
+class Music21Bach(MidiPieces):
+    """Bach's chorales as music21 brings them, with onsets: the four-part ones, parsed once and kept in the data folder.
+
+    Needs music21 (pip install 'transformer-zoo[music]'); the first parse takes minutes.
+    """
+
+    def __init__(
+        self,
+        held_out: float = 0.1,
+        length: int = 512,
+        transpose: int = 6,
+        tokens_per_batch: int = 4096,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        view = Chorale()
+        found = kept(view, "music21-bach", lambda: bach.collect(view))
+        super().__init__(found, view, held_out, length, transpose, tokens_per_batch, seed, workers)
+
+
+def kept(view: View, name: str, make: Callable[[], Collection]) -> Collection:
+    """What `make` reads, from the data folder if it was made before for this view."""
+    key = hashlib.sha256(view.to_json().encode()).hexdigest()[:16]
+    path = data_folder() / "pieces" / f"{name}-{key}.json"
+    if path.is_file():
+        plain = json.loads(path.read_text())
+        return Collection(plain["names"], [view.decode(tokens) for tokens in plain["tokens"]])
+    found = make()
+    found.report()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokens = [view.encode(piece) for piece in found.pieces]
+    write_atomically(path, json.dumps({"names": found.names, "tokens": tokens}))
+    return found
+
+
+def pop909(view: View) -> Collection:
+    """All songs of POP909 as pieces of a view."""
+    return collect(pop909_files(), view, 909)
+
+
+def pop909_files() -> Iterator[tuple[str, bytes]]:
+    """Number and bytes of POP909's MIDI files, read out of their archive."""
+    folder = public.fetch("pop909", ["POP909.tar.xz"])
+    with tarfile.open(folder / "POP909.tar.xz") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.name.endswith(".mid") else None
+            if file is not None:
+                yield Path(member.name).stem, file.read()

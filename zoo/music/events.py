@@ -7,14 +7,15 @@ spelling, and every spelling that the grammar allows is a piece.
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from zoo.music.view import Grammar, View
+from zoo.music.view import DRUMS, Grammar, Heard, View
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -25,7 +26,6 @@ COMMON = SIGNATURES.index((4, 4))
 TEMPOS = tuple(round(24 * 2 ** (i / 12), 2) for i in range(49))  # quarters a minute, 24 to 384
 VELOCITIES = tuple(range(3, 128, 4))
 TRACKS = 16
-DRUMS = 128  # as a program
 SOUNDING = 64  # notes of one track that may sound at once
 UNFINISHED = {"track": 3, "program": 3, "pitch": 2, "velocity": 1}  # tokens that a note still needs
 
@@ -229,8 +229,34 @@ class Events(View):
             score.tracks.append(track)
         return score
 
-    def piece(self, score: "Score") -> Song:
-        return self.quantise(score)[0]
+    def heard(self, piece: Song) -> list[Heard]:
+        changes = [(0, 120.0), *((step, TEMPOS[place]) for step, place in piece.tempos)]
+        times, now = [0.0], 0.0  # when each change comes
+        for (before, tempo), (step, _) in pairwise(changes):
+            now += (step - before) / self.steps * 60 / tempo
+            times.append(now)
+        starts = [step for step, _ in changes]
+
+        def seconds(step: int) -> float:
+            last = bisect_right(starts, step) - 1
+            return times[last] + (step - starts[last]) / self.steps * 60 / changes[last][1]
+
+        return [
+            Heard(
+                seconds(note.begin),
+                seconds(note.begin + note.length) - seconds(note.begin),
+                note.pitch,
+                VELOCITIES[note.velocity],
+                piece.programs[note.track],
+            )
+            for note in piece.notes
+        ]
+
+    def piece(self, score: "Score", counts: Counter[str] | None = None) -> Song:
+        song, losses = self.quantise(score)
+        if counts is not None:
+            counts.update(losses.counts)
+        return song
 
     def quantise(self, score: "Score") -> tuple[Song, Losses]:
         """MIDI on the grid, and what that cost. ValueError where there is no note.

@@ -5,18 +5,20 @@ is the product of its tokens': nats a time step are then those of the 88-key fra
 A piece is a list of frames, each a tuple of MIDI pitches from the highest down.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.music.view import Grammar, View
+from zoo.music.view import Grammar, Heard, View
 
 if TYPE_CHECKING:
     from symusic import Score
 
 LOW, HIGH = 21, 108  # the keys of a piano
 CLOSE = HIGH - LOW + 1
-QUARTER = 480
+QUARTER = 480  # MIDI ticks
+TEMPO = 96  # quarters a minute
 Frame = tuple[int, ...]
 
 
@@ -70,7 +72,7 @@ class Frames(View):
 
         tick = QUARTER // self.steps
         score = Score(QUARTER)
-        score.tempos.append(Tempo(0, 96))
+        score.tempos.append(Tempo(0, TEMPO))
         score.time_signatures.append(TimeSignature(0, 4, 4))
         track = Track(name="piano", program=0)
         for step, frame in enumerate(piece):
@@ -79,7 +81,19 @@ class Frames(View):
         score.tracks.append(track)
         return score
 
-    def piece(self, score: "Score") -> list[Frame]:
+    def heard(self, piece: list[Frame]) -> list[Heard]:
+        """A key that stands in frames one after another is held: frames have no onsets."""
+        step = 60 / TEMPO / self.steps
+        found = []
+        for begin, frame in enumerate(piece):
+            for pitch in frame:
+                if begin and pitch in piece[begin - 1]:
+                    continue
+                end = next((i for i in range(begin, len(piece)) if pitch not in piece[i]), len(piece))
+                found.append(Heard(begin * step, (end - begin) * step, pitch, 80, 0))
+        return found
+
+    def piece(self, score: "Score", counts: Counter[str] | None = None) -> list[Frame]:
         """What sounds at each step, of all tracks but drums; ValueError for a pitch that no piano has."""
         keys: dict[int, set[int]] = {}
         for track in score.tracks:

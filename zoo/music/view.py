@@ -8,10 +8,11 @@ weights and the temperature, what comes out is a whole piece.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,8 +24,19 @@ if TYPE_CHECKING:
     from symusic import Score
 
 S = TypeVar("S")
+DRUMS = 128  # as a program
 NEVER = 10**9  # tokens to an ending that cannot be reached
 REACH = 8  # one token takes the nearest ending less than this many further away
+
+
+class Heard(NamedTuple):
+    """A note as it sounds: begin and length in seconds, MIDI pitch and velocity, program (128: drums)."""
+
+    begin: float
+    length: float
+    pitch: int
+    velocity: int
+    program: int
 
 
 class Grammar(Generic[S]):
@@ -63,6 +75,14 @@ class Grammar(Generic[S]):
                 raise ValueError(f"token {token} may not stand at place {place}")
             state = self.after(state, token)
         return state
+
+    def holds(self, tokens: Sequence[int]) -> bool:
+        """Whether `tokens` begin a piece."""
+        try:
+            self.walk(tokens)
+        except ValueError:
+            return False
+        return True
 
     def within(self, state: S, left: int) -> list[int]:
         """The tokens after which the piece can still end within `left` tokens, the next one counted."""
@@ -137,6 +157,10 @@ class View(Setting):
         """The piece `shift` semitones higher; None where a note would leave the range."""
         raise NotImplementedError
 
+    def shifts(self, piece: Any, most: int) -> list[int]:
+        """The transpositions by at most `most` semitones that stay in range, 0 among them."""
+        raise NotImplementedError
+
     def begins(self, tokens: Sequence[int]) -> list[int]:
         """Where in a piece's tokens a window may begin."""
         raise NotImplementedError
@@ -153,8 +177,12 @@ class View(Setting):
         """The piece as MIDI."""
         raise NotImplementedError
 
-    def piece(self, score: "Score") -> Any:
-        """MIDI as a piece; ValueError says what the view cannot hold."""
+    def piece(self, score: "Score", counts: Counter[str] | None = None) -> Any:
+        """MIDI as a piece; ValueError says what the view cannot hold. What had to be changed is added to `counts`."""
+        raise NotImplementedError
+
+    def heard(self, piece: Any) -> list[Heard]:
+        """The piece's notes in seconds."""
         raise NotImplementedError
 
     def to_json(self) -> str:

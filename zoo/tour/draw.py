@@ -41,3 +41,22 @@ def heat(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[
             for j, (column, value) in enumerate(zip(columns, row, strict=True))
         ]
     return "".join(parts) + "</svg>"
+
+
+def bars(boxes: Sequence[tuple[float, float, float]], unit: str, width: int = 640, height: int = 200) -> str:
+    """Boxes (begin, end, level): time in `unit` to the right, level upwards: a piano roll."""
+    if not boxes:
+        return ""
+    last = max(end for _, end, _ in boxes)
+    low, high = min(level for *_, level in boxes) - 1, max(level for *_, level in boxes) + 1
+    across, up = (width - 20) / last, (height - 30) / (high - low + 1)
+    shapes = "".join(
+        f'<rect x="{10 + begin * across:.1f}" y="{10 + (high - level) * up:.1f}" '
+        f'width="{max((end - begin) * across - 1, 1):.1f}" height="{up:.1f}" class="heat"/>'
+        for begin, end, level in boxes
+    )
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="notes over time">{shapes}'
+        f'<text x="10" y="{height - 5}">0</text>'
+        f'<text x="{width - 10}" y="{height - 5}" text-anchor="end">{last:.0f} {escape(unit)}</text></svg>'
+    )

@@ -32,7 +32,8 @@ def main(argv: list[str]) -> int:
     write_atomically(path, page(stops, about))
     print(table(stops))
     for stop in stops:
-        print(f"\n{stop.task}:")
+        if stop.examples:
+            print(f"\n{stop.task}:")
         for example in stop.examples:
             mark = "=" if example.made == example.right else f"instead of {example.right!r}"
             print(f"  {example.given}\n    {example.made}  {mark}")

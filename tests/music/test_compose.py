@@ -1,0 +1,116 @@
+"""From a command to sound: train a little on the built-in harmony, write pieces, overwrite nothing."""
+
+import io
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo.cli import main
+from zoo.music import midi
+from zoo.music.chorale import HOLD
+from zoo.music.tokens import Chorale
+
+symusic = pytest.importorskip("symusic")
+QUIET = ["--trainer.enable_progress_bar", "false"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few steps on the built-in harmony."""
+    folder = tmp_path_factory.mktemp("music") / "run"
+    stack = ["--model.stack.dim", "24", "--model.stack.depth", "1", "--model.stack.heads", "2"]
+    data = ["--data", "RuleHarmony", "--data.train", "40", "--data.val", "2", "--data.test", "4"]
+    steps = ["--trainer.accelerator", "cpu", "--trainer.max_steps", "8", "--model.optimizer.lr", "0.02"]
+    given = ["--model", "Composing", *stack, "--model.stack.causal", "true", "--model.optimizer", "Muon"]
+    assert main(["fit", *given, *data, *steps, *QUIET, "--run", str(folder)]) == 0
+    return folder
+
+
+def test_its_loss_is_said_in_every_unit(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(run), *QUIET]) == 0
+    said = dict(line.split(": ") for line in capsys.readouterr().out.strip().splitlines())
+    tokens, steps = 16 * 2 * 4 + 1, 16 * 2
+    assert float(said["nll_step"]) == pytest.approx(float(said["nll"]) * tokens / steps, rel=1e-4)
+    assert float(said["nll_note"]) > float(said["nll"])
+
+
+def test_a_piece_is_midi_sound_and_picture(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "piece"
+    assert main(["compose", str(run), "--bars", "2", "--seed", "3", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.out.split() == [str(out.with_suffix(f".{kind}")) for kind in ("mid", "wav", "png")]
+    view = Chorale(steps=2)
+    piece = view.piece(midi.read(out.with_suffix(".mid")))
+    assert view.grammar(2).walk(view.encode(piece)) is None
+    with wave.open(io.BytesIO(out.with_suffix(".wav").read_bytes())) as file:
+        assert file.getnframes() / file.getframerate() > 8 * 60 / 96
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    before = out.with_suffix(".wav").read_bytes()
+    assert main(["compose", str(run), "--out", str(out)]) == 2
+    assert "piece.mid exists, and nothing is overwritten" in capsys.readouterr().err
+    again = tmp_path / "again"
+    assert main(["compose", str(run), "--bars", "2", "--seed", "3", "--out", str(again)]) == 0
+    assert again.with_suffix(".wav").read_bytes() == before == out.with_suffix(".wav").read_bytes()
+
+
+def test_without_a_name_it_takes_the_next_number(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "composed.png").write_bytes(b"mine")
+    assert main(["compose", str(run), "--bars", "1"]) == 0
+    assert (tmp_path / "composed-2.mid").is_file()
+    assert (tmp_path / "composed.png").read_bytes() == b"mine"
+
+
+def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path: Path) -> None:
+    view = Chorale(steps=2)
+    start = np.array([(72, 64, 60, 48), (HOLD,) * 4, (71, 62, 59, 43), (HOLD,) * 4])
+    midi.save(view, start, tmp_path / "start.mid")
+    out = tmp_path / "longer"
+    assert main(["compose", str(run), "--prompt", str(tmp_path / "start.mid"), "--bars", "1", "--out", str(out)]) == 0
+    longer = view.piece(midi.read(out.with_suffix(".mid")))
+    assert (longer[:4] == start).all()
+    assert len(longer) == 8
+    made = symusic.Score(480)
+    made.tracks.append(symusic.Track())
+    for step, pitch in enumerate((67, 69, 71, 72)):
+        made.tracks[0].notes.append(symusic.Note(480 * step, 480, pitch, 90))
+    made.dump_midi(tmp_path / "melody.mid")
+    out = tmp_path / "harmonised"
+    assert main(["compose", str(run), "--melody", str(tmp_path / "melody.mid"), "--out", str(out)]) == 0
+    piece = view.piece(midi.read(out.with_suffix(".mid")))
+    assert piece[:, 0].tolist() == [67, HOLD, 69, HOLD, 71, HOLD, 72, HOLD]
+    assert (piece[0] > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bars", "0"], "--bars must be at least 1"),
+        (["--prompt", "none.mid"], "none.mid: no such file"),
+        (["--prompt", "a.mid", "--melody", "b.mid"], "either --prompt"),
+        (["--melody", "text.mid"], "text.mid: not MIDI"),
+        (["--temperature", "-1"], r"temperature (-1.0) must be at least 0"),
+        (["--out", "none/piece"], "no folder none"),
+        (["--soundfont", "none.sf2", "--bars", "1"], "--soundfont none.sf2: no such file"),
+        (["--prompt", "long.mid", "--bars", "1"], "the prompt is longer than 1 bars"),
+        (["--seeds", "1"], "did you mean '--seed'"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_one_line(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.mid").write_text("text")
+    midi.save(Chorale(steps=2), np.tile([[72, 64, 60, 48]], (16, 1)), Path("long.mid"))
+    assert main(["compose", str(run), *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("composed*"))

@@ -1,0 +1,195 @@
+"""MIDI of strangers: every fault is one line that names the file, training goes on with the others or says why not."""
+
+import struct
+import sys
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from zoo.cli import main
+from zoo.errors import UserError
+from zoo.music import midi
+from zoo.music.data import MidiFolder, pop909_files
+from zoo.music.tokens import Chorale, Events, Frames
+
+symusic = pytest.importorskip("symusic")
+
+
+def score(notes: list[tuple[int, int, int]], *, ticks: int = 480, drums: bool = False) -> "symusic.Score":
+    """One track of (begin, length, pitch) in ticks."""
+    made = symusic.Score(ticks)
+    track = symusic.Track(program=0, is_drum=drums)
+    for begin, length, pitch in notes:
+        track.notes.append(symusic.Note(begin, length, pitch, 80))
+    made.tracks.append(track)
+    return made
+
+
+def scale(shift: int = 0, **more: int) -> bytes:
+    return score([(240 * i, 240, 60 + shift + i) for i in range(16)], **more).dumps_midi()
+
+
+def header(count: int = 0, division: int = 480) -> bytes:
+    return b"MThd" + struct.pack(">IHHH", 6, 0, count, division)
+
+
+def hours() -> bytes:
+    return score([(0, 480, 60), (480 * 120 * 60 * 10, 480, 62)]).dumps_midi()
+
+
+BAD = {
+    "empty.mid": (b"", "the file is empty"),
+    "text.mid": (b"this is a text file", "not MIDI (it does not begin with MThd)"),
+    "header.mid": (header(), "no notes"),
+    "truncated.mid": (scale()[:60], "damaged or cut short"),
+    "malformed.mid": (header(1) + b"MTrk" + struct.pack(">I", 4000) + b"\x00\x90" * 10, "damaged or cut short"),
+    "long.mid": (hours(), "10.0 hours long, a piece may have 1"),
+    "again.mid": (scale(3), "the same piece as 3.mid"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "midi"
+    (made / "below").mkdir(parents=True)
+    for shift in range(12):
+        (made / ("below" if shift % 2 else ".") / f"{shift}.mid").write_bytes(scale(shift))
+    (made / "3.mid").write_bytes((made / "below" / "3.mid").read_bytes())
+    (made / "below" / "3.mid").unlink()
+    return made
+
+
+def test_bad_files_are_named_and_the_others_train(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, (raw, _) in BAD.items():
+        (folder / f"z-{name}").write_bytes(raw)
+    data = MidiFolder(folder, bad_share=0.5, held_out=0.1)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("left out")]
+    for name, (_, fault) in BAD.items():
+        assert sum(line.startswith(f"left out: z-{name}: {fault}") for line in said) == 1
+    assert len(said) == len(BAD)
+    assert sum(len(data.pieces(split)) for split in ("train", "val", "test")) == 12
+    assert len(list(data.train_dataloader())) > 0
+
+
+def test_too_many_bad_files_stop_before_training(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, (raw, _) in BAD.items():
+        (folder / f"z-{name}").write_bytes(raw)
+    run = tmp_path / "run"
+    data = ["--data", "MidiFolder", "--data.path", str(folder)]
+    small = ["--model.stack.dim", "16", "--model.stack.depth", "1", "--model.stack.heads", "2"]
+    code = main(["fit", "--model", "Composing", *small, "--model.stack.causal", "true", *data, "--run", str(run)])
+    said = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert "7 of 19 files cannot be used, bad_share allows 20%; the first: z-again.mid" in said[-1]
+    assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "none", "no such folder"),
+        (lambda folder: _only_text(folder), r"no MIDI file \(\.mid, \.midi\) here"),
+    ],
+)
+def test_folders_without_midi(folder: Path, make: Callable[[Path], Path], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        MidiFolder(make(folder))
+
+
+def _only_text(folder: Path) -> Path:
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.txt").write_text("a")
+    return folder / "texts"
+
+
+def test_pieces_stay_in_their_split_whatever_their_names(folder: Path) -> None:
+    before = MidiFolder(folder).manifest()["sha256"]
+    for path in list(folder.rglob("*.mid")):
+        path.rename(folder / f"renamed-{path.stem}.midi")
+    after = MidiFolder(folder)
+    assert {split: sorted(map(tuple, map(after.view.encode, after.pieces(split)))) for split in before}  # all there
+    parts = [set(map(tuple, map(after.view.encode, after.pieces(split)))) for split in ("train", "val", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 12
+    assert all(parts)
+    few = folder / "few"
+    few.mkdir()
+    for shift in (1, 2):
+        (few / f"{shift}.mid").write_bytes(scale(shift))
+    with pytest.raises(UserError, match="2 pieces are too few"):
+        MidiFolder(few)
+
+
+def test_overlapping_and_empty_notes_are_counted() -> None:
+    found, losses = Events().quantise(score([(0, 960, 60), (480, 480, 60), (480, 480, 60), (960, 0, 62), (0, 480, 64)]))
+    assert [(n.begin, n.pitch, n.length) for n in found.notes] == [(0, 60, 12), (0, 64, 12), (12, 60, 12), (24, 62, 1)]
+    assert losses.counts["notes that overlapped"] == 1
+    assert losses.counts["notes that became one"] == 1
+    assert losses.counts["notes of no length"] == 1
+
+
+@pytest.mark.parametrize("view", [Events(), Frames(), Chorale()], ids=lambda v: type(v).__name__)
+def test_a_finer_clock_says_the_same(view: Events | Frames | Chorale) -> None:
+    def voices(ticks: int) -> "symusic.Score":
+        made = symusic.Score(ticks)
+        for low in (60, 55, 50, 40):
+            made.tracks.append(score([(ticks * i, ticks, low + i) for i in range(6)], ticks=ticks).tracks[0])
+        return made
+
+    assert view.encode(view.piece(voices(480))) == view.encode(view.piece(voices(960)))
+
+
+def test_time_signatures_change_the_bars() -> None:
+    made = score([(480 * i, 480, 60 + i) for i in range(12)])
+    for time, count, unit in ((0, 3, 4), (3 * 480, 2, 4), (7 * 480, 11, 16)):
+        made.time_signatures.append(symusic.TimeSignature(time, count, unit))
+    song, losses = Events().quantise(made)
+    assert [Events().bar_steps(bar) // 12 for bar in song.bars] == [3, 2, 2, 4, 4]
+    assert losses.counts["unknown time signatures"] == 1
+    assert Events().grammar().walk(Events().encode(song)) is None
+
+
+def test_percussion_alone_is_music_to_events_and_not_to_chorales() -> None:
+    drums = score([(240 * i, 100, 36) for i in range(8)], drums=True)
+    view = Events()
+    song = view.piece(drums)
+    assert song.programs == (128,)
+    assert view.shifts(song, 5) == [0]
+    assert view.piece(view.score(song)) == song
+    for other in (Chorale(), Frames()):
+        with pytest.raises(ValueError, match=r"no notes|0 tracks"):
+            other.piece(drums)
+
+
+def test_what_a_chorale_cannot_hold_is_said() -> None:
+    with pytest.raises(ValueError, match="1 tracks with notes, a chorale has four voices"):
+        Chorale().piece(score([(0, 480, 60)]))
+    with pytest.raises(ValueError, match="the soprano has pitch 30, its range is 60 to 81"):
+        Chorale().melody(score([(0, 480, 30)]))
+
+
+def test_onset_errors_are_within_half_a_step() -> None:
+    song, losses = Events().quantise(score([(i * 97, 60 + i, 40 + i) for i in range(60)]))
+    assert max(map(abs, losses.onsets)) <= 0.5 / 12 + 1e-9
+    assert len(losses.onsets) == len(song.notes) == 60
+
+
+def test_without_symusic_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "symusic", None)
+    with pytest.raises(UserError, match=r"pip install 'transformer-zoo\[music\]'"):
+        midi.parse(b"MThd")
+
+
+@pytest.mark.public
+def test_songs_of_pop909_come_back_up_to_the_grid() -> None:
+    """Twenty of the 909 (all: experiments/music/pop909.py): tokens and back is what the grid made of the file."""
+    view = Events()
+    for _, raw in islice(pop909_files(), 20):
+        song = view.piece(midi.parse(raw))
+        tokens = view.encode(song)
+        assert view.decode(tokens) == song
+        assert view.grammar().walk(tokens) is None
+        assert view.piece(view.score(song)) == song

@@ -1,0 +1,123 @@
+"""MIDI files of strangers: read through symusic, each fault in one line that names the file."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from zoo.errors import UserError
+from zoo.music.view import View
+
+if TYPE_CHECKING:
+    from symusic import Score
+
+SUFFIXES = (".mid", ".midi")
+LONGEST = 3600.0  # seconds of a piece
+BIGGEST = 16 * 2**20  # bytes of a file
+
+
+def parse(raw: bytes) -> "Score":
+    """A MIDI file's bytes; ValueError says why it is none that can be used."""
+    score_of = _library()
+    if len(raw) > BIGGEST:
+        raise ValueError(f"{len(raw) / 2**20:.0f} MiB, a file may have {BIGGEST // 2**20}")
+    if not raw.startswith(b"MThd"):
+        raise ValueError("not MIDI (it does not begin with MThd)" if raw else "the file is empty")
+    try:
+        score = score_of.from_midi(raw)
+    except Exception as error:  # the library raises RuntimeError and others, by the fault
+        raise ValueError(f"damaged or cut short ({str(error).splitlines()[0][:100]})") from None
+    if score.tpq < 1:
+        raise ValueError("its clock counts frames of film, not quarters")
+    if not score.note_num():
+        raise ValueError("no notes")
+    seconds = score.to("second").end()
+    if seconds > LONGEST:
+        raise ValueError(f"{seconds / 3600:.1f} hours long, a piece may have {LONGEST / 3600:g}")
+    return score
+
+
+def _library() -> Any:
+    try:
+        from symusic import Score
+    except ImportError:
+        raise UserError("MIDI files need symusic: pip install 'transformer-zoo[music]'") from None
+    return Score
+
+
+def read(path: Path) -> "Score":
+    """A MIDI file; UserError names it and the fault."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return parse(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Pieces that were read, with the names of their files; what was wrong with the others, and what reading cost."""
+
+    names: list[str] = field(default_factory=list)
+    pieces: list[Any] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def report(self) -> None:
+        """On stderr: every bad file in a line, and how often notes had to be changed."""
+        for name, fault in self.bad.items():
+            print(f"left out: {name}: {fault}", file=sys.stderr)
+        changed = ", ".join(f"{count:,} {what}" for what, count in self.counts.items() if count)
+        total = len(self.pieces) + len(self.bad)
+        print(f"{len(self.pieces)} of {total} files read{f'; {changed}' if changed else ''}", file=sys.stderr)
+
+
+def collect(files: Iterable[tuple[str, bytes]], view: View, total: int) -> Collection:
+    """All files as pieces of a view. A piece that is there already, note for note, is left out like a bad file."""
+    found = Collection()
+    seen: dict[tuple[int, ...], str] = {}
+    for name, raw in tqdm(files, total=total, desc="MIDI", unit="file", leave=False, mininterval=1.0):
+        try:
+            piece = view.piece(parse(raw), found.counts)
+            spelled = tuple(view.encode(piece))
+            if spelled in seen:
+                raise ValueError(f"the same piece as {seen[spelled]}")
+        except ValueError as error:
+            found.bad[name] = str(error)
+            continue
+        seen[spelled] = name
+        found.names.append(name)
+        found.pieces.append(piece)
+    return found
+
+
+def paths(folder: Path) -> list[Path]:
+    """The MIDI files of a folder and those below, in the order of their names."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise UserError(f"{folder}: no MIDI file ({', '.join(SUFFIXES)}) here")
+    return files
+
+
+def refuse_if_mostly_bad(found: Collection, share: float, where: str) -> None:
+    """UserError where more than `share` of the files cannot be used."""
+    total = len(found.pieces) + len(found.bad)
+    if total and len(found.bad) > share * total:
+        name, fault = next(iter(found.bad.items()))
+        raise UserError(
+            f"{where}: {len(found.bad)} of {total} files cannot be used, bad_share allows {share:.0%}; "
+            f"the first: {name}: {fault}"
+        )
+
+
+def save(view: View, piece: Any, path: Path) -> None:
+    """A piece as a MIDI file."""
+    _library()
+    path.write_bytes(view.score(piece).dumps_midi())

@@ -1,0 +1,93 @@
+"""`zoo compose MODEL`: a music model writes a piece: MIDI, sound (WAV) and a picture of it (PNG)."""
+
+import sys
+from pathlib import Path
+
+from zoo.errors import UserError
+from zoo.options import Options
+from zoo.verbs.opening import add_options, open_model
+
+
+def main(argv: list[str]) -> int:
+    parser = Options(prog="zoo compose", description="Write a piece: NAME.mid, NAME.wav and NAME.png.")
+    add_options(parser)
+    parser.add_argument("--bars", type=int, default=8, help="bars of the piece, those of --prompt among them (8)")
+    parser.add_argument("--prompt", type=Path, metavar="FILE.mid", help="go on with this piece")
+    parser.add_argument("--melody", type=Path, metavar="FILE.mid", help="harmonise this melody (models of chorales)")
+    parser.add_argument("--temperature", type=float, default=0.9, help="0 always takes the likeliest (default 0.9)")
+    parser.add_argument("--top-p", type=float, default=0.98, help="draw among the fewest with this share (0.98)")
+    parser.add_argument("--seed", type=int, default=0, help="equal seeds write equal pieces (default 0)")
+    parser.add_argument("--out", type=Path, default=None, metavar="NAME", help="where to (default: composed, numbered)")
+    parser.add_argument("--soundfont", type=Path, metavar="FILE.sf2", help="sound by fluidsynth with this soundfont")
+    given = parser.parse_args(argv)
+    if given.bars < 1:
+        raise UserError(f"--bars must be at least 1, got {given.bars}")
+    if given.prompt and given.melody:
+        raise UserError("give either --prompt (go on with a piece) or --melody (harmonise it)")
+    files = _files(given.out)
+
+    from zoo.core.decode import Sampling
+    from zoo.music import midi, synth
+    from zoo.music.compose import harmonise, piano_roll, write
+    from zoo.music.tokens import Chorale, Codebooks
+
+    if given.soundfont:
+        synth.find_fluidsynth(given.soundfont)  # before anything is written
+    try:
+        sampling = Sampling(temperature=given.temperature, top_p=given.top_p, seed=given.seed)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    loaded = open_model(given, "compose", "MusicLM")
+    model, view = loaded.model, loaded.tokenizer
+    if isinstance(view, Codebooks):
+        raise UserError(f"{given.model} writes codes of sound, no notes")
+    if given.melody:
+        if not isinstance(view, Chorale):
+            raise UserError(f"--melody needs a model of chorales; {given.model} writes {type(view).__name__}")
+        tokens = harmonise(model, view, _fits(view.melody, given.melody), sampling=sampling)
+    else:
+        prompt = view.encode(_fits(view.piece, given.prompt))[:-1] if given.prompt else []
+        (tokens,) = write(model, view, bars=given.bars, prompt=prompt, sampling=sampling)
+    piece = view.decode(tokens)
+    heard = view.heard(piece)
+    midi.save(view, piece, files["mid"])
+    if given.soundfont:
+        synth.fluidsynth(files["mid"], given.soundfont, files["wav"])
+    else:
+        files["wav"].write_bytes(synth.wav_bytes(synth.render(heard)))
+    piano_roll(heard, files["mid"].stem).savefig(files["png"], dpi=150)
+    seconds = max(note.begin + note.length for note in heard)
+    print(f"{len(heard)} notes, {seconds:.0f} seconds", file=sys.stderr)
+    for path in files.values():
+        print(path)
+    return 0
+
+
+def _files(out: Path | None) -> dict[str, Path]:
+    """The three files to write; none of them exists. UserError where --out names one that does."""
+    kinds = ("mid", "wav", "png")
+    number = 1
+    while True:
+        base = out or Path("composed" if number == 1 else f"composed-{number}")
+        files = {kind: base.with_name(f"{base.name}.{kind}") for kind in kinds}
+        taken = next((path for path in files.values() if path.exists()), None)
+        if taken is None:
+            break
+        if out:
+            raise UserError(f"{taken} exists, and nothing is overwritten: give another --out")
+        number += 1
+    folder = files["mid"].parent
+    if not folder.is_dir():
+        raise UserError(f"--out {out}: no folder {folder}")
+    return files
+
+
+def _fits(view_of: "object", path: Path) -> "object":
+    """A MIDI file by way of a view; UserError names the file where it does not fit."""
+    from zoo.music import midi
+
+    score = midi.read(path)
+    try:
+        return view_of(score)  # type: ignore[operator]
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
