@@ -45,6 +45,8 @@ LINKS = {
     "end": "the token that ends a text",
     "mask": "the token that hides another",
     "ordinary": "which tokens may be hidden, and drawn in place of others",
+    "image_size": "pixels along a side of its images",
+    "channels": "channels of its images",
 }
 # What may differ when a run goes on: how long it runs and how it is watched, not what it computes.
 FREE = (

@@ -19,7 +19,7 @@ class TokenLoss:
 
     loss: Tensor  # what is minimised: smoothed, with the z-loss
     nll: Tensor  # negative log likelihood, unsmoothed, nats
-    correct: Tensor  # tokens whose target is the most likely one
+    correct: Tensor | None  # tokens whose target is the most likely one; None where a target is no choice
     tokens: Tensor  # how many were summed
 
 

@@ -57,9 +57,7 @@ class Task(L.LightningModule):
         self.step_tokens += out.tokens
         count = int(out.tokens)
         self.seen_tokens += count
-        self.log_dict(
-            {"train/nll": out.nll / count, "train/accuracy": out.correct / count}, batch_size=count, prog_bar=True
-        )
+        self.log_dict(means(out, "train"), batch_size=count, prog_bar=True)
         # Lightning divides by the accumulated batches and averages over ranks: both are undone, the step's own count
         # divides instead (on_before_optimizer_step).
         return out.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
@@ -67,14 +65,11 @@ class Task(L.LightningModule):
     def score(self, batch: Any, stage: str) -> TokenLoss:
         """Log the loss of a batch of `stage` ("val", "test"), which is not trained on; every token weighs the same."""
         out = self.loss(batch)
-        count = int(out.tokens)
-        self.log_dict(
-            {f"{stage}/nll": out.nll / count, f"{stage}/accuracy": out.correct / count},
-            batch_size=count,
-            prog_bar=stage == "val",
-            sync_dist=True,
-        )
+        self.log_score(out, stage)
         return out
+
+    def log_score(self, out: TokenLoss, stage: str) -> None:
+        self.log_dict(means(out, stage), batch_size=int(out.tokens), prog_bar=stage == "val", sync_dist=True)
 
     def on_train_start(self) -> None:
         if self.trainer.ckpt_path is not None:
@@ -170,6 +165,12 @@ class Task(L.LightningModule):
     def describe(self) -> dict[str, Any]:
         """config.json of a run folder: from it and a checkpoint `zoo.load` makes the network again."""
         return {"kind": self.kind, "settings": self.network.to_plain()}
+
+
+def means(out: TokenLoss, stage: str) -> dict[str, Tensor]:
+    """What is logged of a batch: its loss, and its accuracy where targets are choices."""
+    found = {f"{stage}/nll": out.nll / out.tokens}
+    return found if out.correct is None else found | {f"{stage}/accuracy": out.correct / out.tokens}
 
 
 def shard(network: nn.Module, mesh: Any, entries: tuple[str, ...]) -> None:

@@ -16,6 +16,8 @@ MODULES = (
     "zoo.text.masked",
     "zoo.text.spans",
     "zoo.text.task",
+    "zoo.vision.data",
+    "zoo.vision.task",
 )
 
 

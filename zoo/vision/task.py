@@ -1,0 +1,195 @@
+"""Training on images: classes with soft targets, and painting what is hidden."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.atomic import write_atomically
+from zoo.core import Norm, StackConfig
+from zoo.train.losses import TokenLoss
+from zoo.train.optimisers import Optimiser
+from zoo.train.schedules import Schedule
+from zoo.train.task import Task
+from zoo.vision.model import MaskedAutoencoder, Pool, ViT
+from zoo.vision.patches import Patches
+
+
+class Classification(Task):
+    """A ViT on images with classes. An image counts as one token.
+
+    `label_smoothing` spreads that share of the target over all classes (Szegedy et al. 2016, section 7); mixed images
+    have the shares of both classes. Validation and test give accuracy and loss of the mean of the heads; a test writes
+    how often each class was taken for which.
+    """
+
+    kind = "ViT"
+    entries = ("scores", "features")
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        patches: Patches,
+        classes: int,
+        image_size: int,
+        channels: int,
+        class_token: bool = True,
+        distillation: bool = False,
+        registers: int = 0,
+        prefix_placed: bool = True,
+        pool: Pool = "class",
+        head_norm: Norm | None = None,
+        label_smoothing: float = 0.0,
+        compile: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+        self.network = ViT(
+            stack,
+            classes,
+            image_size,
+            patches,
+            channels=channels,
+            class_token=class_token,
+            distillation=distillation,
+            registers=registers,
+            prefix_placed=prefix_placed,
+            pool=pool,
+            head_norm=head_norm,
+        )
+        self.label_smoothing = label_smoothing
+        if compile:
+            self.network.stack.compile()
+        self.confusion = torch.zeros(classes, classes, dtype=torch.long)
+
+    def loss(self, batch: Any) -> TokenLoss:
+        scores = self.network.scores(batch.images).float()
+        loss = sum(
+            F.cross_entropy(head, batch.targets, reduction="sum", label_smoothing=self.label_smoothing)
+            for head in scores
+        )
+        mean = scores.detach().mean(0)
+        return TokenLoss(
+            loss=loss / len(scores),
+            nll=F.cross_entropy(mean, batch.targets, reduction="sum"),
+            correct=(mean.argmax(-1) == batch.labels).sum(),
+            tokens=torch.tensor(len(mean), device=mean.device),
+        )
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "val")
+
+    def on_test_epoch_start(self) -> None:
+        self.confusion.zero_()
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "test")
+        made = self.network(batch.images).argmax(-1)
+        pairs = torch.stack([batch.labels, made]).cpu()
+        self.confusion.index_put_(tuple(pairs), torch.tensor(1), accumulate=True)
+
+    def on_test_epoch_end(self) -> None:
+        metrics = self.trainer.callback_metrics
+        parts = self.gather({self.global_rank: self.confusion})
+        confusion = torch.stack([parts[rank] for rank in sorted(parts)]).sum(0)
+        result = {
+            "accuracy": float(metrics["test/accuracy"]),
+            "nll": float(metrics["test/nll"]),
+            "images": int(confusion.sum()),
+        }
+        if self.trainer.is_global_zero:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            path = Path(self.trainer.default_root_dir) / "test.json"
+            table = {"classes": list(data.preprocess.classes), "confusion": confusion.tolist()}
+            write_atomically(path, json.dumps(result | table) + "\n")
+            for name, value in result.items():
+                print(f"{name}: {value}")
+            print(f"written: {path}", file=sys.stderr)
+
+    def on_predict_epoch_start(self) -> None:
+        self.made: dict[int, int] = {}
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        best = self.network(batch.images).argmax(-1)
+        self.made |= dict(zip(batch.index.tolist(), best.tolist(), strict=True))
+
+    def on_predict_epoch_end(self) -> None:
+        """The name of each test image's class, in the order of the set."""
+        made = self.gather(self.made)
+        if self.trainer.is_global_zero:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            for row in sorted(made):
+                print(data.preprocess.classes[made[row]])
+
+
+class MaskedImages(Task):
+    """A MaskedAutoencoder on images, whose classes it does not look at. He et al. 2022.
+
+    A token is a hidden patch; its loss, under the name nll, is the mean square of what was painted less what is there.
+    In validation and test the same patches of an image are hidden every time.
+    """
+
+    kind = "MaskedAutoencoder"
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        decoder: StackConfig,
+        patches: Patches,
+        image_size: int,
+        channels: int,
+        class_token: bool = True,
+        prefix_placed: bool = True,
+        hidden: float = 0.75,
+        normalised: bool = True,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        if not 0 < hidden < 1:
+            raise ValueError(f"hidden ({hidden}) must be in (0, 1): it is the share of patches to paint")
+        self.network = MaskedAutoencoder(
+            stack,
+            decoder,
+            image_size,
+            patches,
+            channels=channels,
+            class_token=class_token,
+            prefix_placed=prefix_placed,
+            normalised=normalised,
+        )
+        self.hidden = hidden
+
+    def loss(self, batch: Any) -> TokenLoss:
+        return self.painted(batch.images, self.network.draw(len(batch.images), self.hidden))
+
+    def painted(self, images: Tensor, keep: Tensor) -> TokenLoss:
+        """The loss over the hidden patches."""
+        made = self.network(images, keep).float()
+        error = (made - self.network.target(images)).square().mean(-1)[~keep].sum()
+        return TokenLoss(loss=error, nll=error.detach(), correct=None, tokens=(~keep).sum())
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._score(batch, "val", batch_idx)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._score(batch, "test", batch_idx)
+
+    def _score(self, batch: Any, stage: str, number: int) -> None:
+        same = torch.Generator(batch.images.device).manual_seed(number)
+        out = self.painted(batch.images, self.network.draw(len(batch.images), self.hidden, same))
+        self.log_score(out, stage)
+
+    def on_test_epoch_end(self) -> None:
+        nll = float(self.trainer.callback_metrics["test/nll"])
+        if self.trainer.is_global_zero:
+            path = Path(self.trainer.default_root_dir) / "test.json"
+            write_atomically(path, json.dumps({"nll": nll}, indent=2) + "\n")
+            print(f"mean square of hidden patches: {nll}")
