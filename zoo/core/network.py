@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.core.setting import read, to_plain
 
@@ -20,3 +20,10 @@ class Network(nn.Module):
     def from_plain(cls, values: dict[str, Any]) -> Self:
         """The network that plain values describe; ValueError names the value that does not fit. Nothing is imported."""
         return read(cls, values, "model")
+
+    def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Another network's weights, by name, as this one can begin with them: as they are, unless a domain knows more.
+
+        ValueError where what would have to be resized cannot be.
+        """
+        return weights

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from zoo.core.network import Network
 from zoo.errors import UserError
 from zoo.train.checkpoint import open_checkpoint
 from zoo.train.task import Task
@@ -28,10 +29,11 @@ def fitting(task: Task, stored: dict[str, Any], path: Path) -> dict[str, Tensor]
 def begin_with(task: Task, path: Path) -> None:
     """Begin with a checkpoint's weights: all where all fit, else those of the parts that the task may carry over.
 
-    A part is taken whole or not at all, and stderr says what was taken and what is new. UserError where nothing fits.
+    The network may first make them its own (a table of positions of another length). A part is taken whole or not at
+    all, and stderr says what was taken and what is new. UserError where nothing fits.
     """
     stored = open_checkpoint(path)
-    state: dict[str, Tensor] = stored["state_dict"]
+    state = stored["state_dict"] = adapted(task.network, stored["state_dict"], path)
     own = task.state_dict()
     same = {name: value.shape for name, value in state.items()} == {name: value.shape for name, value in own.items()}
     if same or not task.carried:
@@ -40,7 +42,7 @@ def begin_with(task: Task, path: Path) -> None:
     taken: dict[str, Tensor] = {}
     for part in task.carried:
         theirs, ours = (
-            {name: value for name, value in names.items() if name.startswith(f"network.{part}.")}
+            {name: value for name, value in names.items() if f"{name}.".startswith(f"network.{part}.")}
             for names in (state, own)
         )
         if theirs:
@@ -52,6 +54,16 @@ def begin_with(task: Task, path: Path) -> None:
     if rank_zero_only.rank == 0:
         new = _parts(name for name in own if name not in taken)
         print(f"taken from {path}: {_parts(taken)} ({len(taken)} tensors); new: {new or 'nothing'}", file=sys.stderr)
+
+
+def adapted(network: Network, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """A task's weights with those of its network as that makes them its own; UserError where it cannot."""
+    inside = {name.removeprefix("network."): v for name, v in state.items() if name.startswith("network.")}
+    try:
+        made = network.adapt(inside)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    return state | {f"network.{name}": value for name, value in made.items()}
 
 
 def check_same(state: dict[str, Tensor], own: dict[str, Tensor], complaint: str) -> None:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from zoo.atomic import write_atomically
 from zoo.data import public
-from zoo.data.batches import TokenBudgetSampler
+from zoo.data.batches import EpochSampler
 from zoo.data.files import data_folder
 from zoo.errors import UserError
 from zoo.train.data import DataModule, Split
@@ -105,23 +105,23 @@ class Decoding:
 
 
 class Views(Dataset[Batch]):
-    """Batches of a set by (epoch, rows): each image is what (seed, epoch, its row) make of it, whatever is beside."""
+    """Batches of a set by (epoch, row): each image is what (seed, epoch, its row) make of it, whatever is beside."""
 
-    def __init__(self, held: Pixels | Decoding, fit: Preprocess, augment: Augment, seed: int):
-        self.held, self.fit, self.augment, self.seed = held, fit, augment, seed
+    def __init__(self, held: Pixels | Decoding, fit: Preprocess, classes: int, augment: Augment, seed: int):
+        self.held, self.fit, self.classes, self.augment, self.seed = held, fit, classes, augment, seed
 
-    def __getitem__(self, key: tuple[int, list[int]]) -> Batch:
-        epoch, rows = key
-        views, index = self._views(torch.tensor(rows), epoch)
+    def __getitem__(self, keys: list[tuple[int, int]]) -> Batch:
+        (epoch,) = {epoch for epoch, _ in keys}
+        views, index = self._views(torch.tensor([row for _, row in keys]), epoch)
         labels = self.held.labels[index]
-        targets = torch.nn.functional.one_hot(labels, len(self.fit.classes)).float()
+        targets = torch.nn.functional.one_hot(labels, self.classes).float()
         if self.augment.mixes:
             partner = self.augment.partner(len(self.held), self.seed, epoch, index)
             others, found = self._views(partner, epoch)
             if len(found) < len(partner):  # a partner that cannot be read: these images stay as they are
                 others, partner = self._completed(views, others, index, partner, found)
             views, own = self.augment.mixed(views, others, self.seed, epoch, index)
-            right = torch.nn.functional.one_hot(self.held.labels[partner], len(self.fit.classes)).float()
+            right = torch.nn.functional.one_hot(self.held.labels[partner], self.classes).float()
             targets = targets * own.unsqueeze(-1) + right * (1 - own).unsqueeze(-1)
             labels = targets.argmax(-1)
         return Batch(self.fit.normalise(views), targets, labels, index)
@@ -138,17 +138,6 @@ class Views(Dataset[Batch]):
             (others[place[p]], p) if p in place else (views[i], int(index[i])) for i, p in enumerate(partner.tolist())
         ]
         return torch.stack([image for image, _ in chosen]), torch.tensor([row for _, row in chosen])
-
-
-class EpochSampler(TokenBudgetSampler):
-    """Batches of `batch` images, with the epoch that they belong to."""
-
-    def __init__(self, count: int, batch: int, **options: Any):
-        super().__init__([1] * count, batch, **options)
-
-    def __iter__(self) -> Any:
-        for rows in super().__iter__():
-            yield self.epoch, rows
 
 
 class ImageData(DataModule):
@@ -179,8 +168,8 @@ class ImageData(DataModule):
             raise ValueError(f"batch ({batch}) must be at least 1")
         if not 0 < labelled <= 1:
             raise ValueError(f"labelled ({labelled}) must be in (0, 1]: it is a share of the training images")
-        self.classes, self.image_size, self.channels = len(names), image_size, channels
-        self.preprocess = Preprocess(image_size, channels, tuple(mean), tuple(std), tuple(names))
+        self.names, self.classes, self.image_size, self.channels = tuple(names), len(names), image_size, channels
+        self.preprocess = Preprocess(image_size, channels, tuple(mean), tuple(std))
         self.augment = Augment() if augment is None else augment
         self.batch, self.seed, self.workers, self.memory, self.labelled = batch, seed, workers, memory, labelled
         self._held: dict[str, Pixels | Decoding] = {}
@@ -190,7 +179,7 @@ class ImageData(DataModule):
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
-        """How pictures become numbers, and what the classes are called, into a run folder."""
+        """How pictures become numbers, into a run folder."""
         write_atomically(folder / Preprocess.filename, self.preprocess.to_json())
 
     def manifest(self) -> dict[str, Any]:
@@ -224,14 +213,16 @@ class ImageData(DataModule):
         return self._held[split]
 
     def views(self, split: Split, *, augmented: bool) -> Views:
-        """A split as batches by (epoch, rows)."""
-        return Views(self.held(split), self.preprocess, self.augment if augmented else Augment(), self.seed)
+        """A split as batches by (epoch, row)."""
+        return Views(
+            self.held(split), self.preprocess, self.classes, self.augment if augmented else Augment(), self.seed
+        )
 
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         views = self.views(split, augmented=shuffle)
         if isinstance(views.held, Pixels) and not self.workers and self.trainer is not None:
             views.held = self._held[split] = views.held.to(self.trainer.strategy.root_device)
-        sampler = EpochSampler(len(views.held), self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
+        sampler = EpochSampler([1] * len(views.held), self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
         return DataLoader(
             views, batch_size=None, sampler=sampler, num_workers=self.workers, persistent_workers=self.workers > 0
         )

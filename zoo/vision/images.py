@@ -87,7 +87,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From a picture to what a model takes, and from a class's number to its name: preprocess.json of a model.
+    """From a picture to what a model takes: preprocess.json of a model.
 
     The shorter side becomes `shorter` pixels and the middle is cut out (`crop`), or both sides become `size`
     (`stretch`); pixels from 0 to 1 lose `mean` and are divided by `std`, one number a channel (1 or 3).
@@ -97,7 +97,6 @@ class Preprocess:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    classes: tuple[str, ...]
     shorter: int | None = None  # None: `size`
     fit: Literal["crop", "stretch"] = "crop"
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
@@ -130,7 +129,7 @@ class Preprocess:
             if not all(type(value) is int for value in sizes):
                 raise ValueError("size, channels and shorter are whole numbers")
             numbers = {name: tuple(float(x) for x in values[name]) for name in ("mean", "std")}
-            return cls(**(values | numbers | {"classes": tuple(str(name) for name in values["classes"])}))
+            return cls(**(values | numbers))
         except KeyError as error:
             raise UserError(f"{path}: {error} is missing") from None
         except (ValueError, TypeError) as error:

@@ -230,6 +230,111 @@ class AttentionPool(nn.Module):
         return rearrange(x + self.ffn(self.norm(x)), "b d -> 1 b d")
 
 
+POOLS:
+            raise ValueError(f"pool ({pool!r}) is not one of {', '.join(map(repr, POOLS))}")
+        if pool == "class" and not class_token:
+            raise ValueError("pool 'class' reads the class token: set class_token, or pool 'mean' or 'attention'")
+        if distillation and pool != "class":
+            raise ValueError(f"distillation goes with pool 'class', not {pool!r}: each token has its own head")
+        head_norm = NoNorm() if head_norm is None else head_norm
+        self.settings = {
+            "stack": stack,
+            "classes": classes,
+            "image_size": image_size,
+            "patches": patches,
+            "channels": channels,
+            "class_token": class_token,
+            "distillation": distillation,
+            "registers": registers,
+            "prefix_placed": prefix_placed,
+            "pool": pool,
+            "head_norm": head_norm,
+            "init": init,
+        }
+        self.pool = POOLS[pool](stack, 2 if distillation else 1, prefix)
+        self.head_norm = head_norm.build(stack.dim)
+        self.heads = nn.ModuleList(nn.Linear(stack.dim, classes) for _ in range(2 if distillation else 1))
+        initialise(self, init)
+        nn.init.trunc_normal_(self.prefix, std=0.02)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images "b c H W" to what the heads read, "k b d": one row, or with distillation two."""
+        states, layout = self.states(images)
+        pooled: Tensor = self.head_norm(self.pool(layout.pad(states)))
+        return pooled
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Logits of each head, "k b v": class, and with distillation the teacher's."""
+        return torch.stack([head(x) for head, x in zip(self.heads, self.features(images), strict=True)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images "b c H W" to logits "b v": the mean of the heads."""
+        return self.scores(images).mean(0)
+
+    def resized(self, image_size: int) -> "ViT":
+        """The same weights in a network for images of another size, its table of positions resized."""
+        stack: StackConfig = self.settings["stack"]
+        patches: Patches = self.settings["patches"]
+        if isinstance(stack.position, Learned):
+            rows = patches.grid(image_size) ** 2 + self.rows - self.grid**2
+            stack = stack.replace(position=Learned(rows, stack.position.offset))
+        other = ViT(**(self.settings | {"stack": stack, "image_size": image_size}))
+        other.load_state_dict(other.adapt(self.state_dict()))
+        return other.train(self.training)
+
+
+class FirstTokens(nn.Module):
+    """The first tokens of each image: those that the heads read."""
+
+    def __init__(self, stack: StackConfig, heads: int, prefix: int):
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """States "b n d" to "k b d"."""
+        return rearrange(x[:, : self.heads], "b k d -> k b d")
+
+
+class Mean(nn.Module):
+    """The mean of the patches."""
+
+    def __init__(self, stack: StackConfig, heads: int, prefix: int):
+        super().__init__()
+        self.prefix = prefix
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rearrange(x[:, self.prefix :].mean(1), "b d -> 1 b d")
+
+
+class AttentionPool(nn.Module):
+    """A learned query looks at the patches, and a feed-forward follows. Lee et al. 2019, section 3.2, one seed."""
+
+    def __init__(self, stack: StackConfig, heads: int, prefix: int):
+        super().__init__()
+        self.prefix = prefix
+        self.query = nn.Parameter(torch.empty(1, stack.dim))
+        self.attention = CrossAttention(stack, 0)
+        self.norm = stack.norm.build(stack.dim)
+        self.ffn = stack.ffn.build(stack)
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length = len(x), x.shape[1] - self.prefix
+        layout = Layout.dense(batch, 1, device=x.device)
+        frame = Frame(
+            layout=layout,
+            keys=layout,
+            position=PositionModule(),
+            prepared=None,
+            context=x[:, self.prefix :].flatten(0, 1),
+            context_layout=Layout.dense(batch, length, device=x.device),
+        )
+        x = self.attention(self.query.expand(batch, -1), frame, STATELESS.cross)
+        return rearrange(x + self.ffn(self.norm(x)), "b d -> 1 b d")
+
+
+READING = ("pool", "head_norm", "heads")  # what a ViT has behind its stack
+PAINTING = ("to_decoder", "hidden", "decoder", "to_pixels")  # and a MaskedAutoencoder
 POOLS: dict[Pool, type[nn.Module]] = {"class": FirstTokens, "mean": Mean, "attention": AttentionPool}
 
 

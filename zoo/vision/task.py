@@ -29,6 +29,7 @@ class Classification(Task):
 
     kind = "ViT"
     entries = ("scores", "features")
+    carried = ("stack", "patches", "prefix")
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class Classification(Task):
         if self.trainer.is_global_zero:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             path = Path(self.trainer.default_root_dir) / "test.json"
-            table = {"classes": list(data.preprocess.classes), "confusion": confusion.tolist()}
+            table = {"classes": list(data.names), "confusion": confusion.tolist()}
             write_atomically(path, json.dumps(result | table) + "\n")
             for name, value in result.items():
                 print(f"{name}: {value}")
@@ -126,7 +127,7 @@ class Classification(Task):
         if self.trainer.is_global_zero:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             for row in sorted(made):
-                print(data.preprocess.classes[made[row]])
+                print(data.names[made[row]])
 
 
 class MaskedImages(Task):
@@ -137,6 +138,7 @@ class MaskedImages(Task):
     """
 
     kind = "MaskedAutoencoder"
+    carried = ("stack", "patches", "prefix")
 
     def __init__(
         self,
