@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -148,17 +148,17 @@ class Preprocess:
         if self.fit == "stretch":
             image = image.resize((self.size, self.size), how)
         else:
+            # scaled and cut in one step: a strip of 1 x 10,000 pixels is never blown up as a whole
             shorter = self.shorter or self.size
-            width, height = (max(round(side * shorter / min(image.size)), self.size) for side in image.size)
-            if (width, height) != image.size:
-                # the middle is cut out of the file's own pixels: a strip of 1 x 10,000 is never blown up as a whole
-                left, top = (width - self.size) / 2, (height - self.size) / 2
-                ratio = min(image.size) / shorter
-                box = (left * ratio, top * ratio, (left + self.size) * ratio, (top + self.size) * ratio)
-                image = image.resize((self.size, self.size), how, box=_inside(box, image.size))
-            elif image.size != (self.size, self.size):
-                left, top = (width - self.size) // 2, (height - self.size) // 2
-                image = image.crop((left, top, left + self.size, top + self.size))
+            sides = [max(int(side * shorter / min(image.size)), self.size) for side in image.size]
+            ratios = [old / new for old, new in zip(image.size, sides, strict=True)]
+            begins = [round((side - self.size) / 2) for side in sides]
+            box = [begin * ratio for begin, ratio in zip(begins, ratios, strict=True)]
+            box += [
+                min((begin + self.size) * ratio, old)
+                for begin, ratio, old in zip(begins, ratios, image.size, strict=True)
+            ]
+            image = image.resize((self.size, self.size), how, box=tuple(box))
         values = torch.from_numpy(np.array(image, dtype=np.uint8))
         return values.view(self.size, self.size, self.channels).permute(2, 0, 1).contiguous()
 
@@ -179,10 +179,3 @@ class Preprocess:
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures as the model takes them, "b c s s"."""
         return self.normalise(torch.stack([self.pixels(image) for image in images]))
-
-
-def _inside(box: tuple[float, ...], size: tuple[int, int]) -> Any:
-    """A box that rounding may have pushed a hair over the edge."""
-    width, height = size
-    left, top, right, bottom = box
-    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)

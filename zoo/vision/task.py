@@ -194,4 +194,4 @@ class MaskedImages(Task):
         if self.trainer.is_global_zero:
             path = Path(self.trainer.default_root_dir) / "test.json"
             write_atomically(path, json.dumps({"nll": nll}, indent=2) + "\n")
-            print(f"mean square of hidden patches: {nll}")
+            print(f"nll: {nll} (mean square of hidden patches)")

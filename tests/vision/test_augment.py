@@ -1,0 +1,200 @@
+"""Augmentation: each image by its own draw, whatever stands beside it; operations against torchvision's."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.transforms.v2 import functional as tv
+
+from zoo.vision import augment
+from zoo.vision.augment import (
+    Augment,
+    CutMix,
+    Mixup,
+    MixupOrCutMix,
+    RandAugment,
+    TrivialAugment,
+    draws,
+)
+
+INDEX = torch.arange(64)
+EVERYTHING = Augment(
+    flip=True, shift=3, rotate=15, zoom=0.2, crop=0.6, policy=RandAugment(2, 9), erase=0.5, mix=MixupOrCutMix()
+)
+POLICIES = [EVERYTHING, Augment(policy=TrivialAugment()), Augment(shift=2), Augment(erase=1.0)]
+
+
+def pixels(count: int = 64, channels: int = 3, size: int = 16) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
+
+
+def test_draws_are_even_distinct_and_their_own() -> None:
+    u = draws(1, 2, torch.arange(20_000), 4)
+    assert u.min() >= 0
+    assert u.max() < 1
+    torch.testing.assert_close(u.mean(0), torch.full((4,), 0.5), rtol=0, atol=4 / math.sqrt(12 * 20_000))
+    torch.testing.assert_close(u.var(0), torch.full((4,), 1 / 12), rtol=0.03, atol=0)
+    correlation = torch.corrcoef(torch.cat([u, draws(1, 3, torch.arange(20_000), 4)], 1).T) - torch.eye(8)
+    assert correlation.abs().max() < 4.5 / math.sqrt(20_000)
+    for other in (
+        draws(2, 2, INDEX, 4),
+        draws(1, 3, INDEX, 4),
+        draws(1, 2, INDEX, 4, stream=1),
+        draws(1, 2, INDEX + 1, 4),
+    ):
+        assert (draws(1, 2, INDEX, 4) != other).float().mean() > 0.99
+    assert torch.equal(draws(1, 2, INDEX, 6)[:, :4], draws(1, 2, INDEX, 4))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("setting", POLICIES, ids=range(len(POLICIES)))
+def test_an_image_is_its_own_whatever_stands_beside_it(setting: Augment, channels: int) -> None:
+    x = pixels(channels=channels)
+    whole = setting.views(x, 1, 5, INDEX)
+    order = torch.randperm(64)
+    parts = [setting.views(x[part], 1, 5, INDEX[part]) for part in order.split(7)]
+    again = torch.empty_like(whole)
+    again[order] = torch.cat(parts)
+    torch.testing.assert_close(again, whole, rtol=0, atol=1e-3)
+    assert not torch.allclose(setting.views(x, 1, 6, INDEX), whole)
+    assert not torch.allclose(setting.views(x, 2, 5, INDEX), whole)
+    assert whole.min() > -0.01
+    assert whole.max() < 255.01
+
+
+def test_nothing_is_nothing() -> None:
+    x = pixels()
+    assert torch.equal(Augment().views(x, 1, 2, INDEX), x.float())
+
+
+def test_a_flip_is_a_mirror_for_half_of_the_images() -> None:
+    x = pixels(400)
+    out = Augment(flip=True).views(x, 1, 0, torch.arange(400))
+    same = (out - x).abs().amax((1, 2, 3)) < 0.01
+    mirrored = (out - x.flip(-1)).abs().amax((1, 2, 3)) < 0.01
+    assert (same ^ mirrored).all()
+    assert 0.4 < mirrored.float().mean() < 0.6
+
+
+def test_a_shift_is_a_padded_crop_and_every_place_is_as_likely() -> None:
+    x, count, shift = pixels(3000, 1, 8), 3000, 1
+    out = Augment(shift=shift).views(x, 1, 0, torch.arange(count))
+    padded = F.pad(x.float(), [shift] * 4)
+    found = torch.zeros(count, dtype=torch.long)
+    for place in range(9):
+        dy, dx = divmod(place, 3)
+        crop = padded[..., dy : dy + 8, dx : dx + 8]
+        found[(out - crop).abs().amax((1, 2, 3)) < 0.01] += 1 + 100 * place
+    assert (found % 100 == 1).all()
+    counts = torch.bincount(found // 100, minlength=9)
+    assert counts.min() > 333 - 4.5 * math.sqrt(333)
+
+
+def test_turns_and_zooms_stay_in_bounds_and_crops_keep_their_share() -> None:
+    setting = Augment(rotate=20, zoom=0.25)
+    maps = setting._place(torch.zeros(2000, 1, 8, 8), draws(1, 0, torch.arange(2000), 8))
+    angle = torch.atan2(maps[:, 1, 0], maps[:, 0, 0]).rad2deg()
+    assert 19 < angle.abs().max() <= 20.01
+    scale = maps[:, :, 0].norm(dim=-1)
+    assert scale.min() == pytest.approx(1 / 1.25, abs=0.01)
+    assert scale.max() == pytest.approx(1.25, abs=0.01)
+    maps = Augment(crop=0.5)._place(torch.zeros(2000, 1, 8, 8), draws(1, 0, torch.arange(2000), 8))
+    wide, high = maps[:, 0, 0], maps[:, 1, 1]
+    assert 0.42 < (wide * high).min() < 0.55
+    assert (maps[:, 0, 2].abs() + wide).max() <= 1.001  # never beyond the edge
+    assert (maps[:, 1, 2].abs() + high).max() <= 1.001
+
+
+RANGES = TrivialAugment.ranges
+
+
+@pytest.mark.parametrize(
+    ("name", "m", "expected"),
+    [
+        ("brightness", 0.5, lambda x: tv.adjust_brightness(x, 1 + 0.5 * 0.99)),
+        ("brightness", -0.5, lambda x: tv.adjust_brightness(x, 1 - 0.5 * 0.99)),
+        ("colour", 0.4, lambda x: tv.adjust_saturation(x, 1 + 0.4 * 0.99)),
+        ("contrast", -0.6, lambda x: tv.adjust_contrast(x, 1 - 0.6 * 0.99)),
+        ("sharpness", 0.7, lambda x: tv.adjust_sharpness(x, 1 + 0.7 * 0.99)),
+        ("posterize", 1.0, lambda x: tv.posterize(x, 2)),
+        ("posterize", 0.5, lambda x: tv.posterize(x, 5)),
+        ("solarize", 0.5, lambda x: tv.solarize(x, 127.5)),
+        ("autocontrast", 0.0, tv.autocontrast),
+        ("equalize", 0.0, tv.equalize),
+    ],
+)
+def test_colour_operations_are_torchvisions(name: str, m: float, expected) -> None:
+    x = pixels(6)
+    found = augment.COLOUR[name](x.float(), torch.full((6,), m), RANGES)
+    assert (found - expected(x).float()).abs().max() <= 2  # torchvision rounds on the way to whole numbers
+
+
+@pytest.mark.parametrize("name", augment.GEOMETRIC)
+def test_geometric_operations_are_torchvisions(name: str) -> None:
+    """On a picture without fine detail, away from the edge: torchvision takes the nearest pixel."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    picture = (255 * (0.5 + 0.25 * torch.sin(4 * x + 1) + 0.25 * torch.cos(3 * y))).view(1, 1, 64, 64)
+    m, small = torch.tensor([0.2]), {**RANGES, "shift": 0.5, "shear": 0.5}
+    found = augment._sample(picture, augment.GEOMETRIC[name](m, small), "zeros")
+    given = {"angle": 0.0, "translate": [0.0, 0.0], "scale": 1.0, "shear": [0.0, 0.0]}
+    match name.split():
+        case ["rotate"]:
+            given["angle"] = -0.2 * RANGES["rotate"]
+        case ["shift", axis]:
+            given["translate"] = [-0.1 * 64 * (axis == "x"), -0.1 * 64 * (axis == "y")]
+        case ["shear", axis]:
+            degrees = math.degrees(math.atan(0.1))
+            given["shear"] = [degrees * (axis == "x"), degrees * (axis == "y")]
+    expected = tv.affine(picture, **given)
+    middle = (slice(None), slice(None), slice(16, 48), slice(16, 48))
+    assert (found - expected)[middle].abs().max() < 3.5
+    assert (picture - expected)[middle].abs().max() > 5  # it does something
+
+
+@pytest.mark.parametrize("mix", [Mixup(), Mixup(alpha=1.0, share=0.5), CutMix(), CutMix(alpha=0.3), MixupOrCutMix()])
+def test_the_label_has_as_much_of_each_image_as_the_picture(mix) -> None:
+    count = 500
+    own, other = torch.full((count, 3, 16, 16), 200.0), torch.zeros(count, 3, 16, 16)
+    images, part = Augment(mix=mix).mixed(own, other, 1, 0, torch.arange(count))
+    torch.testing.assert_close(images.mean((1, 2, 3)) / 200, part, rtol=0, atol=1e-5)
+    assert 0 <= part.min() < 0.2
+    if getattr(mix, "share", 1.0) < 1:
+        assert 0.4 < (part == 1).float().mean() < 0.6
+
+
+def test_weights_follow_beta() -> None:
+    u = draws(1, 0, torch.arange(20_000), 2)[:, 1]
+    for alpha in (0.2, 0.8, 1.0, 3.0):
+        w = augment._beta(u, alpha)
+        assert w.mean() == pytest.approx(0.5, abs=0.01)
+        assert w.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.04)
+
+
+def test_partners_are_of_the_whole_set() -> None:
+    partner = EVERYTHING.partner(10, 1, 0, torch.arange(2000))
+    assert torch.bincount(partner, minlength=10).min() > 200 - 4.5 * math.sqrt(200)
+
+
+def test_a_rectangle_is_erased_from_that_share_of_images() -> None:
+    x = torch.full((2000, 1, 32, 32), 10, dtype=torch.uint8)
+    out = Augment(erase=0.25).views(x, 1, 0, torch.arange(2000))
+    gone = (out == 127.5).float().mean((1, 2, 3))
+    assert 0.2 < (gone > 0).float().mean() < 0.3
+    assert gone.max() <= 0.36
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (Augment, {"crop": 0.0}, r"crop \(0.0\) must be from 0.01 to 1"),
+        (Augment, {"shift": -1}, r"shift \(-1\) must be at least 0"),
+        (Augment, {"fill": "mean"}, "'mean'"),
+        (Mixup, {"alpha": 0.0}, r"alpha \(0.0\) must be above 0"),
+        (RandAugment, {"level": 31}, r"level \(31\) from 0 to 30"),
+    ],
+)
+def test_what_cannot_be_is_refused(kind: type, given: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**given)

@@ -1,0 +1,238 @@
+"""Sets of images: public formats, the user's own, what is wrong with them; batches that do not depend on workers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.vision.pictures import write_cifar, write_folder, write_mnist
+from zoo.errors import UserError
+from zoo.vision.augment import Augment, MixupOrCutMix, RandAugment
+from zoo.vision.data import MNIST, Cifar10Jpeg, Decoding, Digits, ImageFolder, ParquetImages, TorchvisionSet, read_idx
+
+
+def all_of(loader) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """Image and target of every row."""
+    found = {}
+    for batch in loader:
+        for row, image, target in zip(batch.index.tolist(), batch.images, batch.targets, strict=True):
+            found[row] = (image, target)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("folder")
+    write_folder(path)
+    return path
+
+
+@pytest.mark.parametrize("memory", [1000, 0], ids=["small", "large"])
+def test_batches_do_not_depend_on_workers_nor_on_what_stands_beside(folder: Path, memory: int) -> None:
+    change = Augment(flip=True, shift=2, policy=RandAugment(), erase=0.5, mix=MixupOrCutMix())
+    options = {"image_size": 12, "held_out": 4, "augment": change, "memory": memory}
+
+    def epoch(number: int, batch: int, workers: int) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+        loader = ImageFolder(folder, batch=batch, workers=workers, **options).train_dataloader()
+        loader.sampler.epoch = number
+        return all_of(loader)
+
+    first, again, other = epoch(3, 8, 0), epoch(3, 5, 2), epoch(4, 8, 0)
+    assert first.keys() == again.keys() == set(range(28))
+    for row, (image, target) in first.items():
+        torch.testing.assert_close(again[row][0], image, rtol=0, atol=1e-4)
+        torch.testing.assert_close(again[row][1], target)
+        assert not torch.allclose(other[row][0], image)
+    total = torch.stack([target for _, target in first.values()]).sum(-1)
+    torch.testing.assert_close(total, torch.ones(28))
+
+
+def test_large_and_small_sets_are_the_same_images(folder: Path) -> None:
+    small, large = (ImageFolder(folder, image_size=12, held_out=4, memory=m) for m in (1000, 0))
+    assert isinstance(large.held("train"), Decoding)
+    assert not isinstance(small.held("train"), Decoding)
+    ours, theirs = (all_of(data.val_dataloader()) for data in (small, large))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[row][0], theirs[row][0]) for row in ours)
+
+
+def test_digits_are_split_in_three_without_a_digit_in_two() -> None:
+    data = Digits()
+    held = {split: data.held(split) for split in ("train", "val", "test")}
+    assert len(held["test"]) == 599  # a third of 1,797
+    assert sum(len(part) for part in held.values()) == 1797
+    rows = [part.images.flatten(1).double() @ torch.rand(64, dtype=torch.float64) for part in held.values()]
+    assert len(set(torch.cat(rows).tolist())) > 1790  # a few digits of scikit-learn's are equal
+    assert not set(rows[0].tolist()) & set(rows[1].tolist())
+    assert (data.classes, data.image_size, data.channels, data.names[3]) == (10, 8, 1, "3")
+    batch = next(iter(data.train_dataloader()))
+    assert batch.images.shape == (64, 1, 8, 8)
+    assert abs(float(batch.images.mean())) < 0.1
+    assert float(batch.images.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_mnist_and_cifar_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(tmp_path / "mnist", train=60, test=20)
+    write_cifar(tmp_path / "cifar10_jpeg", train=60, test=20)
+    monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
+    data = MNIST(held_out=10)
+    assert [len(data.held(split)) for split in ("train", "val", "test")] == [50, 10, 20]
+    held = data.held("test")
+    torch.testing.assert_close(held.images.float().mean((1, 2, 3)), held.labels * 20.0 + 9.5, rtol=0, atol=1.5)
+    cifar = Cifar10Jpeg(held_out=10)
+    assert [len(cifar.held(split)) for split in ("train", "val", "test")] == [50, 10, 20]
+    assert cifar.names[3] == "cat"
+    assert len(Cifar10Jpeg(held_out=10, labelled=0.2).held("train")) == 10  # one of each class
+    assert set(Cifar10Jpeg(held_out=10, labelled=0.2).held("train").labels.tolist()) == set(range(10))
+
+
+def test_torchvisions_own_reader(tmp_path: Path) -> None:
+    """FashionMNIST as torchvision leaves it, unpacked; what is not there and cannot be fetched is one line."""
+    import gzip
+    import shutil
+
+    write_mnist(tmp_path / "made", train=40, test=20)
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (tmp_path / "made").iterdir():
+        with gzip.open(file) as source, (raw / file.stem).open("wb") as target:
+            shutil.copyfileobj(source, target)
+    data = TorchvisionSet("FashionMNIST", root=tmp_path, held_out=10)
+    assert (data.image_size, data.channels, data.names[0]) == (28, 1, "T-shirt/top")
+    assert [len(data.held(split)) for split in ("train", "val", "test")] == [30, 10, 20]
+    with pytest.raises(UserError, match=r"ImageNet is not to be had from torchvision in .*"):
+        TorchvisionSet("ImageNet", root=tmp_path / "none")
+
+
+def test_a_folder_with_its_own_splits(tmp_path: Path) -> None:
+    for split, each in {"train": 5, "valid": 2, "test": 3}.items():
+        write_folder(tmp_path / split, each=each)
+    data = ImageFolder(tmp_path, image_size=8)
+    assert [len(data.held(split)) for split in ("train", "val", "test")] == [15, 6, 9]
+    assert data.names == ("class0", "class1", "class2")
+    write_folder(tmp_path / "test" / "extra", classes=1, each=1)
+    (tmp_path / "test" / "extra" / "class0").rename(tmp_path / "test" / "zebra")
+    (tmp_path / "test" / "extra").rmdir()
+    with pytest.raises(UserError, match=r"test: class 'zebra' is not in .*train: nothing could be learned"):
+        ImageFolder(tmp_path, image_size=8)
+
+
+def test_a_new_file_moves_no_other_to_another_side(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    before = ImageFolder(tmp_path, image_size=8, held_out=6)
+    Image.new("RGB", (9, 9)).save(tmp_path / "class0" / "new.png")
+    after = ImageFolder(tmp_path, image_size=8, held_out=6)
+    for split in ("val", "test"):
+        assert len(set(before.files[split]) - set(after.files[split])) <= 1
+
+
+@pytest.mark.parametrize("memory", [1000, 0], ids=["small", "large"])
+def test_a_bad_file_among_many_is_counted_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], memory: int
+) -> None:
+    write_folder(tmp_path)
+    bad = tmp_path / "class1" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:60])
+    (tmp_path / "class2" / "5.png").write_bytes(b"")
+    (tmp_path / "class2" / "notes.txt").write_text("no image, and not asked for")
+    data = ImageFolder(tmp_path, image_size=8, held_out=3, batch=6, memory=memory, augment=Augment(mix=MixupOrCutMix()))
+    seen = [row for split in ("train", "val", "test") for row in all_of(getattr(data, f"{split}_dataloader")())]
+    assert len(seen) == 34
+    said = capsys.readouterr().err
+    assert str(bad) in said
+    assert f"{tmp_path / 'class2' / '5.png'}: the file is empty" in said
+    assert "left out" in said
+    assert "Traceback" not in said
+    if memory:
+        assert said.count("cannot be read and are left out") >= 1
+        assert "decoding train" in said  # the bar
+        again = ImageFolder(tmp_path, image_size=8, held_out=3, memory=memory)
+        again.held("train")
+        said = capsys.readouterr().err
+        assert "decoding" not in said  # from the data folder
+        assert str(bad) in said or "5.png" in said  # and the fault is said again
+
+
+def test_what_is_wrong_with_a_folder_is_one_line(tmp_path: Path) -> None:
+    write_folder(tmp_path / "good")
+    (tmp_path / "good" / "empty").mkdir()
+    with pytest.raises(UserError, match=r"good/empty: no image here \(\.bmp"):
+        ImageFolder(tmp_path / "good")
+    with pytest.raises(UserError, match=r"none: no such folder"):
+        ImageFolder(tmp_path / "none")
+    write_folder(tmp_path / "one", classes=1)
+    with pytest.raises(UserError, match="each of two classes or more, found 1"):
+        ImageFolder(tmp_path / "one")
+    write_folder(tmp_path / "few", each=2)
+    with pytest.raises(UserError, match=r"6 images are too few to hold out 5 \(held_out\)"):
+        ImageFolder(tmp_path / "few", held_out=5)
+    write_folder(tmp_path / "bad", each=4)
+    for file in (tmp_path / "bad").rglob("*.png"):
+        file.write_bytes(b"x")
+    with pytest.raises(UserError, match=r"none of \d images can be read: .*png: not an image"):
+        ImageFolder(tmp_path / "bad", held_out=2).held("train")
+
+
+def test_what_is_wrong_with_a_parquet_file_is_one_line(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write_cifar(tmp_path / "good", train=30, test=20)
+    train, test = (tmp_path / "good" / f"{name}-00000-of-00001.parquet" for name in ("train", "test"))
+    with pytest.raises(UserError, match=r"none.parquet: no such Parquet file"):
+        ParquetImages(tmp_path / "none.parquet", test, held_out=5)
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(train.read_bytes()[:500])
+    with pytest.raises(UserError, match=r"cut\.parquet: not a Parquet file"):
+        ParquetImages(cut, test, held_out=5)
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"]}), other)
+    with pytest.raises(UserError, match=r"other.parquet: expected a column of \{bytes, path\}"):
+        ParquetImages(other, test, held_out=5)
+    rows = [{"bytes": b"broken", "path": "a"}, *pq.read_table(test)["img"].to_pylist()]
+    pq.write_table(pa.table({"img": rows, "label": [11, *range(10), *range(10)]}), other)
+    with pytest.raises(UserError, match=r"other.parquet: class 11 is not in .*train"):
+        ParquetImages(train, other, held_out=5)
+    pq.write_table(pa.table({"img": rows, "label": [1, *range(10), *range(10)]}), other)
+    data = ParquetImages(train, other, held_out=5)
+    assert len(data.held("test")) == 20
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an IDX file of bytes"),
+        (b"\x1f\x8b\x08", "not gzip, or cut short"),
+        ("gzip:hello", "not an IDX file of bytes"),
+        ("gzip:\0\0\x08\x03\0\0", "an IDX file cut short"),
+        ("gzip:\0\0\x08\x01\0\0\0\x05abc", "an IDX file cut short"),
+    ],
+)
+def test_idx_files_that_are_none(tmp_path: Path, content: bytes | str, message: str) -> None:
+    import gzip
+
+    path = tmp_path / "labels.gz"
+    path.write_bytes(gzip.compress(content[5:].encode("latin1")) if isinstance(content, str) else content)
+    with pytest.raises(UserError, match=f"labels.gz: {message}"):
+        read_idx(path)
+
+
+def test_what_a_run_keeps_of_its_data(folder: Path, tmp_path: Path) -> None:
+    data = ImageFolder(folder, image_size=8, held_out=3)
+    data.save(tmp_path)
+    assert (tmp_path / "preprocess.json").is_file()
+    plain = data.manifest()
+    assert plain["images"] == {"train": 30, "val": 3, "test": 3}
+    assert plain["sha256"] == ImageFolder(folder, image_size=8, held_out=3).manifest()["sha256"]
+    assert data.describe() == {"classes": ["class0", "class1", "class2"]}
+
+
+def test_ranks_see_different_images(folder: Path) -> None:
+    from zoo.data.batches import EpochSampler
+
+    parts = [EpochSampler([1] * 20, 5, seed=1, rank=rank, world=2) for rank in range(2)]
+    rows = [{row for batch in part for _, row in batch} for part in parts]
+    assert not rows[0] & rows[1]
+    assert np.array_equal(sorted(rows[0] | rows[1]), range(20))
