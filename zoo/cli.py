@@ -33,6 +33,10 @@ VERBS = {
     "fill": Verb("zoo.verbs.fill", 'fill the gaps of a text: zoo fill MODEL "The capital of [MASK] ..."'),
     "classify": Verb("zoo.verbs.classify", "the classes of texts or files: zoo classify MODEL [INPUT...]"),
     "compose": Verb("zoo.verbs.compose", "write music as MIDI, sound and picture: zoo compose RUN"),
+    "import": Verb(
+        "zoo.verbs.weights", "published weights as a folder of zoo's: zoo import FOLDER|HUB-NAME OUT", named=True
+    ),
+    "export": Verb("zoo.verbs.weights", "an imported model as it was published: zoo export MODEL OUT", named=True),
     "data": Verb("zoo.verbs.data", "list, fetch and verify public data: zoo data list"),
     "bench": Verb("zoo.verbs.bench", "measure speed beside other libraries: zoo bench core"),
     "matrix": Verb("zoo.verbs.matrix", "check the core for leaks and cache errors, as a table"),

@@ -232,7 +232,7 @@ class Family:
     sizes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Origin:
     """Where published weights came from: what is needed to write them back as they were."""
 

@@ -22,6 +22,7 @@ from zoo.errors import UserError
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SUMS = "SHA256SUMS"
+UNUSED = "unused.safetensors"  # what came with published weights and no output depends on
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin", "model.pt", "model.pth", "model.ckpt")
 
 
@@ -39,7 +40,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, by name. UserError names the file that is missing, damaged or a pickle."""
     if (folder / WEIGHTS).is_file():
-        return _read(folder / WEIGHTS)
+        return read_file(folder / WEIGHTS)
     if not (folder / INDEX).is_file():
         if pickled := [name for name in PICKLED if (folder / name).exists()]:
             raise UserError(
@@ -55,14 +56,15 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             raise UserError(f"{folder / INDEX}: {shard!r} is not a file of this folder")
         if not (folder / shard).is_file():
             raise UserError(f"{folder / shard}: this shard is missing; {INDEX} names it")
-        held = _read(folder / shard)
+        held = read_file(folder / shard)
         if absent := [name for name, where in placed.items() if where == shard and name not in held]:
             raise UserError(f"{folder / shard}: lacks {absent[0]!r}, which {INDEX} places there")
         tensors |= held
     return tensors
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file; UserError where it holds none that can be opened."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -119,16 +121,16 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Into `model.safetensors`."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Into a file of safetensors."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         # "pt" is what readers of the format expect to find there
-        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
+        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, path, {"format": "pt"})
     except SafetensorError as error:
-        raise UserError(f"{folder / WEIGHTS}: could not be written ({error})") from None
+        raise UserError(f"{path}: could not be written ({error})") from None
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

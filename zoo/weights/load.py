@@ -13,7 +13,7 @@ Kinds and architectures are short names that tables resolve (`KINDS` below, `zoo
 import importlib
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError, nearest
-from zoo.weights.families import Given, Origin, build, common_type, family_of, renamed, type_name
-from zoo.weights.files import INDEX, WEIGHTS, read_json, read_tensors, verify
+from zoo.weights.families import Family, Given, Origin, build, common_type, family_of, renamed, type_name
+from zoo.weights.files import INDEX, UNUSED, WEIGHTS, read_file, read_json, read_tensors, verify
 
 TEXT = "zoo.text.tokens.Tokenizer"
 MUSIC = "zoo.music.tokens.View"
@@ -61,12 +61,16 @@ def load(source: str | Path, *, checkpoint: str = "best") -> Loaded:
     `checkpoint`, of a run: best, last, or a path. UserError in one line where the folder, its settings or its weights
     are not what they should be.
     """
-    folder = Path(source)
-    if not folder.exists() and re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source)):
-        folder = fetch(str(source))
+    folder = find(source)
     verify(folder)
     config = read_config(folder)
     return _own(folder, config, checkpoint) if "kind" in config else _published(folder, config)
+
+
+def find(source: str | Path) -> Path:
+    """The folder itself, or where the hub's model of that name lies."""
+    named = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source))
+    return fetch(str(source)) if named and not Path(source).exists() else Path(source)
 
 
 def fetch(name: str) -> Path:
@@ -96,9 +100,18 @@ def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
     weights, where = read_weights(folder, checkpoint)
     fill(model.to(common_type(weights.values())), weights, where)
+    origin = None
+    if "origin" in config:
+        try:
+            origin = Origin(**config["origin"])
+            family_of(origin.architecture, folder / "config.json")
+        except TypeError:
+            raise UserError(f"{folder / 'config.json'}: origin holds {config['origin']!r}") from None
+        if (folder / UNUSED).is_file():
+            origin = replace(origin, unused=read_file(folder / UNUSED))
     tokenizer = tokenizer_of(config["kind"])
     path = folder / tokenizer.filename
-    return Loaded(model.eval(), tokenizer.load(path) if path.is_file() else None, config)
+    return Loaded(model.eval(), tokenizer.load(path) if path.is_file() else None, config, origin)
 
 
 def _published(folder: Path, config: dict[str, Any]) -> Loaded:
@@ -108,13 +121,7 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     tensors = read_tensors(folder)
     given = Given(config, where, tensors)
     kind = family.kinds[architecture]
-    try:
-        settings = family.settings(given, architecture)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
-    given.finish()
+    settings = read_settings(family, given, architecture)
     with torch.device("meta"):  # shapes are compared before anything is allocated
         shapes = build(class_of(kind), settings, where)
     place = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else INDEX)
@@ -125,6 +132,18 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
         print(f"{where}: {note}", file=sys.stderr)
     origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
     return Loaded(model.eval(), None, {"kind": kind, "settings": model.to_plain()}, origin)
+
+
+def read_settings(family: Family, given: Given, architecture: str) -> dict[str, Any]:
+    """A network's arguments from a published config.json; UserError names the key that is not understood."""
+    try:
+        settings = family.settings(given, architecture)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{given.where}: {error}") from None
+    given.finish()
+    return settings
 
 
 def architecture_of(config: dict[str, Any], where: Path) -> Any:
