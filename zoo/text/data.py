@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.atomic import write_atomically
 from zoo.data import public
-from zoo.data.batches import TokenBudgetSampler
+from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import data_folder, read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
-from zoo.text.tokens import Tokenizer, rows_of
+from zoo.text.tokens import Tokenizer
 from zoo.train.data import DataModule, Split
 
 Pairs = list[tuple[str, str]]

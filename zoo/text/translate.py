@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from zoo.core.decode import Sampling
 from zoo.errors import UserError
 from zoo.text.model import Seq2Seq
-from zoo.text.tokens import Tokenizer, rows_of
+from zoo.data.batches import rows_of
+from zoo.text.tokens import Tokenizer
 
 
 def translate(

@@ -1,0 +1,131 @@
+"""Proteins as strangers write them: FASTA (plain or gz) and tables (CSV, TSV, plain or gz). Errors name record and line.
+
+Sequences come out as they are encoded (zoo/protein/tokens.py has the policy).
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.data.files import read_lines
+from zoo.errors import UserError, nearest
+from zoo.protein.tokens import clean
+
+DNA = frozenset("ACGTN")
+LEAST_DNA = 30  # letters: a peptide of A, C, G, T and N alone may be shorter
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+
+
+@dataclass(frozen=True)
+class Protein:
+    """A record: the first word of its header, the rest of it, its residues, the line that it begins on."""
+
+    name: str
+    sequence: str
+    about: str = ""
+    line: int = 0
+
+
+def read_fasta(path: Path, *, raw: bool = False) -> list[Protein]:
+    """The records of a FASTA file, in its order.
+
+    UserError names record and line: text before the first header, a record without a name or without residues, a name
+    that came before, a letter that is none. Sequences of nothing but A, C, G, T and N are warned of on stderr. `raw`:
+    what stands under a header is no protein (labels, a mask) and is taken as it is.
+    """
+    path = Path(path)
+    records: list[Protein] = []
+    begins: dict[str, int] = {}
+    header, start, parts = "", 0, [""]
+    for number, line in enumerate([*read_lines(path, longest=None), ">"], 1):
+        if not line.startswith(">"):
+            if not start and line.strip():
+                raise UserError(f"{path}, line {number}: a sequence without a header (FASTA headers begin with '>')")
+            parts.append(line.strip() if raw else line)
+            continue
+        if start:
+            records.append(_record(path, header, start, "".join(parts), raw=raw))
+        header, start, parts = line[1:].strip(), number, []
+    for record in records:
+        if record.name in begins:
+            raise UserError(
+                f"{path}, line {record.line}: the name {record.name!r} stands on line {begins[record.name]} already"
+            )
+        begins[record.name] = record.line
+    if not raw:
+        warn_of_dna(path, records)
+    return records
+
+
+def _record(path: Path, header: str, line: int, text: str, *, raw: bool) -> Protein:
+    name, _, about = header.partition(" ")
+    if not name:
+        raise UserError(f"{path}, line {line}: a header without a name")
+    try:
+        sequence = text if raw else clean(text)
+    except ValueError as error:
+        raise UserError(f"{path}, record {name!r} (line {line}): {error}") from None
+    if not sequence:
+        raise UserError(f"{path}, record {name!r} (line {line}): holds no residues")
+    return Protein(name, sequence, about.strip(), line)
+
+
+def warn_of_dna(path: Path, records: Sequence[Protein]) -> None:
+    """Say on stderr how many sequences are DNA by their letters, and which is the first."""
+    suspects = [r for r in records if len(r.sequence) >= LEAST_DNA and DNA.issuperset(r.sequence)]
+    if suspects:
+        print(
+            f"warning: {path}: {len(suspects)} of {len(records)} sequences hold nothing but A, C, G, T and N "
+            f"(first: {suspects[0].name!r}, line {suspects[0].line}): this looks like DNA, read as residues",
+            file=sys.stderr,
+        )
+
+
+def is_table(path: Path) -> bool:
+    return str(path).lower().endswith(TABLES)
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a table with a header line, each with its line under "" (a tab separates in .tsv, else a comma).
+
+    UserError names file and line: a column that is asked for and is not there, a row with more or fewer fields.
+    """
+    path = Path(path)
+    lines = read_lines(path, longest=None)
+    separator = "\t" if ".tsv" in path.suffixes else ","
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    head = [name.strip() for name in next(reader)]
+    for column in columns:
+        if column not in head:
+            raise UserError(f"{path}, line 1: no column {column!r}{nearest(column, head)}")
+    rows = []
+    for fields in reader:
+        if not fields:
+            continue
+        if len(fields) != len(head):
+            raise UserError(f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {len(head)}")
+        rows.append(dict(zip(head, fields, strict=True)) | {"": str(reader.line_num)})
+    if not rows:
+        raise UserError(f"{path}: no row under the header")
+    return rows
+
+
+def read_proteins(path: Path, column: str = "sequence") -> list[Protein]:
+    """Proteins of a FASTA file, or of the `column` of a table; there a column "name" names them, else their line."""
+    path = Path(path)
+    if not is_table(path):
+        return read_fasta(path)
+    records = []
+    for row in read_table(path, [column]):
+        line = int(row[""])
+        try:
+            sequence = clean(row[column])
+        except ValueError as error:
+            raise UserError(f"{path}, line {line}: {error}") from None
+        if not sequence:
+            raise UserError(f"{path}, line {line}: holds no residues")
+        records.append(Protein(row.get("name", f"line {line}"), sequence, line=line))
+    warn_of_dna(path, records)
+    return records
