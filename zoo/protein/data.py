@@ -29,6 +29,7 @@ from zoo.protein.tokens import RESIDUES, Residues
 from zoo.protein.windows import Cut, cuts
 from zoo.train.data import DataModule, Split
 
+
 class Batch(NamedTuple):
     """Windows of chains in rows, padded at the right."""
 
@@ -157,9 +158,7 @@ class ProteinData(DataModule):
 
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         windows = Windows(self.held(split), self.longest, self.overlap, whole=not shuffle, seed=self.seed)
-        sampler = EpochSampler(
-            windows.lengths, self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks()
-        )
+        sampler = EpochSampler(windows.lengths, self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks())
         return DataLoader(
             windows,
             batch_sampler=sampler,

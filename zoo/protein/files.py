@@ -1,4 +1,4 @@
-"""Proteins as strangers write them: FASTA (plain or gz) and tables (CSV, TSV, plain or gz). Errors name record and line.
+"""Proteins as strangers write them: FASTA and tables (CSV, TSV), plain or gz. Errors name record and line.
 
 Sequences come out as they are encoded (zoo/protein/tokens.py has the policy).
 """

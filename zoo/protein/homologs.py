@@ -1,9 +1,8 @@
 """Keeping relatives apart by shared words, where no aligner is at hand.
 
 The rule: a protein is a relative of a set if it shares at least `least` words of `word` residues with *one* protein of
-that set. Words overlap, so three words of six are one identical stretch of eight, or several shorter ones. By chance
-alone (even residues, 12,000 proteins of 400) about one protein in ten thousand would be struck. It finds what an aligner finds
-at high identity and misses remote homologs.
+that set. Words overlap, so three words of six are one identical stretch of eight, or several shorter ones. It finds
+what an aligner finds at high identity, and misses remote homologs.
 """
 
 from collections.abc import Sequence

@@ -133,12 +133,12 @@ class ProteinLM(Writer):
 
 
 class ResidueModel(Network):
-    """A label for every residue: a trunk and a linear map. `classes`: the labels, a letter each, in their order."""
+    """A label for every residue: a trunk and a linear map. `labels`: a letter each, in their order."""
 
     def __init__(
         self,
         stack: StackConfig,
-        classes: str,
+        labels: str,
         vocab_size: int = Residues.vocab_size,
         *,
         token_dropout: bool = False,
@@ -147,14 +147,14 @@ class ResidueModel(Network):
         super().__init__()
         self.settings = {
             "stack": stack,
-            "classes": classes,
+            "labels": labels,
             "vocab_size": vocab_size,
             "token_dropout": token_dropout,
             "init": init,
         }
-        self.classes = classes
+        self.labels = labels
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
-        self.head = nn.Linear(stack.dim, len(classes))
+        self.head = nn.Linear(stack.dim, len(labels))
         initialise(self, init)
 
     def hidden(self, ids: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Layout]:
@@ -168,7 +168,13 @@ class ResidueModel(Network):
 
 
 class SequenceModel(Network):
-    """Values or a class of a whole sequence: a trunk, one state of a sequence's states, a linear map to `outputs`."""
+    """Values or a class of a whole sequence: a trunk, one state of a sequence's states, a linear map to `outputs`.
+
+    `centre` and `spread` are those of the values it is trained on: what the map gives is in units of the spread.
+    """
+
+    centre: Tensor
+    spread: Tensor
 
     def __init__(
         self,
@@ -192,10 +198,19 @@ class SequenceModel(Network):
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
         self.pool = pool.build(stack.dim)
         self.head = nn.Linear(stack.dim, outputs)
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
         initialise(self, init)
+
+    def scale_to(self, centre: float, spread: float) -> None:
+        """Give values of this mean and deviation from now on. ValueError where they do not vary."""
+        if not spread > 0:
+            raise ValueError("the values to learn are all the same")
+        self.centre.fill_(centre)
+        self.spread.fill_(spread)
 
     def forward(self, ids: Tensor, keep: Tensor | None = None) -> Tensor:
         """Ids "b n" (True in `keep` = real token) to "b c"."""
         states, layout = self.trunk(ids, keep)
         scores: Tensor = self.head(self.pool(states, layout))
-        return scores
+        return scores * self.spread + self.centre

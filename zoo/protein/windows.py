@@ -1,6 +1,5 @@
 """Windows over chains that are longer than what a model is given at once."""
 
-
 from itertools import pairwise
 from typing import NamedTuple
 

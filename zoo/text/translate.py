@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from zoo.core.decode import Sampling
+from zoo.data.batches import rows_of
 from zoo.errors import UserError
 from zoo.text.model import Seq2Seq
-from zoo.data.batches import rows_of
 from zoo.text.tokens import Tokenizer
 
 

@@ -9,6 +9,8 @@ MODULES = (
     "zoo.music.data",
     "zoo.music.task",
     "zoo.text.classification",
+    "zoo.protein.data",
+    "zoo.protein.task",
     "zoo.text.corpus",
     "zoo.text.data",
     "zoo.text.labelled",

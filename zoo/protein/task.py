@@ -1,0 +1,334 @@
+"""Training protein models: masked and causal pretraining; labels of residues, values of proteins, on a trunk that is
+frozen (probing), fine-tuned, or trained from nothing."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.atomic import write_atomically
+from zoo.core import StackConfig
+from zoo.core.pool import Mean, Pool
+from zoo.data.corruption import IGNORED, mask_tokens
+from zoo.errors import UserError
+from zoo.protein.model import ProteinLM, ResidueModel, SequenceModel
+from zoo.protein.planted import report
+from zoo.protein.tokens import Residues
+from zoo.train.checkpoint import find_checkpoint, open_checkpoint
+from zoo.train.losses import TokenLoss, token_loss
+from zoo.train.optimisers import Optimiser
+from zoo.train.schedules import Schedule
+from zoo.train.task import Task
+
+MEAN = Mean()
+RANDOM = (min(Residues.residues), max(Residues.residues) + 1)  # ids of the 20 residues stand side by side
+
+
+class ProteinTask(Task):
+    """What the tasks of proteins share: a test says its result, and a file of the run folder keeps it."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "test")
+
+    def results(self) -> dict[str, Any]:
+        """What a test found."""
+        nll = float(self.trainer.callback_metrics["test/nll"])
+        return {"nll": nll, "perplexity": math.exp(nll)}
+
+    def on_test_epoch_end(self) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        result = {"test_set": data.test_set} | self.results()
+        if self.trainer.is_global_zero:
+            path = Path(self.trainer.default_root_dir) / f"test-{data.test_set}.json"
+            write_atomically(path, json.dumps(result, indent=2) + "\n")
+            for name, value in result.items():
+                print(f"{name}: {value}")
+            print(f"written: {path}", file=sys.stderr)
+
+
+class MaskedProteins(ProteinTask):
+    """Masked pretraining of a ProteinLM: `rate` of the residues are predicted, of which the first of `shares` is shown
+    as the mask and the second as another residue (Devlin et al. 2019; Lin et al. 2023). Nothing else is hidden or
+    predicted: not start, end, nor gaps.
+
+    Validation and test hide the same residues every time; their perplexity is a masked one.
+    """
+
+    kind = "ProteinLM"
+    entries = ("hidden",)
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        token_dropout: bool = True,
+        tied: bool = True,
+        rate: float = 0.15,
+        shares: tuple[float, float] = (0.8, 0.1),
+        compile: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        if stack.causal:
+            raise ValueError("a masked model looks both ways: leave causal unset, or train CausalProteins")
+        self.network = ProteinLM(stack, vocab_size, token_dropout=token_dropout, tied=tied)
+        self.rate, self.shares = rate, shares
+        if compile:
+            self.network.stack.compile()
+
+    def loss(self, batch: Any, generator: torch.Generator | None = None) -> TokenLoss:
+        may = (batch.labels != IGNORED) & (batch.ids >= RANDOM[0]) & (batch.ids < RANDOM[1])
+        hidden = mask_tokens(
+            batch.ids,
+            may,
+            mask=Residues.mask,
+            random=RANDOM,
+            rate=self.rate,
+            shares=self.shares,
+            generator=generator,
+        )
+        states, layout = self.network.hidden(hidden.ids, batch.keep)
+        labels = layout.take(hidden.labels, batch.keep)
+        chosen = labels != IGNORED  # the head's own transform sees these alone too
+        out = self.network.out
+        return token_loss(self.network.features(states[chosen]), out.weight, labels[chosen], out.bias)
+
+    def score(self, batch: Any, stage: str) -> None:
+        # from what the batch holds, not from when it comes: every validation hides the same
+        seed = int(batch.index[0]) * 1_000_003 + int(batch.begin[0])
+        out = self.loss(batch, torch.Generator(batch.ids.device).manual_seed(seed))
+        self.record(out, stage)
+
+
+class PlantedContacts(MaskedProteins):
+    """Masked pretraining on the built-in family; a test says how much of what was planted the model has found."""
+
+    def results(self) -> dict[str, Any]:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        return super().results() | report(self.network, data.family).to_plain()
+
+
+class CausalProteins(ProteinTask):
+    """A ProteinLM that reads from left to right. Validation and test count every token once, the end included."""
+
+    kind = "ProteinLM"
+    entries = ("hidden",)
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        tied: bool = True,
+        compile: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        if not stack.causal:
+            raise ValueError("a model that writes reads the past alone: set causal, or train MaskedProteins")
+        self.network = ProteinLM(stack, vocab_size, token_dropout=False, tied=tied)
+        if compile:
+            self.network.stack.compile()
+
+    def loss(self, batch: Any) -> TokenLoss:
+        states, layout = self.network.hidden(batch.ids, batch.keep)
+        nexts = torch.nn.functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORED)
+        out = self.network.out
+        return token_loss(states, out.weight, layout.take(nexts, batch.keep), out.bias)
+
+
+class OnTrunk(ProteinTask):
+    """Base of the tasks that put a head on a trunk.
+
+    `pretrained`: a run folder or a checkpoint whose trunk is begun with; None: from nothing. `frozen`: the trunk stays
+    as it is, and the head alone learns (probing).
+    """
+
+    def prepare(self, pretrained: Path | None, *, frozen: bool) -> None:
+        """Fill the network's trunk, and hold it where it shall not learn."""
+        self.frozen = frozen
+        if pretrained is not None:
+            load_trunk(self.network, pretrained)
+        if frozen:
+            self.network.trunk.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Any:
+        super().train(mode)
+        if self.frozen:
+            self.network.trunk.eval()  # no dropout in what does not learn
+        return self
+
+
+def load_trunk(network: Any, path: Path) -> None:
+    """The trunk of a run folder's best checkpoint, or of a checkpoint file, into a network's.
+
+    UserError names the first weight that is missing or of another shape.
+    """
+    path = Path(path)
+    path = find_checkpoint(path) if path.is_dir() else path
+    prefix = "network.trunk."
+    held = {k.removeprefix(prefix): v for k, v in open_checkpoint(path)["state_dict"].items() if k.startswith(prefix)}
+    own = network.trunk.state_dict()
+    for name, value in own.items():
+        if name not in held:
+            raise UserError(f"{path}: holds no trunk of this model (it lacks {name!r})")
+        if held[name].shape != value.shape:
+            shapes = f"{tuple(held[name].shape)} against {tuple(value.shape)}"
+            raise UserError(
+                f"{path}: its trunk is another ({name!r}: {shapes}); give the stack that it was trained with"
+            )
+    if foreign := [name for name in held if name not in own]:
+        raise UserError(f"{path}: its trunk is another (it holds {foreign[0]!r})")
+    network.trunk.load_state_dict(held)
+
+
+class ResidueLabels(OnTrunk):
+    """Labels of residues: accuracy over those that have one, and which is taken for which (a confusion matrix)."""
+
+    kind = "ResidueModel"
+    entries = ("hidden",)
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        labels: str,
+        pretrained: Path | None = None,
+        frozen: bool = False,
+        token_dropout: bool = False,
+        compile: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        self.network = ResidueModel(stack, labels, vocab_size, token_dropout=token_dropout)
+        self.prepare(pretrained, frozen=frozen)
+        self.confusion = torch.zeros(len(labels), len(labels), dtype=torch.long)
+        if compile:
+            self.network.trunk.stack.compile()
+
+    def loss(self, batch: Any) -> TokenLoss:
+        states, layout = self.network.hidden(batch.ids, batch.keep)
+        head = self.network.head
+        return token_loss(states, head.weight, layout.take(batch.labels, batch.keep), head.bias)
+
+    def on_test_epoch_start(self) -> None:
+        self.confusion.zero_()
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "test")
+        real = batch.labels != IGNORED
+        found = self.network(batch.ids, batch.keep).argmax(-1)
+        pairs = batch.labels[real] * len(self.confusion) + found[real]
+        self.confusion += torch.bincount(pairs, minlength=self.confusion.numel()).view_as(self.confusion).cpu()
+
+    def results(self) -> dict[str, Any]:
+        """Accuracy with its standard error over chains not known here: of residues, as they are counted."""
+        parts = self.gather({self.global_rank: self.confusion})
+        whole = torch.stack(list(parts.values())).sum(0)
+        names = self.network.labels
+        rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, whole.tolist(), strict=True)}
+        right, total = int(whole.trace()), int(whole.sum())
+        return {"accuracy": right / total, "residues": total, "confusion": rows}
+
+
+class ProteinValues(OnTrunk):
+    """A number for each protein, by squared error; its rank correlation (Spearman) with what was measured."""
+
+    kind = "SequenceModel"
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        pool: Pool = MEAN,
+        pretrained: Path | None = None,
+        frozen: bool = False,
+        token_dropout: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        self.network = SequenceModel(stack, 1, vocab_size, pool=pool, token_dropout=token_dropout)
+        self.prepare(pretrained, frozen=frozen)
+        self.found: dict[int, tuple[float, float]] = {}
+
+    def on_fit_start(self) -> None:
+        if self.trainer.ckpt_path is None:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            values = np.array([chain.labels for chain in data.held("train")])
+            self.network.scale_to(float(values.mean()), float(values.std()))
+
+    def loss(self, batch: Any) -> TokenLoss:
+        found = self.network(batch.ids, batch.keep)[:, 0]
+        wanted = batch.labels.to(found.dtype)
+        squares = ((found - wanted) / self.network.spread).square().sum()
+        none = torch.zeros_like(squares)
+        return TokenLoss(loss=squares, nll=squares.detach(), correct=none, tokens=torch.tensor(len(wanted)))
+
+    def figures(self, out: TokenLoss) -> dict[str, Tensor]:
+        return {"error": out.nll / int(out.tokens)}
+
+    def _collect(self, batch: Any) -> None:
+        values = self.network(batch.ids, batch.keep)[:, 0]
+        for row, value, label in zip(batch.index.tolist(), values.tolist(), batch.labels.tolist(), strict=True):
+            self.found[row] = (value, label)
+
+    def on_validation_epoch_start(self) -> None:
+        self.found = {}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "val")
+        self._collect(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/spearman", self._spearman()[0], prog_bar=True, sync_dist=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.found = {}
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "test")
+        self._collect(batch)
+
+    def _spearman(self) -> tuple[float, int]:
+        pairs = np.array(list(self.gather(self.found).values()))
+        return spearman(pairs[:, 0], pairs[:, 1]), len(pairs)
+
+    def results(self) -> dict[str, Any]:
+        found, count = self._spearman()
+        return {"spearman": found, "proteins": count, "error": float(self.trainer.callback_metrics["test/error"])}
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        self._collect(batch)
+
+    def on_predict_epoch_start(self) -> None:
+        self.found = {}
+
+    def on_predict_epoch_end(self) -> None:
+        found = self.gather(self.found)
+        if self.trainer.is_global_zero:
+            for row in sorted(found):
+                print(found[row][0])
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation; equal values share their mean rank. 0 where one side does not vary."""
+    ranks = [_ranks(x) for x in (a, b)]
+    if min(np.ptp(r) for r in ranks) == 0:
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (count.cumsum() - (count - 1) / 2)[place]
