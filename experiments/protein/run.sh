@@ -26,15 +26,12 @@ tested() { # run, name of the result, test sets
   python experiments/collect.py "$run" protein "$name"
 }
 
-planted() { # one minute of training, and the larger family in ten minutes at most; an untrained model beside them
+planted() { # one minute of training, and the larger family in ten minutes at most
   for seed in $SEEDS; do
     local own=(--seed_everything "$seed" --data.seed "$seed")
     local large=(--data.length 64 --data.strength 4 --model.stack.position.length 66)
     train "$RUNS/planted-$seed" --config configs/protein/planted.yaml "${own[@]}"
     tested "$RUNS/planted-$seed" "planted 32, seed $seed"
-    train "$RUNS/planted-untrained-$seed" --config configs/protein/planted.yaml "${own[@]}" \
-      --trainer.max_steps 1 --model.optimizer.lr 1e-9 --trainer.limit_val_batches 0 --checkpoint.monitor null
-    tested "$RUNS/planted-untrained-$seed" "planted 32 untrained, seed $seed"
     train "$RUNS/planted-large-$seed" --config configs/protein/planted.yaml "${own[@]}" "${large[@]}" \
       --trainer.max_steps 6000
     tested "$RUNS/planted-large-$seed" "planted 64, seed $seed"

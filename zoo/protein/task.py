@@ -110,11 +110,15 @@ class MaskedProteins(ProteinTask):
 
 
 class PlantedContacts(MaskedProteins):
-    """Masked pretraining on the built-in family; a test says how much of what was planted the model has found."""
+    """Masked pretraining on the built-in family; a test says how much of what was planted the model has found, and what
+    the same network finds untrained."""
 
     def results(self) -> dict[str, Any]:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        return super().results() | report(self.network, data.family).to_plain()
+        with torch.random.fork_rng():
+            fresh = ProteinLM(**self.network.settings).eval()
+        found, untrained = (report(network, data.family).to_plain() for network in (self.network, fresh))
+        return super().results() | found | {"untrained": {name: untrained[name] for name in ("jacobian", "head")}}
 
 
 class CausalProteins(ProteinTask):

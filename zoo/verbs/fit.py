@@ -10,6 +10,7 @@ MODULES = (
     "zoo.music.task",
     "zoo.text.classification",
     "zoo.protein.data",
+    "zoo.protein.labelled",
     "zoo.protein.task",
     "zoo.text.corpus",
     "zoo.text.data",

@@ -1,0 +1,268 @@
+"""Proteins with something known about them: labels of residues (structure), numbers (fitness); public or one's own."""
+
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from zoo.data import public
+from zoo.data.corruption import IGNORED
+from zoo.errors import UserError
+from zoo.protein.data import Chain, ProteinData, part
+from zoo.protein.files import is_table, read_fasta, read_proteins, read_table
+from zoo.protein.tokens import clean
+from zoo.protein.variants import Wildtype, parse
+from zoo.train.data import Split
+
+UNLABELLED = ".-? "  # of a residue whose label is not known
+
+
+class ResidueData(ProteinData):
+    """Base of the sets with a label for every residue. `labels`: the letters, in the order of their classes."""
+
+    labels: str
+
+    def chain(self, sequence: str, letters: str, known: str | None = None) -> Chain:
+        """A chain of equally long `letters`; where `known` has a 0 nothing is counted."""
+        known = "1" * len(letters) if known is None else known
+        place = {letter: i for i, letter in enumerate(self.labels)}
+        return Chain(
+            sequence,
+            tuple(place.get(a, IGNORED) if b == "1" else IGNORED for a, b in zip(letters, known, strict=True)),
+        )
+
+
+class SecondaryStructure(ResidueData):
+    """Three states (C coil, H helix, E strand), FLIP's split: Dallago et al. 2021, from NetSurfP-2.0.
+
+    Trained and validated as its headers say (SET=, VALIDATION=), without residues that its mask calls unresolved.
+    `test_set`: `flip` (NEW364), `cb513` or `ts115`; chains that are trained or validated on are left out of the latter
+    two, and residues that a mask of theirs leaves out do not count.
+    """
+
+    labels = "CHE"
+
+    def __init__(
+        self,
+        test_set: Literal["flip", "cb513", "ts115"] = "flip",
+        tokens_per_batch: int = 8192,
+        longest: int = 512,
+        overlap: int = 128,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        super().__init__(tokens_per_batch, longest, overlap, seed, workers)
+        self.test_set = test_set
+
+    def chains(self, split: Split) -> list[Chain]:
+        flip = self._flip()
+        if split != "test" or self.test_set == "flip":
+            return flip[split]
+        trained = {chain.sequence for name in ("train", "val") for chain in flip[name]}
+        return [chain for chain in self._netsurfp() if chain.sequence not in trained]
+
+    def _flip(self) -> dict[str, list[Chain]]:
+        path = public.fetch("flip_secondary_structure") / "splits.zip"
+        folder = unpacked(path, ["splits/sequences.fasta", "splits/sampled.fasta", "splits/mask.fasta"])
+        masks = {r.name: r.sequence for r in read_fasta(folder / "mask.fasta", raw=True)}
+        marks = {r.name: r for r in read_fasta(folder / "sampled.fasta", raw=True)}
+        found: dict[str, list[Chain]] = {"train": [], "val": [], "test": []}
+        for record in read_fasta(folder / "sequences.fasta"):
+            said = dict(word.split("=") for word in marks[record.name].about.split())
+            name = "test" if said["SET"] == "test" else "val" if said["VALIDATION"] == "True" else "train"
+            found[name].append(self.chain(record.sequence, marks[record.name].sequence, masks[record.name]))
+        return found
+
+    def _netsurfp(self) -> list[Chain]:
+        name = f"{self.test_set.upper()}_HHblits.csv"
+        rows = read_table(public.fetch("cb513", [name]) / name, ["input", "dssp3", "disorder", "cb513_mask"])
+        chains = []
+        for row in rows:
+            both = zip(row["disorder"].split(), row["cb513_mask"].split(), strict=True)
+            known = "".join("1" if float(a) * float(b) else "0" for a, b in both)
+            chains.append(self.chain(clean(row["input"]), "".join(row["dssp3"].split()), known))
+        return chains
+
+
+class OwnResidues(ResidueData):
+    """Labels of residues of one's own: a table with columns `sequence` and `label`, or two FASTA files whose records
+    have the same names (`path` the proteins, `marks` a letter for each residue). A residue marked `.`, `-`, `?` or with
+    a blank has no label. `validation` as for `path`, in a table; where there is none, the share `held_out` is drawn.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        marks: Path | None = None,
+        column: str = "sequence",
+        label: str = "label",
+        held_out: float = 0.1,
+        tokens_per_batch: int = 8192,
+        longest: int = 512,
+        overlap: int = 128,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        super().__init__(tokens_per_batch, longest, overlap, seed, workers)
+        if is_table(path):
+            rows = read_table(path, [column, label])
+            proteins = read_proteins(path, column)
+            letters = [row[label].strip() for row in rows]
+        elif marks is None:
+            raise UserError(f"{path}: labels of a FASTA file stand in a second one of the same names: give data.marks")
+        else:
+            proteins = read_fasta(path)
+            known = {record.name: record.sequence for record in read_fasta(marks, raw=True)}
+            if missing := [p.name for p in proteins if p.name not in known]:
+                raise UserError(f"{marks}: no record {missing[0]!r}, which {path} has")
+            letters = [known[p.name] for p in proteins]
+        for protein, marked in zip(proteins, letters, strict=True):
+            if len(marked) != len(protein.sequence):
+                raise UserError(
+                    f"{path}, record {protein.name!r} (line {protein.line}): {len(protein.sequence)} residues, "
+                    f"{len(marked)} labels"
+                )
+        self.labels = "".join(sorted(set("".join(letters)) - set(UNLABELLED)))
+        if len(self.labels) < 2:
+            raise UserError(f"{path}: labels of one kind only ({self.labels!r}): there is nothing to tell apart")
+        chains = [self.chain(p.sequence, marked) for p, marked in zip(proteins, letters, strict=True)]
+        train, held = part(chains, held_out, seed)
+        self.parts = {"train": train, "val": held, "test": held}
+
+    def chains(self, split: Split) -> list[Chain]:
+        return self.parts[split]
+
+
+class ValueData(ProteinData):
+    """Base of the sets with a number for every protein."""
+
+    parts: dict[str, list[Chain]]
+
+    def chains(self, split: Split) -> list[Chain]:
+        return self.parts[split]
+
+
+Scan = Literal["avgfp", "bgl3", "pab1", "ube4b"]
+
+
+class DeepScan(ValueData):
+    """Deep mutational scans (Gelman et al. 2021's collection): `name` one of avGFP's fluorescence (Sarkisyan et al.
+    2016), Bgl3, Pab1, Ube4b. Trained on variants of at most `most` mutations, tested on those with more (TAPE's split
+    of avGFP: 3); `held_out`: the share of the first that is validated on.
+    """
+
+    def __init__(
+        self,
+        name: Scan = "avgfp",
+        most: int = 3,
+        held_out: float = 0.2,
+        tokens_per_batch: int = 16384,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        super().__init__(tokens_per_batch, seed=seed, workers=workers)
+        folder = public.fetch("nn4dms_dms", [f"{name}.tsv.gz", "wild_types.fasta"])
+        wild = next(r for r in read_fasta(folder / "wild_types.fasta") if r.name == name)
+        # written as "offset=126 (...)": the number of the first residue
+        self.wildtype = Wildtype(wild.sequence, int(re.search(r"offset=(\d+)", wild.about)[1]))  # type: ignore[index]
+        path = folder / f"{name}.tsv.gz"
+        few: list[Chain] = []
+        many: list[Chain] = []
+        for row in read_table(path, ["variant", "num_mutations", "score"]):
+            try:
+                sequence = self.wildtype.apply(parse(row["variant"]))
+            except ValueError as error:
+                raise UserError(f"{path}, line {row['']}: {error}") from None
+            (few if int(row["num_mutations"]) <= most else many).append(Chain(sequence, float(row["score"])))
+        train, held = part(few, held_out, seed)
+        self.parts = {"train": train, "val": held, "test": many}
+
+
+class GB1(ValueData):
+    """The four-site landscape of protein G's domain B1 (Wu et al. 2016) in FLIP's splits (Dallago et al. 2021).
+
+    `split`: trained on variants of one, two or three mutations and tested on the rest, or on the less fit and tested on
+    the fitter (low_vs_high).
+    """
+
+    def __init__(
+        self,
+        split: Literal["one_vs_rest", "two_vs_rest", "three_vs_rest", "low_vs_high", "sampled"] = "two_vs_rest",
+        tokens_per_batch: int = 16384,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        super().__init__(tokens_per_batch, seed=seed, workers=workers)
+        self.test_set = split
+        name = f"splits/{split}.csv"
+        path = unpacked(public.fetch("flip_gb1", ["splits.zip"]) / "splits.zip", [name]) / f"{split}.csv"
+        self.parts = {"train": [], "val": [], "test": []}
+        for row in read_table(path, ["sequence", "target", "set", "validation"]):
+            name = row["set"] if row["set"] == "test" else "val" if row["validation"] == "True" else "train"
+            self.parts[name].append(Chain(row["sequence"], float(row["target"])))
+
+
+class OwnValues(ValueData):
+    """Numbers of one's own: a table with columns `sequence` and `label`. `validation`: a table of its own; where there
+    is none, the share `held_out` is drawn."""
+
+    def __init__(
+        self,
+        path: Path,
+        validation: Path | None = None,
+        column: str = "sequence",
+        label: str = "label",
+        held_out: float = 0.1,
+        tokens_per_batch: int = 8192,
+        longest: int = 1024,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        super().__init__(tokens_per_batch, longest, min(128, longest // 2), seed, workers)
+        train = self._read(path, column, label)
+        if validation is None:
+            train, held = part(train, held_out, seed)
+        else:
+            held = self._read(validation, column, label)
+        self.parts = {"train": train, "val": held, "test": held}
+
+    def _read(self, path: Path, column: str, label: str) -> list[Chain]:
+        if not is_table(path):
+            raise UserError(
+                f"{path}: numbers stand in a table (.csv or .tsv, also .gz) with columns {column!r}, {label!r}"
+            )
+        chains = []
+        for protein, row in zip(read_proteins(path, column), read_table(path, [column, label]), strict=True):
+            try:
+                value = float(row[label])
+            except ValueError:
+                raise UserError(f"{path}, line {row['']}: {label} is {row[label]!r}, expected a number") from None
+            if not np.isfinite(value):
+                raise UserError(f"{path}, line {row['']}: {label} is {row[label]!r}, expected a finite number")
+            if len(protein.sequence) + 2 > self.longest:
+                raise UserError(
+                    f"{path}, line {row['']}: {len(protein.sequence):,} residues; a number belongs to a whole protein, "
+                    f"and data.longest is {self.longest}"
+                )
+            chains.append(Chain(protein.sequence, value))
+        return chains
+
+
+def unpacked(path: Path, names: Sequence[str]) -> Path:
+    """The folder that holds the named members of a zip file, unpacked once beside it."""
+    folder = path.parent / f"{path.stem}.unpacked"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(path) as held:
+            for name in names:
+                target = folder / Path(name).name
+                if not target.is_file():
+                    beside = target.with_name(target.name + ".part")
+                    beside.write_bytes(held.read(name))
+                    beside.replace(target)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{path}: not the zip file that it should be ({error})") from None
+    return folder
