@@ -38,6 +38,49 @@ planted() { # one minute of training, and the larger family in ten minutes at mo
   done
 }
 
-if [ $# -eq 0 ]; then set -- planted; fi
+structure() { # three states from one sequence, from nothing
+  for seed in $SEEDS; do
+    train "$RUNS/structure-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" --data.seed "$seed"
+    tested "$RUNS/structure-$seed" "structure, from nothing, seed $seed" flip cb513 ts115
+  done
+}
+
+fitness() { # a linear model, and networks from nothing
+  python experiments/protein/ridge.py
+  for seed in $SEEDS; do
+    local own=(--config configs/protein/fitness.yaml --seed_everything "$seed" --data.seed "$seed")
+    for split in two_vs_rest three_vs_rest low_vs_high; do
+      train "$RUNS/gb1-$split-$seed" "${own[@]}" --data GB1 --data.split $split --data.seed "$seed" \
+        --data.tokens_per_batch 8192 --model.stack.position.length 267 --trainer.max_steps 400 \
+        --trainer.val_check_interval 200
+      tested "$RUNS/gb1-$split-$seed" "gb1 $split, from nothing, seed $seed"
+    done
+    train "$RUNS/avgfp-$seed" "${own[@]}"
+    tested "$RUNS/avgfp-$seed" "avgfp, from nothing, seed $seed"
+  done
+}
+
+natural() { # left to right: attention, an LSTM of equal parameters, n-grams
+  local runs=()
+  for seed in $SEEDS; do
+    local own=(--config configs/protein/natural.yaml --seed_everything "$seed")
+    train "$RUNS/natural-transformer-$seed" "${own[@]}"
+    tested "$RUNS/natural-transformer-$seed" "natural transformer, seed $seed"
+    train "$RUNS/natural-lstm-$seed" "${own[@]}" --model.stack.position NoPosition --model.stack.mixer LSTM \
+      --model.stack.ffn.dim 192
+    tested "$RUNS/natural-lstm-$seed" "natural LSTM, seed $seed"
+    runs+=("$RUNS/natural-transformer-$seed" "$RUNS/natural-lstm-$seed")
+  done
+  python experiments/protein/ngram.py "${runs[@]}"
+}
+
+masked() { # masked pretraining; what follows begins with its trunk
+  for seed in $SEEDS; do
+    train "$RUNS/masked-$seed" --config configs/protein/natural_masked.yaml --seed_everything "$seed"
+    tested "$RUNS/masked-$seed" "natural masked, seed $seed"
+  done
+}
+
+if [ $# -eq 0 ]; then set -- planted structure fitness natural masked; fi
 for name in "$@"; do "$name"; done
 python experiments/tables.py

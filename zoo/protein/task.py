@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.core.pool import Mean, Pool
-from zoo.data.corruption import IGNORED, mask_tokens
+from zoo.data.corruption import IGNORED, Masked, mask_tokens
 from zoo.errors import UserError
 from zoo.protein.model import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.planted import report
@@ -40,8 +41,7 @@ class ProteinTask(Task):
 
     def results(self) -> dict[str, Any]:
         """What a test found."""
-        nll = float(self.trainer.callback_metrics["test/nll"])
-        return {"nll": nll, "perplexity": math.exp(nll)}
+        raise NotImplementedError
 
     def on_test_epoch_end(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -54,7 +54,44 @@ class ProteinTask(Task):
             print(f"written: {path}", file=sys.stderr)
 
 
-class MaskedProteins(ProteinTask):
+class Likelihood(ProteinTask):
+    """Base of the pretraining tasks: a test gives nats a residue with its standard error over chains, and keeps what
+    each chain has had in `chains-SET.csv`, so that two models can be compared chain by chain."""
+
+    def on_test_epoch_start(self) -> None:
+        self.chains: dict[int, tuple[float, int]] = {}
+
+    def nats(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Negative log likelihoods "b n", and which of them are counted: predicted residues, not start, end or gaps."""
+        raise NotImplementedError
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        nll, counted = self.nats(batch)
+        rows = zip(batch.index.tolist(), (nll * counted).sum(1).tolist(), counted.sum(1).tolist(), strict=True)
+        for row, total, count in rows:
+            before = self.chains.get(row, (0.0, 0))
+            self.chains[row] = (before[0] + total, before[1] + count)
+
+    def results(self) -> dict[str, Any]:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        found = {row: pair for row, pair in sorted(self.gather(self.chains).items()) if pair[1]}
+        totals, counts = np.array(list(found.values())).T
+        mean, error = ratio(totals, counts)
+        if self.trainer.is_global_zero:
+            lines = ["chain,nats,residues", *(f"{row},{total!r},{count}" for row, (total, count) in found.items())]
+            path = Path(self.trainer.default_root_dir) / f"chains-{data.test_set}.csv"
+            write_atomically(path, "\n".join(lines) + "\n")
+        about = {"nll": mean, "error": error, "perplexity": math.exp(mean)}
+        return about | {"chains": len(found), "residues": int(counts.sum())}
+
+
+def ratio(totals: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """The mean of all that is counted, and its standard error where chains, not residues, are drawn independently."""
+    mean = totals.sum() / counts.sum()
+    return float(mean), float(np.sqrt(np.square(totals - mean * counts).sum()) / counts.sum())
+
+
+class MaskedProteins(Likelihood):
     """Masked pretraining of a ProteinLM: `rate` of the residues are predicted, of which the first of `shares` is shown
     as the mask and the second as another residue (Devlin et al. 2019; Lin et al. 2023). Nothing else is hidden or
     predicted: not start, end, nor gaps.
@@ -85,17 +122,20 @@ class MaskedProteins(ProteinTask):
         if compile:
             self.network.stack.compile()
 
-    def loss(self, batch: Any, generator: torch.Generator | None = None) -> TokenLoss:
-        may = (batch.labels != IGNORED) & (batch.ids >= RANDOM[0]) & (batch.ids < RANDOM[1])
-        hidden = mask_tokens(
+    def hide(self, batch: Any, generator: torch.Generator | None) -> Masked:
+        """A batch with some of its residues hidden."""
+        return mask_tokens(
             batch.ids,
-            may,
+            residues(batch),
             mask=Residues.mask,
             random=RANDOM,
             rate=self.rate,
             shares=self.shares,
             generator=generator,
         )
+
+    def loss(self, batch: Any, generator: torch.Generator | None = None) -> TokenLoss:
+        hidden = self.hide(batch, generator)
         states, layout = self.network.hidden(hidden.ids, batch.keep)
         labels = layout.take(hidden.labels, batch.keep)
         chosen = labels != IGNORED  # the head's own transform sees these alone too
@@ -103,10 +143,28 @@ class MaskedProteins(ProteinTask):
         return token_loss(self.network.features(states[chosen]), out.weight, labels[chosen], out.bias)
 
     def score(self, batch: Any, stage: str) -> None:
-        # from what the batch holds, not from when it comes: every validation hides the same
-        seed = int(batch.index[0]) * 1_000_003 + int(batch.begin[0])
-        out = self.loss(batch, torch.Generator(batch.ids.device).manual_seed(seed))
-        self.record(out, stage)
+        self.record(self.loss(batch, same(batch)), stage)
+
+    def nats(self, batch: Any) -> tuple[Tensor, Tensor]:
+        hidden = self.hide(batch, same(batch))
+        return surprise(self.network(hidden.ids, batch.keep), hidden.labels), hidden.labels != IGNORED
+
+
+def residues(batch: Any) -> Tensor:
+    """Where a batch holds one of the 20 residues that is counted: "b n"."""
+    return (batch.labels != IGNORED) & (batch.ids >= RANDOM[0]) & (batch.ids < RANDOM[1])
+
+
+def same(batch: Any) -> torch.Generator:
+    """A generator by what a batch holds, not by when it comes: every validation hides the same."""
+    seed = int(batch.index[0]) * 1_000_003 + int(batch.begin[0])
+    return torch.Generator(batch.ids.device).manual_seed(seed)
+
+
+def surprise(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Negative log likelihood "b n" of the tokens `wanted` under logits "b n v", 0 where they are ignored."""
+    scores = rearrange(logits.float(), "b n v -> b v n")
+    return torch.nn.functional.cross_entropy(scores, wanted, ignore_index=IGNORED, reduction="none")
 
 
 class PlantedContacts(MaskedProteins):
@@ -121,8 +179,8 @@ class PlantedContacts(MaskedProteins):
         return super().results() | found | {"untrained": {name: untrained[name] for name in ("jacobian", "head")}}
 
 
-class CausalProteins(ProteinTask):
-    """A ProteinLM that reads from left to right. Validation and test count every token once, the end included."""
+class CausalProteins(Likelihood):
+    """A ProteinLM that reads from left to right. Training and validation count every token, the end included."""
 
     kind = "ProteinLM"
     entries = ("hidden",)
@@ -148,6 +206,10 @@ class CausalProteins(ProteinTask):
         nexts = torch.nn.functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORED)
         out = self.network.out
         return token_loss(states, out.weight, layout.take(nexts, batch.keep), out.bias)
+
+    def nats(self, batch: Any) -> tuple[Tensor, Tensor]:
+        nll = surprise(self.network(batch.ids, batch.keep)[:, :-1], batch.labels[:, 1:])
+        return nll, residues(batch)[:, 1:]
 
 
 class OnTrunk(ProteinTask):
@@ -236,7 +298,6 @@ class ResidueLabels(OnTrunk):
         self.confusion += torch.bincount(pairs, minlength=self.confusion.numel()).view_as(self.confusion).cpu()
 
     def results(self) -> dict[str, Any]:
-        """Accuracy with its standard error over chains not known here: of residues, as they are counted."""
         parts = self.gather({self.global_rank: self.confusion})
         whole = torch.stack(list(parts.values())).sum(0)
         names = self.network.labels
