@@ -17,16 +17,26 @@ WORD, LEAST = 7, 3
 
 def relatives(proteins: Sequence[str], of: Sequence[str], *, word: int = WORD, least: int = LEAST) -> np.ndarray:
     """True for each of `proteins` that shares at least `least` words with one protein of `of`: "s"."""
-    known, owner = _words(of, word)
-    # a word that a protein has twice counts once
-    known, owner = np.unique(np.stack((known, owner), 1), axis=0).T if len(known) else (known, owner)
+    known, owner = _distinct(*_words(of, word))
+    asked, row = _distinct(*_words(proteins, word))
+    begin, end = np.searchsorted(known, asked), np.searchsorted(known, asked, side="right")
+    count = end - begin
+    # every pair of a protein and one that it shares a word with, once a word
+    first = np.repeat(begin - np.concatenate(([0], count.cumsum()[:-1])), count)
+    partner = owner[first + np.arange(len(first))]
+    pairs, shared = np.unique(np.repeat(row, count) * (len(of) + 1) + partner, return_counts=True)
     found = np.zeros(len(proteins), dtype=bool)
-    for row, protein in enumerate(proteins):
-        words = np.unique(_words([protein], word)[0])
-        begin, end = np.searchsorted(known, words), np.searchsorted(known, words, side="right")
-        hits = [owner[a:b] for a, b in zip(begin, end, strict=True) if b > a]
-        found[row] = bool(hits) and np.bincount(np.concatenate(hits)).max() >= least
+    found[pairs[shared >= least] // (len(of) + 1)] = True
     return found
+
+
+def _distinct(words: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Words in order with their owners; one that a protein has twice counts once."""
+    order = np.lexsort((owners, words))
+    words, owners = words[order], owners[order]
+    new = np.ones(len(words), dtype=bool)
+    new[1:] = (np.diff(words) != 0) | (np.diff(owners) != 0)
+    return words[new], owners[new]
 
 
 def _words(proteins: Sequence[str], word: int) -> tuple[np.ndarray, np.ndarray]:

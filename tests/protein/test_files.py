@@ -1,0 +1,99 @@
+"""Reading proteins that strangers wrote: what is wrong with a file is one line that names record and line."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from zoo.errors import UserError
+from zoo.protein.files import read_fasta, read_proteins, read_table
+from zoo.protein.homologs import relatives
+
+GOOD = ">a first\nMKV\nLLA*\n\n>b\nmkj\n"
+
+
+def write(folder: Path, text: str | bytes, name: str = "x.fasta") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_records_come_in_order_with_their_lines(tmp_path: Path) -> None:
+    first, second = read_fasta(write(tmp_path, GOOD))
+    assert (first.name, first.about, first.sequence, first.line) == ("a", "first", "MKVLLA", 1)
+    assert (second.name, second.sequence, second.line) == ("b", "MKX", 5)
+
+
+@pytest.mark.parametrize("form", ["windows", "gz", "no end", "byte order mark"])
+def test_forms_of_the_same_file(tmp_path: Path, form: str) -> None:
+    forms = {
+        "windows": GOOD.replace("\n", "\r\n").encode(),
+        "gz": gzip.compress(GOOD.encode()),
+        "no end": GOOD.rstrip("\n").encode(),
+        "byte order mark": b"\xef\xbb\xbf" + GOOD.encode(),
+    }
+    path = write(tmp_path, forms[form], "x.fasta.gz" if form == "gz" else "x.fasta")
+    assert [p.sequence for p in read_fasta(path)] == ["MKVLLA", "MKX"]
+
+
+def test_biotite_reads_the_same(tmp_path: Path) -> None:
+    fasta = pytest.importorskip("biotite.sequence.io.fasta")
+    path = write(tmp_path, ">a one\nMKV\nLL\n>b\nWYW\n")
+    theirs = dict(fasta.FastaFile.read(str(path)).items())
+    assert {f"{p.name} {p.about}".strip(): p.sequence for p in read_fasta(path)} == theirs
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (">a\nMKV\n>b\n>c\nMK\n", r"record 'b' \(line 3\): holds no residues"),
+        (">a\nMKV\n>b\nMK\n>a\nML\n", "line 5: the name 'a' stands on line 1 already"),
+        ("MKV\n", "line 1: a sequence without a header"),
+        (">\nMKV\n", "line 1: a header without a name"),
+        (">a\nMK1V\n", r"record 'a' \(line 1\): '1' at residue 3 is a digit"),
+        (">a\nM*KV\n", "a stop within the sequence"),
+        ("", "the file is empty"),
+        (b">a\nM\xffK\n", "line 2: not UTF-8"),
+    ],
+)
+def test_what_is_wrong_names_record_and_line(tmp_path: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_fasta(write(tmp_path, text))
+
+
+def test_gz_that_is_not_gz(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.fasta\.gz: not gzip"):
+        read_fasta(write(tmp_path, GOOD, "x.fasta.gz"))
+
+
+def test_dna_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read_fasta(write(tmp_path, f">a\nMKV\n>d\n{'ACGTN' * 8}\n>short\nACGT\n"))
+    said = capsys.readouterr().err
+    assert "1 of 3 sequences hold nothing but A, C, G, T and N (first: 'd', line 3): this looks like DNA" in said
+
+
+def test_tables(tmp_path: Path) -> None:
+    text = "name, sequence,label\nx,MKV,1\ny,mlv,2\n"
+    for name, written in {"t.csv": text, "t.tsv": text.replace(", ", ",").replace(",", "\t")}.items():
+        found = read_proteins(write(tmp_path, written, name))
+        assert [(p.name, p.sequence, p.line) for p in found] == [("x", "MKV", 2), ("y", "MLV", 3)]
+    with pytest.raises(UserError, match="line 1: no column 'sequenc'; did you mean 'sequence'"):
+        read_table(tmp_path / "t.csv", ["sequenc"])
+    with pytest.raises(UserError, match="line 3: 2 fields, the header has 3"):
+        read_table(write(tmp_path, "a,b,c\n1,2,3\n1,2\n", "u.csv"), ["a"])
+    with pytest.raises(UserError, match="line 2: '9' at residue 3 is a digit"):
+        read_proteins(write(tmp_path, "sequence\nMK9\n", "v.csv"))
+
+
+def test_relatives_share_words_with_one_protein() -> None:
+    known = ["MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVGDGTQDNLSGAEK", "G" * 40]
+    cousin = "AAAA" + known[0][10:19] + "WWWW"  # nine in a row: three words of seven
+    stranger = "AAAA" + known[0][10:18] + "WWWW"  # eight: two words
+    apart = known[0][10:17] + "WHWHWHWH" + known[0][30:37] + "HWHWHWH" + known[0][40:47]  # three words, scattered
+    assert relatives([cousin, stranger, apart, "WHWHWHWHW"], known).tolist() == [True, False, True, False]
+    halves = [known[0][:17], known[0][17:]]
+    assert relatives([known[0][10:19]], halves).tolist() == [False]  # not of one protein
+
+
+def test_nothing_has_no_relatives() -> None:
+    assert relatives(["MKV"], []).tolist() == [False]
