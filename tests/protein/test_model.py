@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_refused() -> None:
     [
         ProteinLM(STACK),
         ProteinLM(CAUSAL, token_dropout=False),
-        ResidueModel(STACK, "CHE"),
+        ResidueModel(STACK, 3),
         SequenceModel(STACK),
         SequenceModel(STACK, 3, pool=First()),
     ],

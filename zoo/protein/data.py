@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.atomic import write_atomically
 from zoo.data import public
-from zoo.data.batches import TokenBudgetSampler, rows_of
+from zoo.data.batches import EpochSampler, rows_of
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
 from zoo.protein.files import read_fasta, read_proteins
@@ -84,13 +84,6 @@ class Windows(Dataset[tuple[int, int, list[int], Any]]):
         labels = ids if chain.labels is None else [IGNORED, *chain.labels, IGNORED]
         before, after = [IGNORED] * (cut.first - cut.begin), [IGNORED] * (cut.end - cut.last)
         return row, cut.begin, window, [*before, *labels[cut.first : cut.last], *after]
-
-
-class EpochSampler(TokenBudgetSampler):
-    """Batches whose items carry the epoch: (epoch, window)."""
-
-    def batches(self, epoch: int) -> list[Any]:
-        return [[(epoch, item) for item in batch] for batch in super().batches(epoch)]
 
 
 def collate(items: list[tuple[int, int, list[int], Any]]) -> Batch:

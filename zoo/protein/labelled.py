@@ -21,14 +21,16 @@ UNLABELLED = ".-? "  # of a residue whose label is not known
 
 
 class ResidueData(ProteinData):
-    """Base of the sets with a label for every residue. `labels`: the letters, in the order of their classes."""
+    """Base of the sets with a label for every residue. `names`: the letters of the labels."""
 
-    labels: str
+    @property
+    def classes(self) -> int:
+        return len(self.names)
 
     def chain(self, sequence: str, letters: str, known: str | None = None) -> Chain:
         """A chain of equally long `letters`; where `known` has a 0 nothing is counted."""
         known = "1" * len(letters) if known is None else known
-        place = {letter: i for i, letter in enumerate(self.labels)}
+        place = {letter: i for i, letter in enumerate(self.names)}
         return Chain(
             sequence,
             tuple(place.get(a, IGNORED) if b == "1" else IGNORED for a, b in zip(letters, known, strict=True)),
@@ -43,7 +45,7 @@ class SecondaryStructure(ResidueData):
     two, and residues that a mask of theirs leaves out do not count.
     """
 
-    labels = "CHE"
+    names = ("C", "H", "E")
 
     def __init__(
         self,
@@ -125,9 +127,11 @@ class OwnResidues(ResidueData):
                     f"{path}, record {protein.name!r} (line {protein.line}): {len(protein.sequence)} residues, "
                     f"{len(marked)} labels"
                 )
-        self.labels = "".join(sorted(set("".join(letters)) - set(UNLABELLED)))
-        if len(self.labels) < 2:
-            raise UserError(f"{path}: labels of one kind only ({self.labels!r}): there is nothing to tell apart")
+        self.names = tuple(sorted(set("".join(letters)) - set(UNLABELLED)))
+        if len(self.names) < 2:
+            raise UserError(
+                f"{path}: labels of one kind only ({''.join(self.names)!r}): there is nothing to tell apart"
+            )
         chains = [self.chain(p.sequence, marked) for p, marked in zip(proteins, letters, strict=True)]
         train, held = part(chains, held_out, seed)
         self.parts = {"train": train, "val": held, "test": held}

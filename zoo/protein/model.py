@@ -133,12 +133,12 @@ class ProteinLM(Writer):
 
 
 class ResidueModel(Network):
-    """A label for every residue: a trunk and a linear map. `labels`: a letter each, in their order."""
+    """One of `classes` labels for every residue: a trunk and a linear map."""
 
     def __init__(
         self,
         stack: StackConfig,
-        labels: str,
+        classes: int,
         vocab_size: int = Residues.vocab_size,
         *,
         token_dropout: bool = False,
@@ -147,14 +147,13 @@ class ResidueModel(Network):
         super().__init__()
         self.settings = {
             "stack": stack,
-            "labels": labels,
+            "classes": classes,
             "vocab_size": vocab_size,
             "token_dropout": token_dropout,
             "init": init,
         }
-        self.labels = labels
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
-        self.head = nn.Linear(stack.dim, len(labels))
+        self.head = nn.Linear(stack.dim, classes)
         initialise(self, init)
 
     def hidden(self, ids: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Layout]:

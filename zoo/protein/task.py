@@ -1,9 +1,7 @@
 """Training protein models: masked and causal pretraining; labels of residues, values of proteins, on a trunk that is
 frozen (probing), fine-tuned, or trained from nothing."""
 
-import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,9 @@ from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.core.pool import Mean, Pool
 from zoo.data.corruption import IGNORED, Masked, mask_tokens
-from zoo.errors import UserError
 from zoo.protein.model import ProteinLM, ResidueModel, SequenceModel
-from zoo.protein.planted import report
+from zoo.protein.planted import look
 from zoo.protein.tokens import Residues
-from zoo.train.checkpoint import find_checkpoint, open_checkpoint
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
@@ -46,12 +42,7 @@ class ProteinTask(Task):
     def on_test_epoch_end(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         result = {"test_set": data.test_set} | self.results()
-        if self.trainer.is_global_zero:
-            path = Path(self.trainer.default_root_dir) / f"test-{data.test_set}.json"
-            write_atomically(path, json.dumps(result, indent=2) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
-            print(f"written: {path}", file=sys.stderr)
+        self.report(result, f"test-{data.test_set}.json")
 
 
 class Likelihood(ProteinTask):
@@ -101,6 +92,7 @@ class MaskedProteins(Likelihood):
 
     kind = "ProteinLM"
     entries = ("hidden",)
+    carried = ("trunk",)
 
     def __init__(
         self,
@@ -175,7 +167,7 @@ class PlantedContacts(MaskedProteins):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         with torch.random.fork_rng():
             fresh = ProteinLM(**self.network.settings).eval()
-        found, untrained = (report(network, data.family).to_plain() for network in (self.network, fresh))
+        found, untrained = (look(network, data.family).to_plain() for network in (self.network, fresh))
         return super().results() | found | {"untrained": {name: untrained[name] for name in ("jacobian", "head")}}
 
 
@@ -184,6 +176,7 @@ class CausalProteins(Likelihood):
 
     kind = "ProteinLM"
     entries = ("hidden",)
+    carried = ("trunk",)
 
     def __init__(
         self,
@@ -213,48 +206,22 @@ class CausalProteins(Likelihood):
 
 
 class OnTrunk(ProteinTask):
-    """Base of the tasks that put a head on a trunk.
-
-    `pretrained`: a run folder or a checkpoint whose trunk is begun with; None: from nothing. `frozen`: the trunk stays
-    as it is, and the head alone learns (probing).
+    """Base of the tasks that put a head on a trunk: `zoo fit --init-from CHECKPOINT` begins with that of a pretrained
+    model. Subclasses call `hold_trunk` where it stays as it is and the head alone learns (probing).
     """
 
-    def prepare(self, pretrained: Path | None, *, frozen: bool) -> None:
-        """Fill the network's trunk, and hold it where it shall not learn."""
-        self.frozen = frozen
-        if pretrained is not None:
-            load_trunk(self.network, pretrained)
-        if frozen:
-            self.network.trunk.requires_grad_(False)
+    carried = ("trunk",)
+    frozen = False
+
+    def hold_trunk(self) -> None:
+        self.frozen = True
+        self.network.trunk.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Any:
         super().train(mode)
         if self.frozen:
             self.network.trunk.eval()  # no dropout in what does not learn
         return self
-
-
-def load_trunk(network: Any, path: Path) -> None:
-    """The trunk of a run folder's best checkpoint, or of a checkpoint file, into a network's.
-
-    UserError names the first weight that is missing or of another shape.
-    """
-    path = Path(path)
-    path = find_checkpoint(path) if path.is_dir() else path
-    prefix = "network.trunk."
-    held = {k.removeprefix(prefix): v for k, v in open_checkpoint(path)["state_dict"].items() if k.startswith(prefix)}
-    own = network.trunk.state_dict()
-    for name, value in own.items():
-        if name not in held:
-            raise UserError(f"{path}: holds no trunk of this model (it lacks {name!r})")
-        if held[name].shape != value.shape:
-            shapes = f"{tuple(held[name].shape)} against {tuple(value.shape)}"
-            raise UserError(
-                f"{path}: its trunk is another ({name!r}: {shapes}); give the stack that it was trained with"
-            )
-    if foreign := [name for name in held if name not in own]:
-        raise UserError(f"{path}: its trunk is another (it holds {foreign[0]!r})")
-    network.trunk.load_state_dict(held)
 
 
 class ResidueLabels(OnTrunk):
@@ -267,8 +234,7 @@ class ResidueLabels(OnTrunk):
         self,
         stack: StackConfig,
         vocab_size: int,
-        labels: str,
-        pretrained: Path | None = None,
+        classes: int,
         frozen: bool = False,
         token_dropout: bool = False,
         compile: bool = False,
@@ -276,9 +242,10 @@ class ResidueLabels(OnTrunk):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
-        self.network = ResidueModel(stack, labels, vocab_size, token_dropout=token_dropout)
-        self.prepare(pretrained, frozen=frozen)
-        self.confusion = torch.zeros(len(labels), len(labels), dtype=torch.long)
+        self.network = ResidueModel(stack, classes, vocab_size, token_dropout=token_dropout)
+        if frozen:
+            self.hold_trunk()
+        self.confusion = torch.zeros(classes, classes, dtype=torch.long)
         if compile:
             self.network.trunk.stack.compile()
 
@@ -300,7 +267,7 @@ class ResidueLabels(OnTrunk):
     def results(self) -> dict[str, Any]:
         parts = self.gather({self.global_rank: self.confusion})
         whole = torch.stack(list(parts.values())).sum(0)
-        names = self.network.labels
+        names = self.trainer.datamodule.names  # type: ignore[attr-defined]
         rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, whole.tolist(), strict=True)}
         right, total = int(whole.trace()), int(whole.sum())
         return {"accuracy": right / total, "residues": total, "confusion": rows}
@@ -316,7 +283,6 @@ class ProteinValues(OnTrunk):
         stack: StackConfig,
         vocab_size: int,
         pool: Pool = MEAN,
-        pretrained: Path | None = None,
         frozen: bool = False,
         token_dropout: bool = False,
         optimizer: Optimiser | None = None,
@@ -324,7 +290,8 @@ class ProteinValues(OnTrunk):
     ):
         super().__init__(optimizer, schedule)
         self.network = SequenceModel(stack, 1, vocab_size, pool=pool, token_dropout=token_dropout)
-        self.prepare(pretrained, frozen=frozen)
+        if frozen:
+            self.hold_trunk()
         self.found: dict[int, tuple[float, float]] = {}
 
     def on_fit_start(self) -> None:

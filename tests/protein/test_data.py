@@ -1,0 +1,158 @@
+"""Sets of proteins: their parts, what is counted in them, and batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.proteins import GFP, write_sets
+from zoo.data.corruption import IGNORED
+from zoo.errors import UserError
+from zoo.protein.data import Planted, Proteins, Proteomes, ProteinData
+from zoo.protein.labelled import GB1, DeepScan, OwnResidues, OwnValues, SecondaryStructure
+from zoo.protein.tokens import Residues
+
+
+@pytest.fixture
+def public(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    write_sets(tmp_path)
+    monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
+    return tmp_path
+
+
+def counted(data: ProteinData, split: str) -> dict[int, list[int]]:
+    """The labels of every chain of a split that its batches count, put together again."""
+    found: dict[int, dict[int, int]] = {}
+    for batch in data._loader(split, shuffle=False):
+        for row, begin, labels in zip(batch.index.tolist(), batch.begin.tolist(), batch.labels.tolist(), strict=True):
+            for place, label in enumerate(labels):
+                if label != IGNORED:
+                    assert begin + place not in found.setdefault(row, {})  # once
+                    found[row][begin + place] = label
+    return {row: [places[p] for p in sorted(places)] for row, places in found.items()}
+
+
+def test_every_token_counts_once_however_long_a_chain_is(tmp_path) -> None:
+    draw = np.random.default_rng(0)
+    sizes = [2, 30, 31, 32, 200, 997]
+    sequences = ["".join(draw.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in sizes]
+    (tmp_path / "x.fasta").write_text("".join(f">p{i}\n{s}\n" for i, s in enumerate(sequences)))
+    data = Proteins(tmp_path / "x.fasta", tmp_path / "x.fasta", apart=False, longest=32, overlap=8, tokens_per_batch=99)
+    found = counted(data, "val")
+    assert [found[i] for i in range(len(sizes))] == [Residues().frame(s) for s in sequences]
+
+
+def test_training_takes_a_window_of_a_long_chain_by_seed_and_epoch(tmp_path) -> None:
+    sequence = "".join(np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), 300))
+    (tmp_path / "x.fasta").write_text(f">p\n{sequence}\n>q\nMKV\n")
+    data = Proteins(tmp_path / "x.fasta", tmp_path / "x.fasta", apart=False, longest=50, overlap=8)
+
+    def begins(epochs: int) -> list[int]:
+        loader, found = data.train_dataloader(), []
+        for epoch in range(epochs):
+            loader.batch_sampler.epoch = epoch
+            for batch in loader:
+                for row, begin, ids in zip(batch.index, batch.begin, batch.ids, strict=True):
+                    if row == 0:
+                        assert ids.tolist() == Residues().frame(sequence)[begin : begin + 50]
+                        found.append(int(begin))
+        return found
+
+    first = begins(6)
+    assert begins(6) == first
+    assert len(set(first)) > 3
+
+
+def test_relatives_of_what_is_trained_on_are_left_out(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAP"
+    (tmp_path / "a.fasta").write_text(f">a\n{long}\n")
+    (tmp_path / "b.fasta").write_text(f">same\n{long[5:20]}\n>other\nWHWHWHWHWHCCCCCCCC\n")
+    data = Proteins(tmp_path / "a.fasta", tmp_path / "b.fasta")
+    assert [c.sequence for c in data.held("val")] == ["WHWHWHWHWHCCCCCCCC"]
+    assert "1 of 2 held-out proteins are relatives" in capsys.readouterr().err
+    with pytest.raises(UserError, match="every held-out protein is a relative"):
+        Proteins(tmp_path / "a.fasta", tmp_path / "a.fasta")
+
+
+def test_organisms_are_kept_apart(public) -> None:
+    data = Proteomes(limit=10)
+    assert (len(data.held("train")), len(data.held("val"))) == (80, 10)
+    with pytest.raises(ValueError, match="human cannot be trained on and validated on"):
+        Proteomes(train=("human",), validation="human")
+
+
+def test_structure_counts_what_its_masks_keep(public) -> None:
+    data = SecondaryStructure()
+    assert (data.names, data.classes) == (("C", "H", "E"), 3)
+    assert [len(data.held(s)) for s in ("train", "val", "test")] == [30, 5, 5]
+    for chain in data.held("test"):
+        assert chain.labels[0] == IGNORED
+        assert min(chain.labels[1:]) >= 0
+    tested = SecondaryStructure(test_set="cb513")
+    trained = {c.sequence for c in tested.held("train")}
+    assert len(tested.held("test")) == 4  # the one that is trained on is gone
+    for chain in tested.held("test"):
+        assert chain.sequence not in trained
+        assert list(chain.labels[:2]) == [IGNORED] * 2  # each mask takes one
+        assert min(chain.labels[2:]) >= 0
+
+
+def test_scans_are_divided_by_mutations(public) -> None:
+    data = DeepScan(held_out=0.25)
+
+    def mutations(split: str) -> set[int]:
+        return {sum(a != b for a, b in zip(c.sequence, GFP, strict=True)) for c in data.held(split)}
+
+    assert mutations("train") | mutations("val") == {1, 2, 3}
+    assert mutations("test") == {4, 5}
+    batch = next(iter(data.val_dataloader()))
+    assert batch.labels.dtype == torch.float32
+    assert batch.labels.shape == batch.index.shape
+    gb1 = GB1(split="three_vs_rest")
+    assert gb1.test_set == "three_vs_rest"
+    assert len(gb1.held("test")) == 20
+
+
+def test_planted_sequences_are_fresh_in_every_part() -> None:
+    data = Planted(length=32, train=200, val=50, test=50)
+    parts = [{c.sequence for c in data.held(s)} for s in ("train", "val", "test")]
+    assert not parts[0] & parts[1]
+    assert data.manifest()["contacts"] == data.family.edges
+
+
+def test_own_labels_in_a_table_and_in_two_files(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("sequence,label\n" + "MKVL,HH.E\n" * 6)
+    table = OwnResidues(tmp_path / "t.csv")
+    assert table.names == ("E", "H")
+    assert table.held("train")[0].labels == (1, 1, IGNORED, 0)
+    (tmp_path / "p.fasta").write_text("".join(f">p{i}\nMKVL\n" for i in range(6)))
+    (tmp_path / "m.fasta").write_text("".join(f">p{i}\nHH.E\n" for i in range(6)))
+    files = OwnResidues(tmp_path / "p.fasta", tmp_path / "m.fasta")
+    assert files.held("train") == table.held("train")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sequence,label\nMKVL,HHE\nMK,HE\n", r"record 'line 2' \(line 2\): 4 residues, 3 labels"),
+        ("sequence,label\nMKVL,HHHH\nMK,HH\n", "labels of one kind only"),
+        ("sequence,structure\nMKVL,HHHH\n", "no column 'label'"),
+    ],
+)
+def test_labels_that_do_not_fit(tmp_path, text: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        OwnResidues(tmp_path / "t.csv")
+
+
+def test_own_values(tmp_path) -> None:
+    (tmp_path / "t.tsv").write_text("sequence\tlabel\n" + "".join(f"MKV{'A' * i}\t{i}\n" for i in range(10)))
+    data = OwnValues(tmp_path / "t.tsv", held_out=0.2)
+    assert len(data.held("train")) == 8
+    for text, said in {
+        "sequence,label\nMKV,high\nMK,1\n": "line 2: label is 'high', expected a number",
+        "sequence,label\nMKV,nan\nMK,1\n": "line 2: label is 'nan', expected a finite number",
+        f"sequence,label\n{'M' * 1023},1\nMK,1\n": "line 2: 1,023 residues; a number belongs to a whole protein",
+    }.items():
+        (tmp_path / "u.csv").write_text(text)
+        with pytest.raises(UserError, match=said):
+            OwnValues(tmp_path / "u.csv")
