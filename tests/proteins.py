@@ -23,7 +23,7 @@ def write_sets(folder: Path) -> None:
     for path in (flip, netsurfp, natural, scans, gb1):
         path.mkdir(parents=True)
     chains = {f"c{i}": drawn(draw, draw.randint(8, 40)) for i in range(40)}
-    parts = {name: ("train", "False") for name in chains}
+    parts = dict.fromkeys(chains, ("train", "False"))
     parts |= {f"c{i}": ("train", "True") for i in range(30, 35)} | {f"c{i}": ("test", "False") for i in range(35, 40)}
     with zipfile.ZipFile(flip / "splits.zip", "w") as held:
         held.writestr("splits/sequences.fasta", "".join(f">{n}\n{s}\n" for n, s in chains.items()))

@@ -7,7 +7,7 @@ import torch
 from tests.proteins import GFP, write_sets
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
-from zoo.protein.data import Planted, Proteins, Proteomes, ProteinData
+from zoo.protein.data import Planted, ProteinData, Proteins, Proteomes
 from zoo.protein.labelled import GB1, DeepScan, OwnResidues, OwnValues, SecondaryStructure
 from zoo.protein.tokens import Residues
 
