@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # The runs of this folder, in its README's order: bash experiments/protein/run.sh [NAME ...] (default: all of them).
 # What was trained before is left as it is, and what was interrupted goes on. Run it from the root of the checkout, with
-# ZOO_MIRROR where public data is wanted from a copy. RUNS says where the run folders are kept (default: runs).
+# ZOO_MIRROR where public data is wanted from a copy. SEEDS says which seeds (default: 1).
 set -euo pipefail
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-RUNS=${RUNS:-runs}
 SEEDS=${SEEDS:-1}
 quiet=(--trainer.enable_progress_bar false)
 
@@ -30,18 +29,18 @@ planted() { # one minute of training, and the larger family in ten minutes at mo
   for seed in $SEEDS; do
     local own=(--seed_everything "$seed" --data.seed "$seed")
     local large=(--data.length 64 --data.strength 4 --model.stack.position.length 66)
-    train "$RUNS/planted-$seed" --config configs/protein/planted.yaml "${own[@]}"
-    tested "$RUNS/planted-$seed" "planted 32, seed $seed"
-    train "$RUNS/planted-large-$seed" --config configs/protein/planted.yaml "${own[@]}" "${large[@]}" \
+    train "runs/planted-$seed" --config configs/protein/planted.yaml "${own[@]}"
+    tested "runs/planted-$seed" "planted 32, seed $seed"
+    train "runs/planted-large-$seed" --config configs/protein/planted.yaml "${own[@]}" "${large[@]}" \
       --trainer.max_steps 6000
-    tested "$RUNS/planted-large-$seed" "planted 64, seed $seed"
+    tested "runs/planted-large-$seed" "planted 64, seed $seed"
   done
 }
 
 structure() { # three states from one sequence, from nothing
   for seed in $SEEDS; do
-    train "$RUNS/structure-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" --data.seed "$seed"
-    tested "$RUNS/structure-$seed" "structure, from nothing, seed $seed" flip cb513 ts115
+    train "runs/structure-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" --data.seed "$seed"
+    tested "runs/structure-$seed" "structure, from nothing, seed $seed" flip cb513 ts115
   done
 }
 
@@ -50,13 +49,13 @@ fitness() { # a linear model, and networks from nothing
   for seed in $SEEDS; do
     local own=(--config configs/protein/fitness.yaml --seed_everything "$seed" --data.seed "$seed")
     for split in two_vs_rest three_vs_rest low_vs_high; do
-      train "$RUNS/gb1-$split-$seed" "${own[@]}" --data GB1 --data.split $split --data.seed "$seed" \
+      train "runs/gb1-$split-$seed" "${own[@]}" --data GB1 --data.split $split --data.seed "$seed" \
         --data.tokens_per_batch 8192 --model.stack.position.length 267 --trainer.max_steps 400 \
         --trainer.val_check_interval 200
-      tested "$RUNS/gb1-$split-$seed" "gb1 $split, from nothing, seed $seed"
+      tested "runs/gb1-$split-$seed" "gb1 $split, from nothing, seed $seed"
     done
-    train "$RUNS/avgfp-$seed" "${own[@]}"
-    tested "$RUNS/avgfp-$seed" "avgfp, from nothing, seed $seed"
+    train "runs/avgfp-$seed" "${own[@]}"
+    tested "runs/avgfp-$seed" "avgfp, from nothing, seed $seed"
   done
 }
 
@@ -64,20 +63,20 @@ natural() { # left to right: attention, an LSTM of equal parameters, n-grams
   local runs=()
   for seed in $SEEDS; do
     local own=(--config configs/protein/natural.yaml --seed_everything "$seed")
-    train "$RUNS/natural-transformer-$seed" "${own[@]}"
-    tested "$RUNS/natural-transformer-$seed" "natural transformer, seed $seed"
-    train "$RUNS/natural-lstm-$seed" "${own[@]}" --model.stack.position NoPosition --model.stack.mixer LSTM \
+    train "runs/natural-transformer-$seed" "${own[@]}"
+    tested "runs/natural-transformer-$seed" "natural transformer, seed $seed"
+    train "runs/natural-lstm-$seed" "${own[@]}" --model.stack.position NoPosition --model.stack.mixer LSTM \
       --model.stack.ffn.dim 192
-    tested "$RUNS/natural-lstm-$seed" "natural LSTM, seed $seed"
-    runs+=("$RUNS/natural-transformer-$seed" "$RUNS/natural-lstm-$seed")
+    tested "runs/natural-lstm-$seed" "natural LSTM, seed $seed"
+    runs+=("runs/natural-transformer-$seed" "runs/natural-lstm-$seed")
   done
   python experiments/protein/ngram.py "${runs[@]}"
 }
 
 masked() { # masked pretraining; what follows begins with its trunk
   for seed in $SEEDS; do
-    train "$RUNS/masked-$seed" --config configs/protein/natural_masked.yaml --seed_everything "$seed"
-    tested "$RUNS/masked-$seed" "natural masked, seed $seed"
+    train "runs/masked-$seed" --config configs/protein/natural_masked.yaml --seed_everything "$seed"
+    tested "runs/masked-$seed" "natural masked, seed $seed"
   done
 }
 
