@@ -134,8 +134,10 @@ class MaskedProteins(Likelihood):
         out = self.network.out
         return token_loss(self.network.features(states[chosen]), out.weight, labels[chosen], out.bias)
 
-    def score(self, batch: Any, stage: str) -> None:
-        self.record(self.loss(batch, same(batch)), stage)
+    def score(self, batch: Any, stage: str) -> TokenLoss:
+        out = self.loss(batch, same(batch))
+        self.log_score(out, stage)
+        return out
 
     def nats(self, batch: Any) -> tuple[Tensor, Tensor]:
         hidden = self.hide(batch, same(batch))
@@ -303,12 +305,9 @@ class ProteinValues(OnTrunk):
     def loss(self, batch: Any) -> TokenLoss:
         found = self.network(batch.ids, batch.keep)[:, 0]
         wanted = batch.labels.to(found.dtype)
-        squares = ((found - wanted) / self.network.spread).square().sum()
-        none = torch.zeros_like(squares)
-        return TokenLoss(loss=squares, nll=squares.detach(), correct=none, tokens=torch.tensor(len(wanted)))
-
-    def figures(self, out: TokenLoss) -> dict[str, Tensor]:
-        return {"error": out.nll / int(out.tokens)}
+        # half the squared error, in units of the spread: a Gaussian's negative log likelihood but for a constant
+        half = ((found - wanted) / self.network.spread).square().sum() / 2
+        return TokenLoss(loss=half, nll=half.detach(), correct=None, tokens=torch.tensor(len(wanted)))
 
     def _collect(self, batch: Any) -> None:
         values = self.network(batch.ids, batch.keep)[:, 0]
@@ -338,7 +337,7 @@ class ProteinValues(OnTrunk):
 
     def results(self) -> dict[str, Any]:
         found, count = self._spearman()
-        return {"spearman": found, "proteins": count, "error": float(self.trainer.callback_metrics["test/error"])}
+        return {"spearman": found, "proteins": count, "nll": float(self.trainer.callback_metrics["test/nll"])}
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         self._collect(batch)
