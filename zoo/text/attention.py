@@ -33,9 +33,9 @@ def cross_attention(
 ) -> Looks:
     """Translate a text and record the cross attention of a layer (negative: from the end) over what was written."""
     device = next(model.parameters()).device
-    source = torch.tensor([[*tokenizer.encode(text), tokenizer.end]], device=device)
+    source = torch.tensor([tokenizer.closed(tokenizer.encode(text))], device=device)
     written = model.generate(source, length=length, beams=beams, length_penalty=length_penalty)[0][0].tokens
-    target = torch.tensor([[tokenizer.start, *written]], device=device)
+    target = torch.tensor([[model.start, *written]], device=device)
     with torch.no_grad(), record(model, layers=[layer], which="cross") as maps:
         model(source, target)
     # the row of a token is that of the step that wrote it: the one that had read the token before

@@ -54,7 +54,7 @@ def _spans(model: Seq2Seq, tokenizer: Tokenizer, pieces: list[str], top: int) ->
     gaps = tokenizer.sentinels[: len(pieces) - 1]
     if len(gaps) < len(pieces) - 1:
         raise UserError(f"this model can write {len(gaps)} spans, not {len(pieces) - 1} (it has a sentinel for each)")
-    row = _row(model, [*tokenizer.join(pieces, gaps), tokenizer.end], model.encoder)
+    row = _row(model, tokenizer.closed(tokenizer.join(pieces, gaps)), model.encoder)
     (found,) = model.generate(row, length=LONGEST * len(pieces), beams=top, nbest=top)
     written = [({gap: span(h.tokens, gap, tokenizer.sentinels) for gap in gaps}, math.exp(h.log_prob)) for h in found]
     return [[Filling(tokenizer.decode(spans[gap]), share) for spans, share in written] for gap in gaps]

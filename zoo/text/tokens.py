@@ -108,6 +108,10 @@ class Tokenizer:
         """Ids between start and end: how texts are given to what reads them whole."""
         return [self.start, *ids, self.end]
 
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        """Ids and the end: how the sources of a Seq2Seq are given."""
+        return [*ids, self.end]
+
     def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> list[int]:
         """Ids of the pieces of a text with a token in each gap between two.
 

@@ -28,7 +28,7 @@ def translate(
     device. UserError names a text that is longer than the model can read.
     """
     device = next(model.parameters()).device
-    ids = [[*row, tokenizer.end] for row in tokenizer.encode_batch(list(texts))]
+    ids = [tokenizer.closed(row) for row in tokenizer.encode_batch(list(texts))]
     longest = model.encoder.position.longest
     for number, row in enumerate(ids, 1):
         if longest is not None and len(row) > longest:

@@ -42,6 +42,8 @@ KINDS = {
     "MaskedAutoencoder": ("zoo.vision.model", VISION),
     "ViT": ("zoo.vision.model", VISION),
 }
+# What reads the files of published weights, where that is another class.
+PUBLISHED = {TEXT: "zoo.text.published.PublishedTokenizer"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +111,7 @@ def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded:
             raise UserError(f"{folder / 'config.json'}: origin holds {config['origin']!r}") from None
         if (folder / UNUSED).is_file():
             origin = replace(origin, unused=read_file(folder / UNUSED))
-    tokenizer = tokenizer_of(config["kind"])
-    path = folder / tokenizer.filename
-    return Loaded(model.eval(), tokenizer.load(path) if path.is_file() else None, config, origin)
+    return Loaded(model.eval(), _tokens(folder, config["kind"], published=origin is not None), config, origin)
 
 
 def _published(folder: Path, config: dict[str, Any]) -> Loaded:
@@ -131,7 +131,15 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     for note in given.notes:
         print(f"{where}: {note}", file=sys.stderr)
     origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
-    return Loaded(model.eval(), None, {"kind": kind, "settings": model.to_plain()}, origin)
+    tokens = _tokens(folder, kind, published=True)
+    return Loaded(model.eval(), tokens, {"kind": kind, "settings": model.to_plain()}, origin)
+
+
+def _tokens(folder: Path, kind: str, *, published: bool) -> Any:
+    """What makes tokens of a domain's data, from its file in a folder; None where there is none."""
+    makes = tokenizer_of(kind, published=published)
+    path = folder / makes.filename
+    return makes.load(path) if path.is_file() else None
 
 
 def read_settings(family: Family, given: Given, architecture: str) -> dict[str, Any]:
@@ -161,9 +169,10 @@ def class_of(kind: str) -> Any:
     return getattr(importlib.import_module(KINDS[kind][0]), kind)
 
 
-def tokenizer_of(kind: str) -> Any:
-    """The class that makes tokens of the data of such a network."""
-    module, _, name = KINDS[kind][1].rpartition(".")
+def tokenizer_of(kind: str, *, published: bool = False) -> Any:
+    """The class that makes tokens of the data of such a network, ours or of published weights."""
+    makes = KINDS[kind][1]
+    module, _, name = (PUBLISHED.get(makes, makes) if published else makes).rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 

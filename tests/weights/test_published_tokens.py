@@ -1,0 +1,196 @@
+"""Tokenizers of published folders beside the library's own, and the verbs on such folders."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+import torch
+
+import zoo
+from zoo import cli
+from zoo.check.references import library
+
+TEXTS = ["the cat sat", "Then, at last: the  end!", "naïve café 3.5 ☃", "a [MASK] b <mask> c </s> d"]
+WORDS = [*"abcdefghijklmnopqrstuvwxyz.,:!35[]", "the", "cat", "sat", "##s", "##e", "##t", "##h", "##n", "end", "last"]
+
+
+def byte_level(first: tuple[str, ...]) -> dict[str, int]:
+    names = [*first, *sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()), "th", "the", "Ġt", "Ġth", "Ġthe", "at"]
+    return {name: i for i, name in enumerate(names)}
+
+
+MERGES = [("t", "h"), ("th", "e"), ("Ġ", "t"), ("Ġt", "h"), ("Ġth", "e"), ("a", "t")]
+
+
+def gpt2() -> Any:
+    return library("transformers").GPT2Tokenizer(vocab=byte_level(("<|endoftext|>",)), merges=MERGES)
+
+
+def bart() -> Any:
+    first = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    return library("transformers").BartTokenizer(vocab=byte_level(first), merges=MERGES)
+
+
+def bert() -> Any:
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    return library("transformers").BertTokenizer(vocab={name: i for i, name in enumerate(names)})
+
+
+def t5() -> Any:
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(c, -4.0) for c in "abcdefghijklmnopqrstuvwxyz.,"] + [("▁the", -3.0), ("▁cat", -3.5), ("at", -3.2)]
+    return library("transformers").T5Tokenizer(vocab=pieces, extra_ids=5)
+
+
+def llama() -> Any:
+    vocab = {
+        "<unk>": 0,
+        "<s>": 1,
+        "</s>": 2,
+        "▁": 3,
+        "t": 4,
+        "h": 5,
+        "e": 6,
+        "th": 7,
+        "the": 8,
+        "▁the": 9,
+        "c": 10,
+        "a": 11,
+    }
+    vocab |= {f"<0x{i:02X}>": 12 + i for i in range(256)}
+    merges = [("t", "h"), ("th", "e"), ("▁", "the")]
+    return library("transformers").LlamaTokenizer(vocab=vocab, merges=merges, add_bos_token=True)
+
+
+MAKERS = {"gpt2": gpt2, "bart": bart, "bert": bert, "t5": t5, "llama": llama}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_encode_and_decode_as_theirs(name: str, tmp_path: Path) -> None:
+    from zoo.text.published import PublishedTokenizer
+
+    theirs = MAKERS[name]()
+    theirs.save_pretrained(tmp_path)
+    ours = PublishedTokenizer.load(tmp_path / "tokenizer.json")
+    for text in TEXTS:
+        ids = theirs(text).input_ids
+        assert ours.encode(text) == ids
+        assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
+    assert ours.encode_batch(TEXTS) == theirs(TEXTS).input_ids
+    assert ours.vocab_size == len(theirs)
+    end = theirs.sep_token_id if theirs.eos_token_id is None else theirs.eos_token_id
+    for role, other in {"end": end, "mask": theirs.mask_token_id}.items():
+        if other is None:
+            with pytest.raises(ValueError, match=f"has no token for {role}"):
+                getattr(ours, role)
+        else:
+            assert getattr(ours, role) == other
+
+
+def published(folder: Path, tokenizer: Any, config: str, model: str, seed: int = 1, **settings: Any) -> Any:
+    """A model of random weights and its tokenizer in one folder."""
+    hf = library("transformers")
+    torch.manual_seed(seed)
+    theirs = getattr(hf, model)(getattr(hf, config)(vocab_size=len(tokenizer), **settings)).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    theirs.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return theirs
+
+
+SMALL = {"d_model": 24, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40}
+BERT = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 40}
+
+
+def test_generate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = gpt2()
+    theirs = published(
+        tmp_path / "m",
+        tokenizer,
+        "GPT2Config",
+        "GPT2LMHeadModel",
+        seed=7,
+        n_embd=24,
+        n_layer=1,
+        n_head=3,
+        n_positions=32,
+    )
+    prompt = tokenizer("the cat", return_tensors="pt").input_ids
+    # their end is beyond this vocabulary, so both write on
+    written = theirs.generate(prompt, max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=0)
+    given = ["generate", str(tmp_path / "m"), "--prompt", "the cat", "--length", "8", "--temperature", "0"]
+    assert cli.main(given) == 0
+    # with this seed random weights happen to write whole characters
+    assert capsys.readouterr().out == tokenizer.decode(written[0], skip_special_tokens=True) + "\n"
+    assert cli.main([*given[:5], "40"]) == 2  # more than the table of positions has rows
+    said = capsys.readouterr().err
+    assert "the model can place 32" in said
+    assert said.count("\n") == 1
+
+
+def test_translate_with_beams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BART's encoder wants a start before its text: the folder's tokenizer says so."""
+    tokenizer = bart()
+    heads = {"encoder_attention_heads": 3, "decoder_attention_heads": 3, "max_position_embeddings": 32}
+    theirs = published(tmp_path / "m", tokenizer, "BartConfig", "BartForConditionalGeneration", **SMALL, **heads)
+    source = tokenizer("the cat sat", return_tensors="pt").input_ids
+    options = {"num_beams": 3, "early_stopping": "never", "max_new_tokens": 9, "forced_eos_token_id": None}
+    written = theirs.generate(source, **options)
+    assert cli.main(["translate", str(tmp_path / "m"), "the cat sat", "--beams", "3", "--max-length", "9"]) == 0
+    assert capsys.readouterr().out == tokenizer.decode(written[0], skip_special_tokens=True) + "\n"
+
+
+def test_fill_and_classify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = bert()
+    theirs = published(tmp_path / "m", tokenizer, "BertConfig", "BertForMaskedLM", **BERT)
+    ids = tokenizer("the [MASK] sat", return_tensors="pt").input_ids
+    with torch.no_grad():
+        share, best = theirs(ids).logits[ids == 4][0].softmax(-1).max(-1)
+    assert cli.main(["fill", str(tmp_path / "m"), "the [MASK] sat", "--top", "1"]) == 0
+    said = capsys.readouterr().out
+    assert tokenizer.decode([best]) in said
+    assert f"{float(share):.3f}"[:4] in said
+    theirs = published(
+        tmp_path / "c", tokenizer, "BertConfig", "BertForSequenceClassification", **BERT, id2label={0: "bad", 1: "good"}
+    )
+    with torch.no_grad():
+        number = int(theirs(tokenizer("the cat", return_tensors="pt").input_ids).logits.argmax())
+    assert cli.main(["classify", str(tmp_path / "c"), "the cat"]) == 0
+    assert capsys.readouterr().out.startswith(theirs.config.id2label[number])
+
+
+def test_spans_by_sentinels(tmp_path: Path) -> None:
+    """T5's tokens of dropped spans have ids of their own, and no end is added twice."""
+    tokenizer = t5()
+    tokenizer.save_pretrained(tmp_path)
+    from zoo.text.published import PublishedTokenizer
+
+    ours = PublishedTokenizer.load(tmp_path / "tokenizer.json")
+    gap = tokenizer.convert_tokens_to_ids("<extra_id_0>")
+    assert ours.sentinels[:2] == [gap, tokenizer.convert_tokens_to_ids("<extra_id_1>")]
+    assert ours.closed(ours.join(["the ", " cat"], [gap])) == tokenizer("the <extra_id_0> cat").input_ids
+
+
+def test_an_imported_folder_keeps_its_tokenizer(tmp_path: Path) -> None:
+    tokenizer = bert()
+    published(tmp_path / "m", tokenizer, "BertConfig", "BertForMaskedLM", **BERT)
+    assert cli.main(["import", str(tmp_path / "m"), str(tmp_path / "o")]) == 0
+    assert zoo.load(tmp_path / "o").tokenizer.encode("the cat") == tokenizer("the cat").input_ids
+    assert cli.main(["export", str(tmp_path / "o"), str(tmp_path / "back"), "--to", "hf"]) == 0
+    again = library("transformers").AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert again("the cat").input_ids == tokenizer("the cat").input_ids
+
+
+def test_no_code_of_the_library_is_needed(tmp_path: Path) -> None:
+    """A published folder opens without transformers."""
+    import subprocess
+
+    published(tmp_path / "m", bert(), "BertConfig", "BertForMaskedLM", **BERT)
+    code = f"import sys, zoo; zoo.load({str(tmp_path / 'm')!r}).tokenizer.encode('a'); "
+    code += "print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,95 @@
+"""Tokenizers that other libraries published: a tokenizer.json, which says all but what its special tokens are for."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from zoo.errors import UserError
+from zoo.text.tokens import Tokenizer
+
+# In what their files call them; the first that is there counts.
+ROLES = {
+    "pad": ("pad_token",),
+    "start": ("bos_token", "cls_token"),
+    "end": ("eos_token", "sep_token"),
+    "mask": ("mask_token",),
+}
+SAID = ("special_tokens_map.json", "tokenizer_config.json")
+
+
+class PublishedTokenizer(Tokenizer):
+    """A tokenizer.json with the special tokens that the files beside it name.
+
+    `encode` gives what the library that published it gives, special tokens included, so `around` and `closed` add none;
+    the name of a special token in a text is that token.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer, names: dict[str, str], where: Path):
+        super().__init__(inner)
+        inner.encode_special_tokens = False
+        inner.no_truncation()
+        inner.no_padding()
+        self.names, self.where = names, where
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PublishedTokenizer":
+        """UserError where the file is not a tokenizer."""
+        path = Path(path)
+        try:
+            inner = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises plain Exception
+            raise UserError(f"{path}: not a tokenizer ({error})") from None
+        said: dict[str, Any] = {}
+        for name in SAID:
+            if (path.parent / name).is_file():
+                try:
+                    found = json.loads((path.parent / name).read_text(encoding="utf-8"))
+                    said |= {key: value for key, value in found.items() if value is not None}
+                except (ValueError, AttributeError) as error:
+                    raise UserError(f"{path.parent / name}: not settings of a tokenizer ({error})") from None
+        names = {}
+        for role, keys in ROLES.items():
+            for key in keys:
+                if role not in names and key in said:  # a name, or a description with the name as its content
+                    names[role] = said[key].get("content") if isinstance(said[key], dict) else said[key]
+        return cls(inner, names, path)
+
+    def _id(self, role: str) -> int:
+        found = self.bpe.token_to_id(self.names[role]) if isinstance(self.names.get(role), str) else None
+        if found is None:
+            raise UserError(f"{self.where}: has no token for {role}")
+        return found
+
+    @property
+    def pad(self) -> int:  # type: ignore[override]
+        """Any token where it has none: what stands at padding is never read."""
+        return self._id("pad") if "pad" in self.names else 0
+
+    @property
+    def start(self) -> int:  # type: ignore[override]
+        return self._id("start")
+
+    @property
+    def end(self) -> int:  # type: ignore[override]
+        return self._id("end")
+
+    @property
+    def mask(self) -> int:  # type: ignore[override]
+        return self._id("mask")
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [row.ids for row in self.bpe.encode_batch(list(texts))]
+
+    def around(self, ids: Sequence[int]) -> list[int]:
+        return list(ids)
+
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        return list(ids)
+
+    def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> list[int]:
+        """Ids of the text with the names of the tokens in its gaps."""
+        names = [*map(self.bpe.id_to_token, gaps), ""]
+        return self.encode("".join(piece + name for piece, name in zip(pieces, names, strict=True)))
