@@ -49,6 +49,33 @@ def test_what_is_shared_is_one_tensor() -> None:
     assert apart.source_embedding.weight.shape == (11, 16)
 
 
+def test_a_scaled_head_divides_the_logits_and_all_that_follows() -> None:
+    plain, scaled = model(), model(head_scale=True)
+    source, keep = sources()
+    target = torch.randint(4, 20, (3, 4))
+    torch.testing.assert_close(scaled(source, target, keep), plain(source, target, keep) / 4)  # sqrt(16)
+    states, _ = scaled.hidden(source, target, keep)  # what a loss maps to logits
+    torch.testing.assert_close(scaled.head(states), scaled(source, target, keep).flatten(0, 1))
+    found = scaled.generate(source, keep, length=5, beams=2)
+    row = found[0][0]
+    inputs = torch.tensor([[scaled.start, *row.tokens]])
+    share = scaled(source[:1], inputs).detach().log_softmax(-1)[0]
+    written = [*row.tokens, scaled.end][:5]
+    log_prob = sum(float(share[place, token]) for place, token in enumerate(written))
+    assert row.log_prob == pytest.approx(log_prob, abs=1e-4)
+
+
+def test_a_constraint_reaches_both_ways_of_writing() -> None:
+    net, (source, keep) = model(tied=False), sources()
+
+    def even(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.masked_fill(torch.arange(20) % 2 == 1, float("-inf"))
+
+    for beams in (1, 3):
+        for (found,) in net.generate(source, keep, length=6, beams=beams, constraint=even):
+            assert all(token % 2 == 0 for token in found.tokens)
+
+
 @pytest.mark.parametrize(
     ("encoder", "decoder", "options", "message"),
     [

@@ -33,6 +33,14 @@ class Mean(Pool):
 
 
 @dataclass(frozen=True)
+class Max(Pool):
+    """The largest value of each channel over the real tokens (Collobert et al. 2011, section 3.2.2)."""
+
+    def build(self, dim: int) -> nn.Module:
+        return MaxOfTokens()
+
+
+@dataclass(frozen=True)
 class Pooler(Pool):
     """tanh(dense(first token's state)). Devlin et al. 2019's code."""
 
@@ -52,6 +60,17 @@ class MeanOfTokens(nn.Module):
         total = layout.pad(x).sum(1, dtype=torch.promote_types(x.dtype, torch.float32))
         count = layout.length if layout.lengths is None else layout.lengths.clamp(min=1).unsqueeze(-1)
         return (total / count).to(x.dtype)
+
+
+class MaxOfTokens(nn.Module):
+    """Zero for a sequence without any token."""
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        rows = layout.pad(x)
+        if layout.keep is None:
+            return rows.amax(1)
+        largest = rows.masked_fill(~layout.keep.unsqueeze(-1), float("-inf")).amax(1)
+        return largest.masked_fill(~layout.keep.any(1, keepdim=True), 0)
 
 
 class TanhOfFirst(nn.Module):

@@ -57,17 +57,21 @@ def draw_spans(
 ) -> list[tuple[int, int]]:
     """Spans [begin, end) that cover `density` of `length` tokens (rounded), `mean` tokens long on average.
 
-    Between two spans stands at least one token, and so it does before the first; the last span ends the row, as in
-    Raffel et al. 2020's code (section 3.1.4). ValueError where there is no token to leave or none to drop.
+    At least one token stands between two spans; every such choice is as likely as any other. Raffel et al. 2020,
+    section 3.1.4, but for one thing: their code's last span always ends the row, which a row of one span cannot bear.
+    ValueError where there is no token to leave or none to drop.
     """
     if not 0 < density < 1 or mean < 1:
         raise ValueError(f"density ({density}) must be in (0, 1), mean ({mean}) at least 1")
     if length < 2:
         raise ValueError(f"{length} tokens are too few to drop some and leave some")
     noise = min(max(round(length * density), 1), length - 1)
-    count = min(max(round(noise / mean), 1), length - noise)
-    dropped, left = (_pieces(total, count, random) for total in (noise, length - noise))
-    ends = np.cumsum(dropped + left)
+    left = length - noise
+    count = min(max(round(noise / mean), 1), left + 1)
+    dropped = _pieces(noise, count, random)
+    gaps = _pieces(left + 2, count + 1, random)  # both ends may be empty: there one too many was drawn
+    gaps[0] -= 1
+    ends = np.cumsum(dropped + gaps[:-1])
     return [(int(end - size), int(end)) for end, size in zip(ends, dropped, strict=True)]
 
 

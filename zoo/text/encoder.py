@@ -11,7 +11,7 @@ import math
 
 from torch import Tensor, nn
 
-from zoo.core import First, Layout, Mean, Network, Pool, Stack, StackConfig, TransformHead
+from zoo.core import First, Layout, Mean, Network, Pool, Pooler, Stack, StackConfig, TransformHead
 from zoo.core.feedforward import Activation
 from zoo.core.init import Scheme, initialise
 
@@ -120,8 +120,8 @@ class MaskedLM(Network):
 class TextClassifier(Network):
     """One of `classes` for a text. ValueError where its pooling takes a token that has not seen the text.
 
-    `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; Mean all. `dropout`: of the
-    pooled state. The rest as for MaskedLM.
+    `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; Mean and Max those of all
+    tokens. `dropout`: of the pooled state. The rest as for MaskedLM.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class TextClassifier(Network):
         init: Scheme = "normal",
     ):
         super().__init__()
-        if stack.causal and not isinstance(pool, Mean):
+        if stack.causal and isinstance(pool, (First, Pooler)):
             raise ValueError(
                 f"the first token of a causal stack sees itself alone: {type(pool).__name__} cannot pool it"
             )

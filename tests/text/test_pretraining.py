@@ -1,0 +1,176 @@
+"""From texts to a masked language model and a span writer, from there to a classifier, each asked through the verbs."""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.test_bad_input import one_line
+from tests.test_traps import QUIET
+from zoo.cli import main
+from zoo.core import StackConfig
+from zoo.data.corruption import fill_spans
+from zoo.text.fill import fill
+from zoo.text.masked import MaskedLanguageModel
+from zoo.text.tokens import Tokenizer
+from zoo.weights.load import load
+
+STACK = {"dim": 32, "depth": 1, "heads": 2, "position": "Rotary"}
+FAST = {"class_path": "AdamW", "init_args": {"lr": 0.005}}
+ANIMALS = {"cat": "meows", "dog": "barks", "cow": "moos", "duck": "quacks"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences of which the animal tells the noise, as lines and as a table of two classes."""
+    folder = tmp_path_factory.mktemp("pretraining")
+    lines = [f"the {animal} in the house {noise}" for animal, noise in ANIMALS.items()] * 200
+    (folder / "text.txt").write_text("\n".join(lines))
+    table = [
+        f"{'pet' if animal in ('cat', 'dog') else 'farm'},{i} {animal} here" for i in range(40) for animal in ANIMALS
+    ]
+    (folder / "table.csv").write_text("\n".join(["label,text", *table]))
+    return folder
+
+
+def fit(folder: Path, name: str, model: dict, data: dict, *options: object, epochs: int = 12) -> int:
+    plain = {"model": model, "data": data, "trainer": {"accelerator": "cpu", "max_epochs": epochs}}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(plain))
+    given = ["--config", folder / f"{name}.yaml", "--run", folder / name, *QUIET, *options]
+    return main(["fit", *map(str, given)])
+
+
+def masked(folder: Path, name: str = "masked", **changes: object) -> int:
+    model = {"class_path": "MaskedLanguageModel", "init_args": {"stack": STACK, "optimizer": FAST, "rate": 0.3}}
+    text = {"path": str(folder / "text.txt"), "documents": "lines", "vocab_size": 300, "length": 60, "batch": 4}
+    return fit(folder, name, model, {"class_path": "Corpus", "init_args": text | changes}, epochs=10)
+
+
+def classifier(folder: Path, name: str, *options: object, **data: object) -> int:
+    model = {"class_path": "TextClassification", "init_args": {"stack": STACK, "optimizer": FAST, "word_dropout": 0.1}}
+    table = {"path": str(folder / "table.csv"), "vocab_size": 300, "tokens_per_batch": 200} | data
+    return fit(folder, name, model, {"class_path": "LabelledTable", "init_args": table}, *options, epochs=4)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Path:
+    assert masked(folder) == 0
+    return folder / "masked"
+
+
+@pytest.fixture(scope="module")
+def tuned(folder: Path, trained: Path) -> Path:
+    last = trained / "checkpoints" / "last.ckpt"
+    assert classifier(folder, "tuned", "--init-from", last, tokenizer=str(trained)) == 0
+    return folder / "tuned"
+
+
+def test_a_masked_language_model_fills_what_was_hidden(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(trained), *QUIET]) == 0
+    said = dict(line.split(": ") for line in capsys.readouterr().out.strip().splitlines())
+    assert float(said["nll"]) < 0.7
+    assert main(["fill", str(trained), "the [MASK] in the house moos", "[MASK] dog [MASK] the house barks"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "the cow in the house moos"
+    assert said[1].startswith("  1: 'cow' 0.")
+    assert said[2] == "the dog in the house barks"
+    assert main(["fill", str(trained), "--json", "--top", "2", "the duck in the house [MASK]"]) == 0
+    (gap,) = json.loads(capsys.readouterr().out)["gaps"]
+    assert gap[0]["text"] == " quacks"
+    assert len(gap) == 2
+    assert gap[0]["share"] > gap[1]["share"]
+
+
+def test_validation_always_hides_the_same_and_training_does_not(folder: Path) -> None:
+    from zoo.text.corpus import Corpus
+
+    data = Corpus(folder / "text.txt", documents="lines", vocab_size=300, length=60, batch=4)
+    task = MaskedLanguageModel(StackConfig(dim=16, depth=1, heads=2), data.vocab_size, data.mask, data.ordinary)
+    batch = next(iter(data.val_dataloader()))
+    losses = {mode: [float(task.train(mode).loss(batch).nll) for _ in range(2)] for mode in (True, False)}
+    assert losses[False][0] == losses[False][1]
+    assert losses[True][0] != losses[True][1]
+    out = task.loss(batch)
+    lengths = batch.keep.sum(-1) - 1 - (batch.ids == Tokenizer.end).sum(-1)  # start and end are never hidden
+    assert int(out.tokens) == sum(max(round(0.15 * int(n)), 1) for n in lengths if n)
+
+
+def test_a_classifier_begins_with_the_trunk_and_says_so(
+    tuned: Path, trained: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = trained / "checkpoints" / "last.ckpt"
+    assert classifier(folder, "again", "--init-from", last, "--trainer.max_steps", "1", tokenizer=str(trained)) == 0
+    assert f"taken from {last}: trunk (15 tensors); new: head" in capsys.readouterr().err
+    before = torch.load(last, weights_only=True)["state_dict"]
+    after = torch.load(folder / "again" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    name = "network.trunk.stack.blocks.0.ffn.branch.up.weight"
+    assert (before[name] - after[name]).abs().max() < 0.02  # one step away
+    assert json.loads((tuned / "config.json").read_text())["classes"] == ["farm", "pet"]
+    assert main(["test", str(tuned), *QUIET]) == 0
+    assert "accuracy: 1.0" in capsys.readouterr().out
+
+
+def test_classes_are_shown_by_their_names(
+    tuned: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["classify", str(tuned), "7 cow here", "3 dog here"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0].split()[0] for row in rows] == ["farm", "pet"]
+    assert [row[-1] for row in rows] == ["7 cow here", "3 dog here"]
+    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": io.BytesIO(b"7 cow here\n")}))
+    assert main(["classify", str(tuned), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["class"] == "farm"
+    assert sum(said["classes"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_weights_that_mean_other_tokens_are_refused(
+    trained: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = trained / "checkpoints" / "last.ckpt"
+    said = one_line(capsys, classifier(folder, "other", "--init-from", last))
+    assert f"was trained on other tokens: take its own with --data.tokenizer {trained}" in said
+    wide = ["--model.stack.dim", "64"]
+    code = classifier(folder, "other", "--init-from", last, *wide, tokenizer=str(trained))
+    assert "its trunk is not this model's ('network.trunk.embedding.weight': (" in one_line(capsys, code)
+    assert not (folder / "other").exists()
+
+
+def test_what_fill_and_classify_cannot_do_is_one_line(
+    trained: Path, tuned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no [MASK] in 'the cat'" in one_line(capsys, main(["fill", str(trained), "the cat"]))
+    assert "TextClassifier, which does not fill gaps" in one_line(capsys, main(["fill", str(tuned), "a [MASK]"]))
+    assert "MaskedLM, which does not classify" in one_line(capsys, main(["classify", str(trained), "a"]))
+    assert "--top must be at least 1" in one_line(capsys, main(["classify", str(tuned), "a", "--top", "0"]))
+    assert "MaskedLM, which does not go on" in one_line(capsys, main(["generate", str(trained), "--prompt", "a"]))
+
+
+def test_a_span_writer_fills_gaps_of_any_length(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    decoder = STACK | {"causal": True, "cross": True}
+    model = {"class_path": "SpanWriting", "init_args": {"encoder": STACK, "decoder": decoder, "optimizer": FAST}}
+    text = {"path": str(folder / "text.txt"), "documents": "lines", "vocab_size": 300, "length": 60, "batch": 4}
+    data = {"class_path": "SpanCorpus", "init_args": text | {"density": 0.3, "mean": 2.0, "sentinels": 20}}
+    assert fit(folder, "spans", model, data, epochs=3) == 0
+    capsys.readouterr()
+    assert main(["test", str(folder / "spans"), *QUIET]) == 0
+    said = dict(line.split(": ") for line in capsys.readouterr().out.strip().splitlines())
+    assert float(said["nll"]) < 4.5 < math.log(318)
+    loaded = load(folder / "spans")
+    text, tokens = "the [MASK] in the [MASK] moos", loaded.tokenizer
+    gaps = fill(loaded.model, tokens, text, top=3)
+    source = [*tokens.join(text.split("[MASK]"), tokens.sentinels[:2]), tokens.end]
+    (beam,) = loaded.model.generate(torch.tensor([source]), length=60, beams=3, nbest=3)
+    for number, hypothesis in enumerate(beam):
+        kept = tokens.join(["the", " in the", " moos"], tokens.sentinels[:2])
+        whole = tokens.decode(fill_spans(kept, hypothesis.tokens, tokens.sentinels))
+        assert whole == f"the{gaps[0][number].text} in the{gaps[1][number].text} moos"
+        assert gaps[0][number].share == pytest.approx(math.exp(hypothesis.log_prob))
+    assert main(["fill", str(folder / "spans"), text, "--top", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    gaps = "[MASK] a " * 21
+    assert "can write 20 spans, not 21" in one_line(capsys, main(["fill", str(folder / "spans"), gaps]))
