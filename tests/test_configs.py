@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.music.pieces import write_jsb
+from tests.music.pieces import write_jsb, write_pop909
 from tests.vision.pictures import write_cifar, write_mnist
 from zoo.cli import main
 from zoo.core import StackConfig
@@ -38,6 +38,7 @@ def captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_jsb(tmp_path / "jsb_chorales")
     write_mnist(tmp_path / "mnist")
     write_cifar(tmp_path / "cifar10_jpeg")
+    write_pop909(tmp_path / "pop909")
     monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
     return folder
 

@@ -1,7 +1,9 @@
 """Small files in the format of the public sets, and random pieces that hold the grammar."""
 
+import io
 import json
 import random
+import tarfile
 from pathlib import Path
 
 
@@ -23,3 +25,23 @@ def write_jsb(folder: Path, steps: int = 48, counts: dict[str, int] | None = Non
             frames[split].append([draw.sample(range(43, 90), draw.choice([0, 3, 4, 4])) for _ in range(steps // 4)])
     (folder / "Jsb16thSeparated.json").write_text(json.dumps(voices))
     (folder / "jsb-chorales-quarter.json").write_text(json.dumps(frames))
+
+
+def write_pop909(folder: Path, songs: int = 5) -> None:
+    """An archive named and laid out as POP909's, of songs of a few notes in three tracks."""
+    import symusic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = random.Random(2)
+    with tarfile.open(folder / "POP909.tar.xz", "w:xz") as archive:
+        for number in range(1, songs + 1):
+            score = symusic.Score(480)
+            for name in ("MELODY", "BRIDGE", "PIANO"):
+                track = symusic.Track(name=name)
+                for beat in range(6):
+                    track.notes.append(symusic.Note(480 * beat + draw.randint(0, 99), 300, draw.randint(50, 80), 90))
+                score.tracks.append(track)
+            for path, raw in (("mid", score.dumps_midi()), ("txt", b"0.0 1.0 C:maj\n")):
+                entry = tarfile.TarInfo(f"POP909/{number:03}/{number:03}.{path}")
+                entry.size = len(raw)
+                archive.addfile(entry, io.BytesIO(raw))
