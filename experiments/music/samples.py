@@ -1,0 +1,98 @@
+"""Are samples whole pieces, and do they make sense: python experiments/music/samples.py RUN [--count 1000]
+
+Of a run of chorales on the 16th grid and of the same network with random weights: `--count` pieces of 4 bars each are
+held against the grammar, read back from tokens and from MIDI; then 60 of 16 bars are measured (zoo/music/sense.py)
+beside the test set. Random weights of the two other views are sampled too. Writes results/samples.json.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import zoo
+from zoo.atomic import write_atomically
+from zoo.core.decode import Sampling
+from zoo.music import sense
+from zoo.music.chorale import sounding
+from zoo.music.compose import write
+from zoo.music.data import JSBChorales
+from zoo.music.model import MusicLM
+from zoo.music.tokens import Events, Frames, View
+from zoo.train.callbacks import commit, device_name
+
+HERE = Path(__file__).parent
+BATCH = 250
+
+
+def whole(view: View, tokens: list[int]) -> dict[str, bool]:
+    """What holds of a sample."""
+    piece = view.decode(tokens)
+    return {
+        "grammar": view.grammar().holds(tokens) and tokens[-1] == view.end,
+        "tokens": view.encode(piece) == tokens,
+        "midi": view.encode(view.piece(view.score(piece))) == tokens,
+    }
+
+
+def sampled(model: MusicLM, view: View, count: int, bars: int | None, name: str, **more: Any) -> list[list[int]]:
+    rows = []
+    for begin in tqdm(range(0, count, BATCH), desc=name, file=sys.stderr):
+        sampling = Sampling(temperature=1.0, seed=begin)
+        rows += write(model, view, count=min(BATCH, count - begin), bars=bars, sampling=sampling, **more)
+    return rows
+
+
+def held(view: View, rows: list[list[int]]) -> dict[str, Any]:
+    every = [whole(view, tokens) for tokens in rows]
+    counts = {name: sum(one[name] for one in every) for name in every[0]}
+    return {"samples": len(rows), "tokens": sum(map(len, rows)), "hold": counts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--count", type=int, default=1000)
+    given = parser.parse_args()
+    begin = time.time()
+    loaded = zoo.load(given.run)
+    model, view = loaded.model, loaded.tokenizer
+    torch.manual_seed(0)
+    random = MusicLM.from_plain(model.to_plain()).eval()
+    valid, kinds = {}, {"trained": model, "random": random}
+    for name, net in kinds.items():
+        valid[f"chorales, {name} weights"] = held(view, sampled(net, view, given.count, 4, name))
+    for other in (Frames(), Events()):
+        net = MusicLM(model.stack.config, other.vocab_size, end=other.end).eval()
+        name = type(other).__name__.lower()
+        valid[f"{name}, random weights"] = held(other, sampled(net, other, given.count, None, name, length=128))
+    test = [sounding(piece) for piece in JSBChorales("16th").pieces("test")]
+    reference = sense.chords(test)
+    measured = {"test set": sense.measure(test, view.bar, reference)}
+    train = [sounding(piece) for piece in JSBChorales("16th").pieces("train")]
+    measured["training set"] = sense.measure(train, view.bar, reference)
+    for name, net in kinds.items():
+        pieces = [sounding(view.decode(tokens)) for tokens in sampled(net, view, 60, 16, f"{name}, 16 bars")]
+        measured[name] = sense.measure(pieces, view.bar, reference)
+    plain = {
+        "command": shlex.join(["python", "experiments/music/samples.py", given.run.name, "--count", str(given.count)]),
+        "commit": commit(),
+        "seed": 0,
+        "device": device_name(torch.device("cpu")),
+        "seconds": round(time.time() - begin, 1),
+        "run": json.loads((given.run / "run.json").read_text())["command"],
+        "valid": valid,
+        "sense": measured,
+    }
+    write_atomically(HERE / "results" / "samples.json", json.dumps(plain, indent=1) + "\n")
+    print(json.dumps({"valid": valid, "sense": measured}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Musical sense in numbers: what one would count to tell a chorale from noise.
+
+Axes: n time steps, four voices (soprano, alto, tenor, bass). Pieces are what sounds at each step, "n 4", REST in
+silence (zoo/music/chorale.py, `sounding`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from zoo.music.chorale import REST
+
+PAIRS = [(high, low) for low in range(1, 4) for high in range(low)]
+
+
+def parallels(piece: np.ndarray, interval: int) -> int:
+    """Pairs of voices that both move and keep `interval` (in semitones, over any octaves) between them."""
+    before, after = piece[:-1], piece[1:]
+    count = 0
+    for high, low in PAIRS:
+        four = (before[:, high], before[:, low], after[:, high], after[:, low])
+        sounds = np.all([x >= 0 for x in four], axis=0)
+        moved = (four[0] != four[2]) & (four[1] != four[3])
+        kept = ((four[0] - four[1]) % 12 == interval) & ((four[2] - four[3]) % 12 == interval)
+        count += int((sounds & moved & kept).sum())
+    return count
+
+
+def crossing(piece: np.ndarray) -> float:
+    """The share of steps at which a voice sounds below the next lower one."""
+    return float(((piece[:, :-1] < piece[:, 1:]) & (piece[:, :-1] >= 0) & (piece[:, 1:] >= 0)).any(1).mean())
+
+
+def span(piece: np.ndarray) -> list[int]:
+    """Semitones from the lowest to the highest pitch of each voice; 0 for a silent one."""
+    lines = [line[line >= 0] for line in piece.T]
+    return [int(line.max() - line.min()) if len(line) else 0 for line in lines]
+
+
+def chords(pieces: Iterable[np.ndarray]) -> Counter[tuple[int, ...]]:
+    """How often each chord is struck: its pitch classes above the lowest note, whatever the key."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for piece in pieces:
+        last = None
+        for step in piece.tolist():
+            pitches = [p for p in step if p != REST]
+            if pitches and pitches != last:
+                found[tuple(sorted({(p - min(pitches)) % 12 for p in pitches}))] += 1
+            last = pitches
+    return found
+
+
+def overlap(one: Counter[tuple[int, ...]], other: Counter[tuple[int, ...]]) -> float:
+    """The common part of two distributions of chords: 1 where they are equal, 0 where they share none."""
+    totals = one.total(), other.total()
+    return sum(min(one[chord] / totals[0], other[chord] / totals[1]) for chord in one.keys() & other.keys())
+
+
+def similarity(piece: np.ndarray, lag: int) -> float:
+    """The share of (step, voice) that sound the same pitch class `lag` steps later, in a piece longer than that."""
+    a, b = piece[:-lag], piece[lag:]
+    return float(((a % 12 == b % 12) & (a >= 0) & (b >= 0)).mean())
+
+
+def measure(pieces: Sequence[np.ndarray], bar: int, reference: Counter[tuple[int, ...]]) -> dict[str, object]:
+    """All of the above over pieces whose bars have `bar` steps; chords are compared with `reference`."""
+    bars = sum(map(len, pieces)) / bar
+    long = {lag: [piece for piece in pieces if len(piece) > lag * bar] for lag in range(1, 9)}
+    return {
+        "pieces": len(pieces),
+        "bars": bars,
+        "parallel fifths a bar": sum(parallels(piece, 7) for piece in pieces) / bars,
+        "parallel octaves a bar": sum(parallels(piece, 0) for piece in pieces) / bars,
+        "steps with a voice crossing": float(np.mean([crossing(piece) for piece in pieces])),
+        "span of the voices, semitones": np.mean([span(piece) for piece in pieces], axis=0).tolist(),
+        "chords that the test set has too": overlap(chords(pieces), reference),
+        "self-similarity by bars": {
+            lag: float(np.mean([similarity(piece, lag * bar) for piece in some])) for lag, some in long.items() if some
+        },
+    }
