@@ -83,9 +83,7 @@ def ngram(grid: str, data: JSBChorales, pieces: dict[str, list[list[int]]]) -> d
                 for lower, (t, place) in zip(now[split], every, strict=True)
             ]
             found[split][order] = float(-np.log(np.concatenate(now[split])).mean())
-        print(
-            f"{grid}: order {order}", *(f"{s} {-np.concatenate([np.log(p) for p in now[s]]).mean():.4f}" for s in now)
-        )
+        print(f"{grid}: order {order}", *(f"{s} {-np.log(np.concatenate(now[s])).mean():.4f}" for s in now))
     return found
 
 
