@@ -37,6 +37,10 @@ VERBS = {
         "zoo.verbs.weights", "published weights as a folder of zoo's: zoo import FOLDER|HUB-NAME OUT", named=True
     ),
     "export": Verb("zoo.verbs.weights", "an imported model as it was published: zoo export MODEL OUT", named=True),
+    "score": Verb("zoo.verbs.score", "what mutations do: zoo score MODEL WILDTYPE.fasta VARIANTS.csv"),
+    "contacts": Verb("zoo.verbs.contacts", "which residues touch: zoo contacts MODEL PROTEINS.fasta"),
+    "annotate": Verb("zoo.verbs.annotate", "a label for every residue: zoo annotate MODEL PROTEINS.fasta"),
+    "embed": Verb("zoo.verbs.embed", "vectors of proteins: zoo embed MODEL PROTEINS.fasta --out FILE.npz"),
     "data": Verb("zoo.verbs.data", "list, fetch and verify public data: zoo data list"),
     "bench": Verb("zoo.verbs.bench", "measure speed beside other libraries: zoo bench core"),
     "matrix": Verb("zoo.verbs.matrix", "check the core for leaks and cache errors, as a table"),

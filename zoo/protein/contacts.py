@@ -10,6 +10,7 @@ each of the 20? It needs no fitting, and its blocks are the pair energies that t
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -99,3 +100,18 @@ def jacobian_map(jacobian: Tensor) -> Tensor:
     """Scores "n n" of contacts: the size of each block of pair energies, corrected; the diagonal counts as nothing."""
     size = pair_energies(jacobian).square().sum((-1, -2)).sqrt()
     return correct(size - torch.diag(size.diagonal()))
+
+
+@torch.no_grad()
+def score_map(model: "ProteinLM", sequence: str, method: str) -> np.ndarray:
+    """Scores "n n" of the contacts of one protein. ValueError where the model cannot give that method."""
+    if model.causal:
+        raise ValueError("a model that reads from left to right sees no later residue: contacts need a masked one")
+    placed = model.stack.position.longest
+    if placed is not None and len(sequence) + 2 > placed:
+        raise ValueError(f"{len(sequence)} residues: the model can place {placed - 2}")
+    ids = torch.tensor(Residues().frame(sequence), device=model.trunk.embedding.weight.device)
+    if method == "attention":
+        return contact_probabilities(model, ids.unsqueeze(0))[0].float().cpu().numpy()
+    # a batch of about as many tokens, whatever the length
+    return jacobian_map(categorical_jacobian(model, ids, batch=max(16384 // len(ids), 1))).float().cpu().numpy()

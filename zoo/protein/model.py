@@ -75,7 +75,7 @@ class ProteinLM(Writer):
     `tied`: the output map is the table of tokens. ValueError for token dropout in a causal stack.
     """
 
-    end = Residues.end
+    start, end = Residues.cls, Residues.end
 
     def __init__(
         self,

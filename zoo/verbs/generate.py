@@ -1,16 +1,23 @@
-"""`zoo generate RUN --prompt TEXT`: a language model goes on with a text, shown as it is written."""
+"""`zoo generate RUN --prompt TEXT`: a language model goes on with a text or a protein, shown as it is written."""
 
+import importlib
 import sys
 
 from zoo.errors import UserError
 from zoo.options import Options
 from zoo.verbs.opening import add_options, check_counts, open_model
 
+# Kinds of networks that write, and what keeps them to the tokens of a sequence (a Constraint of zoo.core.decode).
+WRITERS = {
+    "CausalLM": None,
+    "ProteinLM": "zoo.protein.writing.residues_alone",
+}
+
 
 def main(argv: list[str]) -> int:
-    parser = Options(prog="zoo generate", description="Go on with a text, token by token as they come.")
+    parser = Options(prog="zoo generate", description="Go on with a text or a protein, token by token as they come.")
     add_options(parser)
-    parser.add_argument("--prompt", default="\n", help="what the text begins with (default: a new line)")
+    parser.add_argument("--prompt", help="what it begins with (default: nothing, or a new line where something must)")
     parser.add_argument("--length", type=int, default=500, help="tokens to write (default 500)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest (default 0.8)")
     parser.add_argument("--top-k", type=int, default=0, help="draw among the k likeliest tokens (default 0: all)")
@@ -30,16 +37,27 @@ def main(argv: list[str]) -> int:
         )
     except ValueError as error:
         raise UserError(str(error)) from None
-    loaded = open_model(given, "go on with a text", "CausalLM")
+    loaded = open_model(given, "go on with a text", *WRITERS)
+    if not loaded.model.stack.config.causal:
+        raise UserError(f"{given.model} looks both ways at once: only a model that reads from left to right goes on")
+    module, _, name = (WRITERS[loaded.config["kind"]] or "").rpartition(".")
+    constraint = getattr(importlib.import_module(module), name) if module else None
     start = loaded.model.start
-    prompt = [*([] if start is None else [start]), *loaded.tokenizer.encode(given.prompt)]
+    begun = given.prompt if given.prompt is not None else "\n" if start is None else ""
+    try:
+        prompt = [*([] if start is None else [start]), *loaded.tokenizer.encode(begun)]
+    except ValueError as error:  # a letter that is no token
+        raise UserError(f"--prompt: {error}") from None
     if not prompt:
         raise UserError("--prompt is empty: give it at least one character")
     written: list[int] = []
     shown = ""
-    sys.stdout.write(given.prompt)
+    sys.stdout.write(begun)
     steps = loaded.model.stream(
-        torch.tensor([prompt], device=next(loaded.model.parameters()).device), length=given.length, sampling=sampling
+        torch.tensor([prompt], device=next(loaded.model.parameters()).device),
+        length=given.length,
+        sampling=sampling,
+        constraint=constraint,
     )
     for token in steps:
         written.append(int(token))

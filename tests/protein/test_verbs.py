@@ -1,0 +1,263 @@
+"""The verbs for proteins, through the command line, on small models with random weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from zoo.cli import main
+from zoo.core import Learned, Rotary, StackConfig
+from zoo.protein import ProteinLM, ResidueModel
+from zoo.protein.reading import read_whole, window_of
+from zoo.protein.scoring import MASKED, score
+from zoo.protein.tokens import Residues
+from zoo.protein.variants import Wildtype, parse
+
+STACK = StackConfig(dim=24, depth=2, heads=2, position=Rotary())
+WILD = "MKVLAWDEGHIKLPQRSTNY"
+
+
+def folder(path: Path, model: Any, **config: Any) -> str:
+    path.mkdir()
+    described = {"kind": type(model).__name__, "settings": model.to_plain(), **config}
+    (path / "config.json").write_text(json.dumps(described))
+    (path / "vocab.txt").write_text(Residues().to_text())
+    save_file({k: v.clone() for k, v in model.state_dict().items()}, path / "model.safetensors")
+    return str(path)
+
+
+def masked(**changes: Any) -> ProteinLM:
+    torch.manual_seed(0)
+    model = ProteinLM(STACK.replace(**changes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def causal() -> ProteinLM:
+    torch.manual_seed(0)
+    return ProteinLM(STACK.replace(causal=True), token_dropout=False).eval()
+
+
+def by_hand(model: ProteinLM, sequence: str, hidden: list[int]) -> torch.Tensor:
+    """Log probabilities "n v" of each residue, with some of them hidden, in one pass over the whole protein."""
+    ids = torch.tensor([Residues().frame(sequence)])
+    ids[0, [place + 1 for place in hidden]] = Residues.mask
+    with torch.no_grad():
+        return model(ids).log_softmax(-1)[0, 1:-1]
+
+
+def at(table: torch.Tensor, place: int, letter: str) -> float:
+    return float(table[place, Residues().encode(letter)[0]])
+
+
+def test_the_four_conventions_are_what_they_are_called() -> None:
+    model, wild = masked(), Wildtype(WILD)
+    variants = [parse(v) for v in ("K2R,D7E", "W6F", "", "K2del", "K2R,D7E")]
+    two = WILD.replace("K", "R", 1).replace("D", "E", 1)
+    shown, hidden, own = by_hand(model, WILD, []), by_hand(model, WILD, [1, 6]), by_hand(model, two, [])
+
+    def difference(table: torch.Tensor) -> float:
+        return at(table, 1, "R") - at(table, 1, "K") + at(table, 6, "E") - at(table, 6, "D")
+
+    def pseudo(sequence: str) -> float:
+        return float(np.mean([at(by_hand(model, sequence, [i]), i, c) for i, c in enumerate(sequence)]))
+
+    expected = {
+        "wildtype-marginals": difference(shown),
+        "masked-marginals": difference(hidden),
+        "mutant-marginals": difference(own),
+        "pseudo-perplexity": pseudo(two) - pseudo(WILD),
+    }
+    for method, value in expected.items():
+        found = score(model, wild, variants, method)
+        assert found[0] == pytest.approx(value, abs=1e-5), method
+        assert found[0] == found[4]
+        assert found[2] == 0.0
+        assert (found[3] is None) == (method != "pseudo-perplexity")
+    assert len({round(v, 4) for v in expected.values()}) == 4  # four numbers, not one under four names
+    assert score(model, wild, [parse("K2del")], "pseudo-perplexity")[0] == pytest.approx(
+        pseudo(WILD[0] + WILD[2:]) - pseudo(WILD), abs=1e-5
+    )
+
+
+def test_a_model_that_writes_gives_the_likelihood_of_the_whole() -> None:
+    model = causal()
+
+    def log(sequence: str) -> float:
+        ids = torch.tensor([Residues().frame(sequence)])
+        with torch.no_grad():
+            table = model(ids[:, :-1]).log_softmax(-1)[0]
+        return float(table[torch.arange(ids.shape[1] - 1), ids[0, 1:]].sum())
+
+    found = score(model, Wildtype(WILD), [parse("K2R"), parse("K2_V3insGG")], "likelihood")
+    assert found == pytest.approx([log("MR" + WILD[2:]) - log(WILD), log("MKGG" + WILD[2:]) - log(WILD)], abs=1e-4)
+    with pytest.raises(ValueError, match="reads from left to right gives no masked-marginals"):
+        score(model, Wildtype(WILD), [parse("K2R")], "masked-marginals")
+
+
+@pytest.mark.parametrize("method", MASKED)
+def test_windows_are_the_whole_where_the_whole_fits(method: str) -> None:
+    """A window of exactly the protein's length changes nothing; one token less does."""
+    model, wild, variants = masked(), Wildtype(WILD), [parse("K2R"), parse("D7E,Y20F")]
+    whole = score(model, wild, variants, method)
+    assert score(model, wild, variants, method, longest=len(WILD) + 2) == pytest.approx(whole, abs=1e-6)
+    assert score(model, wild, variants, method, longest=len(WILD) + 1) != pytest.approx(whole, abs=1e-6)
+
+
+def test_windows_of_a_model_without_reach_are_the_whole() -> None:
+    """A model whose tokens see nobody else gives the same by windows as at once: every place once, in its place."""
+    model = masked()
+    rows = [Residues().frame(WILD * n) for n in (9, 1, 4)]
+
+    def alone(ids: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        return model.trunk.embedding(ids)
+
+    options = {"overlap": 6, "device": torch.device("cpu"), "budget": 64}
+    found = dict(read_whole(alone, rows, longest=20, **options))
+    assert sorted(found) == [0, 1, 2]
+    for index, ids in enumerate(rows):
+        torch.testing.assert_close(found[index], model.trunk.embedding(torch.tensor(ids)).detach())
+
+
+def test_the_window_is_what_the_model_can_place() -> None:
+    assert window_of(masked(position=Learned(30))) == (30, 15)
+    with pytest.raises(ValueError, match="the model can place 30"):
+        window_of(masked(position=Learned(30)), 40)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "wt.fasta").write_text(f">wt\n{WILD}\n")
+    (tmp_path / "v.csv").write_text("mutant,measured\nK2R,1.5\nW6F,\nK2del,0\n")
+    (tmp_path / "many.fasta").write_text(f">long\n{WILD * 3}\n>short\nMKV\n>mid\n{WILD}\n")
+    return tmp_path
+
+
+def test_score_adds_columns_and_keeps_the_order(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = folder(files / "m", masked())
+    assert main(["score", model, str(files / "wt.fasta"), str(files / "v.csv"), "--method", "all"]) == 0
+    said = capsys.readouterr()
+    rows = [line.split(",") for line in said.out.splitlines()]
+    assert rows[0][:2] == ["mutant", "measured"]
+    assert set(rows[0][2:]) == set(MASKED)
+    assert [row[:2] for row in rows[1:]] == [["K2R", "1.5"], ["W6F", ""], ["K2del", "0"]]
+    column = rows[0].index("masked-marginals")
+    expected = score(masked(), Wildtype(WILD), [parse("K2R"), parse("W6F")], "masked-marginals")
+    assert [float(row[column]) for row in rows[1:3]] == pytest.approx(expected, abs=1e-5)
+    assert rows[3][column] == ""
+    assert "1 of 3 variants insert or delete" in said.err
+    assert main(["score", model, str(files / "wt.fasta"), str(files / "v.csv"), "--out", str(files / "o.csv")]) == 0
+    assert main(["score", model, str(files / "wt.fasta"), str(files / "v.csv"), "--out", str(files / "o.csv")]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "said"),
+    [
+        ("mutant\nK2R\nK3R\n", [], "v.csv, line 3: K3R: residue 3 is V, not K"),
+        ("mutant\nK2R\nnonsense1\n", [], "line 3: 'nonsense1' is no variant"),
+        ("what\nK2R\n", [], "no column mutant or variant"),
+        ("mutant\nK2R\n", ["--column", "mutants"], "no column 'mutants'; did you mean 'mutant'?"),
+        ("mutant\nK2R\n", ["--method", "masked-marginal"], "did you mean 'masked-marginals'?"),
+        ("mutant\nK2R\n", ["--offset", "0"], "line 2: K2R: residue 2 is V, not K"),
+        ("mutant\nK2R\n", ["--record", "other"], "no record 'other'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    files: Path, capsys: pytest.CaptureFixture[str], table: str, options: list[str], said: str
+) -> None:
+    (files / "v.csv").write_text(table)
+    model = folder(files / "m", masked())
+    assert main(["score", model, str(files / "wt.fasta"), str(files / "v.csv"), *options]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_positions_from_nought_are_found_and_said(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "v.csv").write_bytes(b"mutant\r\nK1R\r\nW5F\r\n")
+    assert main(["score", folder(files / "m", masked()), str(files / "wt.fasta"), str(files / "v.csv")]) == 0
+    said = capsys.readouterr()
+    assert "positions count from 0" in said.err
+    value = float(said.out.splitlines()[1].split(",")[1])
+    assert value == pytest.approx(score(masked(), Wildtype(WILD), [parse("K2R")], "masked-marginals")[0], abs=1e-5)
+
+
+def test_annotate_labels_every_residue(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    net = ResidueModel(STACK, 3).eval()
+    model = folder(files / "m", net, classes=["C", "H", "E"])
+    assert main(["annotate", model, str(files / "many.fasta"), "--longest", "40"]) == 0
+    head, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert head == ["name", "position", "residue", "label", "C", "H", "E"]
+    assert [row[0] for row in rows] == ["long"] * 60 + ["short"] * 3 + ["mid"] * 20
+    assert "".join(row[2] for row in rows) == WILD * 3 + "MKV" + WILD
+    with torch.no_grad():
+        shares = net(torch.tensor([Residues().frame("MKV")])).softmax(-1)[0, 1:-1]
+    for row, right in zip(rows[60:63], shares, strict=True):
+        assert [float(x) for x in row[4:]] == pytest.approx(right.tolist(), abs=1e-4)
+        assert row[3] == "CHE"[int(right.argmax())]
+    assert main(["annotate", model, str(files / "many.fasta"), "--fasta"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[::2] == [">long", ">short", ">mid"]
+    assert [len(line) for line in lines[1::2]] == [60, 3, 20]
+
+
+def test_embed_writes_residues_and_their_means(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = masked()
+    model = folder(files / "m", net)
+    assert main(["embed", model, str(files / "many.fasta"), "--out", str(files / "e.npz")]) == 0
+    held = np.load(files / "e.npz")
+    assert held["names"].tolist() == ["long", "short", "mid"]
+    assert held["offsets"].tolist() == [0, 60, 63, 83]
+    with torch.no_grad():
+        states = net.trunk(torch.tensor([Residues().frame("MKV")]))[0][1:-1].numpy()
+    np.testing.assert_allclose(held["residues"][60:63], states, atol=1e-5)
+    np.testing.assert_allclose(held["pooled"][1], states.mean(0), atol=1e-5)
+    assert main(["embed", model, str(files / "many.fasta"), "--out", str(files / "e.npz")]) == 2
+    assert main(["embed", model, str(files / "many.fasta"), "--out", str(files / "e.txt")]) == 2
+    assert "ends in .npz" in capsys.readouterr().err
+
+
+def test_contacts_lists_draws_and_refuses(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = masked()
+    model = folder(files / "m", net)
+    maps = ["--maps", str(files / "maps")]
+    assert main(["contacts", model, str(files / "wt.fasta"), "--top", "5", *maps]) == 0
+    said = capsys.readouterr()
+    rows = [line.split("\t") for line in said.out.splitlines()]
+    assert len(rows) == 6
+    for name, first, second, letters, _ in rows[1:]:
+        assert name == "wt"
+        assert int(second) - int(first) >= 6
+        assert letters == WILD[int(first) - 1] + WILD[int(second) - 1]
+    assert [float(r[4]) for r in rows[1:]] == sorted((float(r[4]) for r in rows[1:]), reverse=True)
+    assert "was not fitted: by the categorical Jacobian" in said.err
+    assert (files / "maps" / "wt.png").read_bytes().startswith(b"\x89PNG")
+    net.contacts.weight.normal_()
+    fitted = folder(files / "f", net)
+    assert main(["contacts", fitted, str(files / "wt.fasta"), "--top", "5"]) == 0
+    said = capsys.readouterr()
+    assert all(0 <= float(line.split("\t")[4]) <= 1 for line in said.out.splitlines()[1:])
+    (files / "huge.fasta").write_text(f">ok\nMKV\n>huge\n{'MKVLAWDE' * 5000}\n")
+    assert main(["contacts", model, str(files / "huge.fasta")]) == 2
+    assert "record 'huge' (line 3): 40,000 residues; a map is their square" in capsys.readouterr().err
+    assert main(["contacts", folder(files / "c", causal()), str(files / "wt.fasta")]) == 2
+    assert "contacts need a masked one" in capsys.readouterr().err
+
+
+def test_generate_writes_residues_alone(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = folder(files / "c", causal())
+    assert main(["generate", model, "--prompt", "MK", "--length", "40", "--temperature", "2"]) == 0
+    said = capsys.readouterr().out.strip()
+    assert said.startswith("MK")
+    assert set(said) <= set("ACDEFGHIKLMNPQRSTVWY")
+    assert main(["generate", model, "--length", "5"]) == 0
+    assert main(["generate", model, "--prompt", "M1"]) == 2
+    assert "--prompt: '1' at residue 2 is a digit" in capsys.readouterr().err
+    assert main(["generate", folder(files / "m", masked()), "--prompt", "MK"]) == 2
+    assert "looks both ways" in capsys.readouterr().err

@@ -1,0 +1,85 @@
+"""Proteins through a model: batches by length, windows where they are long, the order of the input kept by index."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from zoo.data.batches import TokenBudgetSampler, rows_of
+from zoo.errors import UserError
+from zoo.protein.tokens import Residues
+from zoo.protein.windows import Cut, cuts
+
+LONGEST, OVERLAP, BUDGET = 1024, 256, 8192  # tokens of a window, of what two windows share, of a batch
+
+# What a model gives for rows of tokens: (ids "b n", keep "b n") -> "b n ...".
+Read = Callable[[Tensor, Tensor], Tensor]
+
+
+def window_of(network: nn.Module, longest: int | None = None) -> tuple[int, int]:
+    """Tokens of a window, and of what two windows share: `longest` (1,024 where not given), or what the model can
+    place, if that is less. UserError where the model cannot place as many as are asked for."""
+    placed = next(part.longest for part in network.modules() if hasattr(part, "longest"))
+    if longest is not None and placed is not None and longest > placed:
+        raise UserError(f"windows of {longest} tokens: the model can place {placed}")
+    size = min(x for x in (longest or LONGEST, placed) if x is not None)
+    if size < 4:
+        raise UserError(f"windows of {size} tokens are too short: at least 4")
+    return size, min(OVERLAP, size // 2)
+
+
+@torch.no_grad()
+def read(
+    function: Read,
+    sequences: Sequence[Sequence[int]],
+    *,
+    longest: int,
+    overlap: int,
+    device: torch.device,
+    budget: int = BUDGET,
+    name: str = "",
+    wanted: Sequence[Sequence[int]] | None = None,
+) -> Iterator[tuple[int, Cut, Tensor]]:
+    """What `function` gives for each token of framed sequences: (index, window, "n ..." of the part that counts).
+
+    Windows come by length, those of one sequence not always one after the other. `wanted`: places of each sequence;
+    windows in which none of them counts are left out. A bar named `name` goes by windows.
+    """
+    jobs = [
+        (index, cut)
+        for index, ids in enumerate(sequences)
+        for cut in cuts(len(ids), longest, overlap)
+        if wanted is None or any(cut.first <= place < cut.last for place in wanted[index])
+    ]
+    batches = TokenBudgetSampler([cut.end - cut.begin for _, cut in jobs], budget, shuffle=False) if jobs else []
+    with tqdm(total=len(jobs), desc=name, file=sys.stderr, unit="window", disable=not name, mininterval=1.0) as bar:
+        for batch in batches:
+            chosen = [jobs[number] for number in batch]
+            rows = [sequences[index][cut.begin : cut.end] for index, cut in chosen]
+            ids, keep = (x.to(device) for x in rows_of(rows, Residues.pad))
+            for (index, cut), out in zip(chosen, function(ids, keep), strict=True):
+                yield index, cut, out[cut.first - cut.begin : cut.last - cut.begin]
+            bar.update(len(chosen))
+
+
+def read_whole(
+    function: Read,
+    sequences: Sequence[Sequence[int]],
+    *,
+    longest: int,
+    overlap: int,
+    device: torch.device,
+    budget: int = BUDGET,
+    name: str = "",
+) -> Iterator[tuple[int, Tensor]]:
+    """As `read`, put together: (index, "n ..." of the whole sequence), as they are done."""
+    missing = [len(cuts(len(ids), longest, overlap)) for ids in sequences]
+    held: dict[int, list[tuple[int, Tensor]]] = {}
+    options = {"longest": longest, "overlap": overlap, "device": device, "budget": budget, "name": name}
+    for index, cut, out in read(function, sequences, **options):  # type: ignore[arg-type]
+        held.setdefault(index, []).append((cut.first, out.cpu()))
+        if len(held[index]) == missing[index]:
+            parts = sorted(held.pop(index), key=lambda pair: pair[0])
+            yield index, torch.cat([part for _, part in parts])

@@ -1,0 +1,157 @@
+"""What a mutation does, as a language model of proteins sees it. Four conventions, each under its own name.
+
+Scores are nats, and above 0 the model likes the variant better than the wild type. T: the places where they differ.
+
+    wildtype-marginals   sum over T of log p(new) - log p(old), given the wild type with nothing hidden
+    masked-marginals     the same, given the wild type with all of T hidden
+    mutant-marginals     the same, given the variant with nothing hidden
+    pseudo-perplexity    mean over its residues of log p(residue | all others), each hidden in turn: the variant's minus
+                         the wild type's, which is log of the wild type's pseudo-perplexity over the variant's
+    likelihood           log p(variant) - log p(wild type), of a model that reads from left to right
+
+The first three: Meier et al. 2021, section 2 and appendix; they need residues that are replaced one for one.
+Pseudo-perplexity (Salazar et al. 2020) and likelihood serve insertions and deletions too.
+
+Proteins longer than the model's window are read in windows, each place in the one where it stands deepest; what fits
+is read whole.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from zoo.errors import UserError
+from zoo.protein.model import ProteinLM
+from zoo.protein.reading import read, window_of
+from zoo.protein.tokens import Residues
+from zoo.protein.variants import Variant, Wildtype
+
+MASKED = ("wildtype-marginals", "masked-marginals", "mutant-marginals", "pseudo-perplexity")
+CAUSAL = ("likelihood",)
+
+
+def methods(model: ProteinLM) -> tuple[str, ...]:
+    """The conventions that a model can serve, the first by default."""
+    return CAUSAL if model.causal else ("masked-marginals", *(m for m in MASKED if m != "masked-marginals"))
+
+
+def score(
+    model: ProteinLM,
+    wildtype: Wildtype,
+    variants: Sequence[Variant],
+    method: str,
+    *,
+    longest: int | None = None,
+    name: str = "",
+) -> list[float | None]:
+    """A score for each variant, in their order; None where the convention has none (an insertion, a deletion).
+
+    `longest`: tokens of a window. UserError for a convention that the model cannot serve.
+    """
+    if method not in methods(model):
+        reads = "reads from left to right" if model.causal else "looks both ways"
+        raise UserError(f"a model that {reads} gives no {method}; it gives {', '.join(methods(model))}")
+    made = [wildtype.apply(variant) for variant in variants]
+    places = [wildtype.places(variant) for variant in variants]
+    reading = Reading(model, longest, name)
+    wild = reading.frame(wildtype.sequence)
+    if method in ("pseudo-perplexity", "likelihood"):
+        distinct = list(dict.fromkeys([wildtype.sequence, *made]))
+        mean = method == "pseudo-perplexity"
+        found = dict(zip(distinct, reading.pseudo(distinct) if mean else reading.likelihood(distinct), strict=True))
+        return [found[sequence] - found[wildtype.sequence] for sequence in made]
+    if method == "mutant-marginals":
+        rows = [reading.frame(s) for s, p in zip(made, places, strict=True) if p]
+        asked = [_framed(p) for p in places if p]
+        tables = iter(reading.tables(rows, asked))
+        shown = [next(tables) if p else None for p in places]
+    elif method == "wildtype-marginals":
+        everywhere = sorted({place for p in places if p for place in p})
+        table = dict(zip(everywhere, *reading.tables([wild], [_framed(everywhere)]), strict=True)) if everywhere else {}
+        shown = [torch.stack([table[place] for place in p]) if p else None for p in places]
+    else:
+        sets = list(dict.fromkeys(tuple(p) for p in places if p))
+        rows = [_hidden(wild, _framed(p)) for p in sets]
+        table = dict(zip(sets, reading.tables(rows, [_framed(p) for p in sets]), strict=True))
+        shown = [table[tuple(p)] if p else None for p in places]
+    return [
+        None if p is None else 0.0 if log is None else _difference(log, wild, reading.frame(sequence), p)
+        for p, log, sequence in zip(places, shown, made, strict=True)
+    ]
+
+
+def _framed(places: Sequence[int]) -> list[int]:
+    return [place + 1 for place in places]
+
+
+def _hidden(ids: Sequence[int], places: Sequence[int]) -> list[int]:
+    hidden = list(ids)
+    for place in places:
+        hidden[place] = Residues.mask
+    return hidden
+
+
+def _difference(log: Tensor, wild: Sequence[int], made: Sequence[int], places: Sequence[int]) -> float:
+    """Sum over places of log p(new) - log p(old), from log probabilities "places v"."""
+    row, at = torch.arange(len(places)), _framed(places)
+    return float((log[row, [made[p] for p in at]] - log[row, [wild[p] for p in at]]).sum())
+
+
+class Reading:
+    """A model that reads framed proteins, in windows where they are long."""
+
+    def __init__(self, model: ProteinLM, longest: int | None, name: str):
+        self.model, self.name = model, name
+        self.longest, self.overlap = window_of(model, longest)
+        self.device = next(model.parameters()).device
+        self.tokenizer = Residues()
+
+    def frame(self, sequence: str) -> list[int]:
+        return self.tokenizer.frame(sequence)
+
+    def log_probabilities(self, ids: Tensor, keep: Tensor) -> Tensor:
+        return self.model(ids, keep).float().log_softmax(-1)
+
+    def tables(self, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Log probabilities "places v" at the given places of each row."""
+        tables = [torch.empty(len(p), Residues.vocab_size) for p in places]
+        where = [{place: i for i, place in enumerate(p)} for p in places]
+        for index, cut, out in self._read(rows, places):
+            for place in where[index].keys() & set(range(cut.first, cut.last)):
+                tables[index][where[index][place]] = out[place - cut.first].cpu()
+        return tables
+
+    def pseudo(self, sequences: Sequence[str]) -> list[float]:
+        """The mean log probability of each sequence's residues, each hidden in turn."""
+        means = []
+        bar = tqdm(sequences, desc=self.name, file=sys.stderr, unit="protein", disable=not self.name, mininterval=1.0)
+        self.name = ""  # one bar: over proteins
+        for sequence in bar:
+            ids = self.frame(sequence)
+            places = [[place] for place in range(1, len(ids) - 1)]
+            tables = self.tables([_hidden(ids, p) for p in places], places)
+            means.append(sum(float(t[0, ids[p[0]]]) for t, p in zip(tables, places, strict=True)) / len(places))
+        return means
+
+    def likelihood(self, sequences: Sequence[str]) -> list[float]:
+        """The log probability of each whole sequence, its end included."""
+        rows = [self.frame(sequence) for sequence in sequences]
+        totals = [0.0] * len(rows)
+        for index, cut, out in self._read(rows, None):
+            nexts = rows[index][cut.first + 1 : cut.last + 1]
+            totals[index] += float(out[torch.arange(len(nexts)), nexts].sum())
+        return totals
+
+    def _read(self, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]] | None):  # type: ignore[no-untyped-def]
+        return read(
+            self.log_probabilities,
+            rows,
+            longest=self.longest,
+            overlap=self.overlap,
+            device=self.device,
+            name=self.name,
+            wanted=places,
+        )

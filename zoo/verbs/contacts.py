@@ -1,0 +1,120 @@
+"""`zoo contacts MODEL X.fasta`: which residues touch, as a table, a picture, and against a structure."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UserError
+from zoo.options import Options
+from zoo.verbs.opening import add_options, check_counts, open_model
+
+LONGEST = 2048  # residues: a map is their square
+
+
+def main(argv: list[str]) -> int:
+    parser = Options(
+        prog="zoo contacts",
+        description="The likeliest contacts of every protein: name, two positions from 1, their residues, a score. By "
+        "attention (a probability, of a model whose regression of contacts was fitted), or by the categorical Jacobian "
+        "(a size, of any masked model).",
+    )
+    add_options(parser)
+    parser.add_argument("proteins", type=Path, help="FASTA, or a table with a column 'sequence'; plain or .gz")
+    parser.add_argument("--method", choices=["attention", "jacobian"], help="default: attention where it was fitted")
+    parser.add_argument("--top", type=int, help="pairs of a protein (default: as many as it has residues)")
+    parser.add_argument("--separation", type=int, default=6, help="residues between the two, at least (default 6)")
+    parser.add_argument("--maps", type=Path, metavar="FOLDER", help="draw each map to FOLDER/NAME.png")
+    parser.add_argument("--structure", type=Path, help="mmCIF of the (only) protein: says the precision")
+    parser.add_argument("--chain", help="its chain (default: the first)")
+    parser.add_argument("--longest", type=int, default=LONGEST, help=f"residues, at most (default {LONGEST})")
+    given = parser.parse_args(argv)
+    check_counts(given, "separation", "longest", *(["top"] if given.top is not None else []))
+
+    from zoo.protein.contacts import score_map
+    from zoo.protein.files import read_proteins
+    from zoo.protein.structures import read_structure
+
+    records = read_proteins(given.proteins)
+    for record in records:
+        if len(record.sequence) > given.longest:
+            raise UserError(
+                f"{given.proteins}, record {record.name!r} (line {record.line}): {len(record.sequence):,} residues; a "
+                f"map is their square, and --longest is {given.longest:,}"
+            )
+    backbone = None
+    if given.structure:
+        if len(records) > 1:
+            raise UserError(f"--structure belongs to one protein, {given.proteins} holds {len(records)}")
+        backbone = read_structure(given.structure, given.chain)
+        if backbone.sequence != records[0].sequence:
+            raise UserError(
+                f"{given.structure}: chain {backbone.name} has {len(backbone.sequence)} residues that are not those of "
+                f"{records[0].name!r} ({len(records[0].sequence)}); give the sequence that was seen in the structure"
+            )
+    loaded = open_model(given, "predict contacts", "ProteinLM")
+    model = loaded.model
+    method = given.method or ("attention" if model.contacts.fitted else "jacobian")
+    if given.method is None and method == "jacobian":
+        print("this model's regression of contacts was not fitted: by the categorical Jacobian", file=sys.stderr)
+    if given.maps:
+        given.maps.mkdir(parents=True, exist_ok=True)
+    print("name\tfirst\tsecond\tresidues\tscore")
+    from tqdm import tqdm
+
+    # from short to long, so that the bar's estimate is on the safe side; said in the order of the file
+    order = sorted(range(len(records)), key=lambda i: len(records[i].sequence))
+    found: dict[int, Any] = {}
+    with tqdm(total=len(records), desc=method, file=sys.stderr, unit="protein", mininterval=1.0) as bar:
+        for index in order:
+            try:
+                found[index] = score_map(model, records[index].sequence, method)
+            except ValueError as error:
+                raise UserError(f"{given.model}: {error}") from None
+            bar.update()
+    for index, record in enumerate(records):
+        _say(record, found[index], given)
+        if given.maps:
+            _draw(found[index], record.name, given.maps / f"{_file(record.name)}.png", backbone)
+    if backbone is not None:
+        from zoo.protein.structures import precisions
+
+        for name, value in precisions(found[0], backbone).items():
+            print(f"{name}: {value:.3f}", file=sys.stderr)
+    return 0
+
+
+def _say(record: Any, scores: Any, given: Any) -> None:
+    """The best pairs of one protein, best first."""
+    import numpy as np
+
+    i, j = np.triu_indices(len(scores), given.separation)
+    best = np.argsort(-scores[i, j], kind="stable")[: given.top or len(scores)]
+    letters = record.sequence
+    for a, b in zip(i[best].tolist(), j[best].tolist(), strict=True):
+        print(f"{record.name}\t{a + 1}\t{b + 1}\t{letters[a]}{letters[b]}\t{scores[a, b]:.4f}")
+
+
+def _file(name: str) -> str:
+    """A record's name as one of a file."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+
+
+def _draw(scores: Any, name: str, path: Path, backbone: Any) -> None:
+    """A map, above its diagonal what was predicted and, where a structure is given, what touches below it."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    if path.exists():
+        raise UserError(f"{path} exists already: give another folder by --maps")
+    shown = np.array(scores, dtype=float)
+    if backbone is not None:
+        below = np.tril_indices(len(shown))
+        shown[below] = np.where(backbone.contacts()[below], np.nanmax(shown), np.nanmin(shown))
+    figure = Figure(figsize=(6, 5.4))
+    axes = figure.add_subplot()
+    size = len(shown) + 0.5
+    picture = axes.imshow(shown, cmap="Greys", extent=(0.5, size, size, 0.5), interpolation="none")
+    figure.colorbar(picture)
+    axes.set(title=name, xlabel="residue", ylabel="residue" if backbone is None else "residue (below: the structure)")
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    print(f"drawn: {path}", file=sys.stderr)

@@ -1,0 +1,114 @@
+"""`zoo score MODEL WILDTYPE.fasta VARIANTS.csv`: what mutations do, as a protein language model sees it."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.atomic import write_atomically
+from zoo.errors import UserError, nearest
+from zoo.options import Options
+from zoo.verbs.opening import add_options, open_model
+
+if TYPE_CHECKING:
+    from zoo.protein.variants import Wildtype
+
+COLUMNS = ("mutant", "variant", "mutation", "mutations", "sequence")
+
+
+def main(argv: list[str]) -> int:
+    parser = Options(
+        prog="zoo score",
+        description="Add a column of scores to a table of variants, written as A108D, A108D,N144D, A108del, "
+        "A108_K109insGS, A108_K110delinsGS, or as whole sequences. Above 0: likelier than the wild type.",
+    )
+    add_options(parser)
+    parser.add_argument("wildtype", type=Path, help="FASTA of the protein (its first record; --record names another)")
+    parser.add_argument("variants", type=Path, help="a table (.csv, .tsv, plain or .gz)")
+    parser.add_argument("--method", action="append", help="may be given several times; 'all' for every one (default: "
+                        "masked-marginals, of a model that writes likelihood)")  # fmt: skip
+    parser.add_argument("--column", help=f"the column of variants (default: the first of {', '.join(COLUMNS)})")
+    parser.add_argument("--offset", type=int, help="the number of the first residue (default: found by trying)")
+    parser.add_argument("--record", help="name of the record of the wild type")
+    parser.add_argument("--longest", type=int, help="tokens of a window, for proteins that are longer (default 1024)")
+    parser.add_argument("--out", type=Path, help="write the table here (default: standard output)")
+    given = parser.parse_args(argv)
+    if given.out and given.out.exists():
+        raise UserError(f"--out {given.out} exists already: give another name")
+
+    from zoo.protein.files import read_table
+    from zoo.protein.scoring import MASKED, methods, score
+    from zoo.protein.variants import check, fitting_offset, parse
+
+    record = _record(given.wildtype, given.record)
+    rows = read_table(given.variants, [given.column] if given.column else [])
+    column = given.column or next((name for name in COLUMNS if name in rows[0]), None)
+    if column is None:
+        held = ", ".join(name for name in rows[0] if name)
+        raise UserError(f"{given.variants}: no column {' or '.join(COLUMNS)}; name one of {held} by --column")
+    lines = [int(row[""]) for row in rows]
+    variants = []
+    for row, line in zip(rows, lines, strict=True):
+        try:
+            variants.append(parse(row[column]))
+        except ValueError as error:
+            raise UserError(f"{given.variants}, line {line}: {error}") from None
+    wildtype = _wildtype(given, record.sequence, variants, fitting_offset)
+    check(wildtype, variants, lines, given.variants)
+    loaded = open_model(given, "score variants", "ProteinLM")
+    chosen = given.method or [methods(loaded.model)[0]]
+    chosen = list(methods(loaded.model)) if "all" in chosen else list(dict.fromkeys(chosen))
+    known = [*MASKED, "likelihood"]
+    for method in chosen:
+        if method not in known:
+            raise UserError(f"--method: unknown {method!r}{nearest(method, known)}")
+    for method in chosen:
+        found = score(loaded.model, wildtype, variants, method, longest=given.longest, name=method)
+        if none := sum(value is None for value in found):
+            print(f"{method}: {none} of {len(found)} variants insert or delete: no score", file=sys.stderr)
+        for row, value in zip(rows, found, strict=True):
+            row[method] = "" if value is None else f"{value:.6f}"
+    _write(rows, given.out, "\t" if ".tsv" in given.variants.suffixes else ",")
+    return 0
+
+
+def _record(path: Path, name: str | None) -> Any:
+    """The wild type's record of a FASTA file: the named one, or the only one."""
+    from zoo.protein.files import read_fasta
+
+    records = {record.name: record for record in read_fasta(path)}
+    if name is not None and name not in records:
+        raise UserError(f"{path}: no record {name!r}{nearest(name, list(records))}")
+    if name is None and len(records) > 1:
+        raise UserError(f"{path}: holds {len(records)} records; name the wild type's by --record")
+    return records[name] if name else next(iter(records.values()))
+
+
+def _wildtype(given: Any, sequence: str, variants: list[Any], fitting_offset: Any) -> "Wildtype":
+    from zoo.protein.variants import Wildtype
+
+    if given.offset is not None:
+        return Wildtype(sequence, given.offset)
+    try:
+        offset, said = fitting_offset(sequence, variants)
+    except ValueError as error:
+        print(f"{given.variants}: {error}", file=sys.stderr)
+        return Wildtype(sequence)  # the first that disagrees is named next
+    if said:
+        print(f"{given.variants}: {said}", file=sys.stderr)
+    return Wildtype(sequence, offset)
+
+
+def _write(rows: list[dict[str, str]], out: Path | None, separator: str) -> None:
+    """The table with what was added, in the order that it came."""
+    text = io.StringIO()
+    names = [name for name in rows[0] if name]
+    writer = csv.DictWriter(text, names, delimiter=separator, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    if out is None:
+        sys.stdout.write(text.getvalue())
+    else:
+        write_atomically(out, text.getvalue())
+        print(f"written: {out}", file=sys.stderr)
