@@ -6,6 +6,7 @@ ways, and every name and shape is checked before anything is allocated. No class
 """
 
 import importlib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from zoo.core.config import StackConfig
 from zoo.core.feedforward import Activation
 from zoo.core.init import fused_rows
 from zoo.core.network import Network
@@ -93,7 +95,7 @@ class Given:
 
     def number(self, name: str, default: float | None = None) -> float:
         value = self.take(name, default)
-        if type(value) not in (int, float):
+        if type(value) not in (int, float) or not math.isfinite(value):
             raise self.refused(name, "a number is needed")
         return float(value)
 
@@ -160,6 +162,9 @@ class Given:
             if value is not None and value != PLAIN[name]:
                 raise self.refused(name, f"only {PLAIN[name]!r} is")
 
+
+# What weights may be stored in.
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # -- names ------------------------------------------------------------------------------------------------------------
 
@@ -323,6 +328,8 @@ def renamed(
             if any(name not in stored for name in names):
                 continue
             for name, piece in zip(names, expected, strict=True):
+                if stored[name].dtype not in NUMBERS:
+                    raise UserError(f"{where}: {name!r} holds {type_name(stored[name])}, which no weights are here")
                 if stored[name].shape != piece.shape:
                     raise UserError(
                         f"{where}: {name!r} has shape {tuple(stored[name].shape)}, config.json says "
@@ -371,7 +378,15 @@ def common_type(tensors: Iterable[Tensor]) -> torch.dtype:
 
 
 def build(kind: type[nn.Module], settings: Mapping[str, Any], where: Path) -> nn.Module:
+    """The network; UserError where its settings make none."""
     try:
         return kind(**settings)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: {error}") from None
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise UserError(f"{where}: {str(error).splitlines()[0]}") from None
+
+
+def check_depth(settings: Mapping[str, Any], tensors: int, where: Path) -> None:
+    """UserError where there are more blocks than tensors, before anyone sets out to build them."""
+    depth = max(value.depth for value in settings.values() if isinstance(value, StackConfig))
+    if depth > tensors:
+        raise UserError(f"{where}: {depth} blocks, but the weights are {tensors} tensors")

@@ -52,7 +52,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         raise UserError(f"{folder / INDEX}: holds no weight_map of names and files")
     tensors: dict[str, Tensor] = {}
     for shard in sorted(set(placed.values())):
-        if Path(shard).name != shard:
+        if not shard or Path(shard).name != shard:
             raise UserError(f"{folder / INDEX}: {shard!r} is not a file of this folder")
         if not (folder / shard).is_file():
             raise UserError(f"{folder / shard}: this shard is missing; {INDEX} names it")

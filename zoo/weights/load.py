@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UserError, nearest
-from zoo.weights.families import Family, Given, Origin, build, common_type, family_of, renamed, type_name
+from zoo.weights.families import Family, Given, Origin, build, check_depth, common_type, family_of, renamed, type_name
 from zoo.weights.files import INDEX, UNUSED, WEIGHTS, read_file, read_json, read_tensors, verify
 
 TEXT = "zoo.text.tokens.Tokenizer"
@@ -122,6 +122,7 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     given = Given(config, where, tensors)
     kind = family.kinds[architecture]
     settings = read_settings(family, given, architecture)
+    check_depth(settings, len(tensors), where)
     with torch.device("meta"):  # shapes are compared before anything is allocated
         shapes = build(class_of(kind), settings, where)
     place = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else INDEX)

@@ -1,0 +1,302 @@
+"""Folders that are not what they should be: one line, exit code 2, no code run, no folder left behind."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.weights.test_folders import named, shard
+from zoo import cli
+from zoo.weights.files import sha256
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """The files of a published folder of each family, written once."""
+    found = {}
+    for name in (
+        "gpt2/three heads",
+        "bert/three heads",
+        "t5/v1.0: relu, tied, scaled",
+        "marian/unscaled, gelu",
+        "bart/three heads",
+        "llama/long stretch, tied",
+        "vit/three heads",
+        "timm/vit",
+        "esm2/token dropout",
+        "musicgen/four codebooks",
+    ):
+        folder = tmp_path_factory.mktemp("published")
+        named(name).save(named(name).model(), folder)
+        found[name.partition("/")[0]] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return found
+
+
+@pytest.fixture
+def folder(kept: dict[str, dict[str, bytes]], tmp_path: Path) -> Path:
+    return put(kept["gpt2"], tmp_path / "m")
+
+
+def put(files: dict[str, bytes], folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def change(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text()) | values
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is said on opening it: in one line, and nothing is left behind."""
+    out = folder.parent / "out"
+    capsys.readouterr()
+    assert cli.main(["import", str(folder), str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    assert said.startswith("zoo import: ")
+    assert not [p for p in folder.parent.iterdir() if p.name.startswith("out")]
+    return said
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, 3000, -1])
+def test_weights_that_are_cut_off(folder: Path, size: int, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    assert "model.safetensors: not weights that can be opened" in refused(folder, capsys)
+
+
+def test_weights_with_a_header_of_lies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "model.safetensors"
+    for header in (b"[]", b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,99]}}', b"\xff" * 20, b'{"a":1}'):
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+        assert "not weights that can be opened" in refused(folder, capsys)
+    path.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    assert "not weights that can be opened" in refused(folder, capsys)
+
+
+def test_one_bit_of_a_folder_that_zoo_wrote(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in (["import"], ["export", "--to", "hf"]):
+        own = folder.parent / f"own {verb[0]}"
+        assert cli.main([*verb, str(folder), str(own)]) == 0
+        path = own / "model.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-7] ^= 1
+        path.write_bytes(bytes(content))
+        assert "model.safetensors: damaged, its SHA-256 is not the one of SHA256SUMS" in refused(own, capsys)
+        path.unlink()
+        assert "model.safetensors: missing; SHA256SUMS names it" in refused(own, capsys)
+        (own / "SHA256SUMS").write_text("no sums")
+        assert "not a list of SHA-256 sums" in refused(own, capsys)
+
+
+def test_one_bit_of_the_hubs_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There a file is a link to one that is named by its sum."""
+    path = folder / "model.safetensors"
+    blob = folder.parent / sha256(path)
+    path.rename(blob)
+    path.symlink_to(blob)
+    assert cli.main(["import", str(folder), str(folder.parent / "good")]) == 0
+    content = bytearray(blob.read_bytes())
+    content[-7] ^= 1
+    blob.write_bytes(bytes(content))
+    assert "model.safetensors: damaged" in refused(folder, capsys)
+
+
+def test_tensors_that_do_not_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "model.safetensors"
+    good = load_file(path)
+    name = "transformer.h.0.attn.c_attn.weight"
+    save_file(good | {name: torch.ones(72, 24)}, path)
+    assert f"{name!r} has shape (72, 24), config.json says (24, 72)" in refused(folder, capsys)
+    save_file({n: t for n, t in good.items() if n != name}, path)
+    assert f"lacks {name!r}" in refused(folder, capsys)
+    save_file(good | {"transformer.h.9.ln_1.weight": torch.ones(24)}, path)
+    assert "holds 'transformer.h.9.ln_1.weight', which a model of this config.json has not" in refused(folder, capsys)
+    save_file(good | {name: good[name].to(torch.int32)}, path)
+    assert f"{name!r} holds int32" in refused(folder, capsys)
+    save_file(good | {"lm_head.weight": torch.ones(30, 24)}, path)
+    assert "'transformer.wte.weight' and 'lm_head.weight' differ, but config.json says that they are one" in refused(
+        folder, capsys
+    )
+
+
+def test_shards(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard(folder)
+    index, second = folder / "model.safetensors.index.json", folder / "model-00002-of-00002.safetensors"
+    plain, content = json.loads(index.read_text()), second.read_bytes()
+    second.unlink()
+    assert f"{second.name}: this shard is missing; {index.name} names it" in refused(folder, capsys)
+    save_file({"a": torch.ones(1)}, second)
+    assert f"{second.name}: lacks" in refused(folder, capsys)
+    second.write_bytes(content[:200])
+    assert f"{second.name}: not weights that can be opened" in refused(folder, capsys)
+    second.write_bytes(content)
+    for outside in ("../secret.safetensors", "/etc/passwd", ""):
+        index.write_text(json.dumps({"weight_map": plain["weight_map"] | {"a": outside}}))
+        assert "is not a file of this folder" in refused(folder, capsys)
+    for broken in ("", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'):
+        index.write_text(broken)
+        assert index.name in refused(folder, capsys)
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "model.pt"])
+def test_a_pickle_runs_no_code(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(pickle.dumps(Trap(folder / "ran")))
+    said = refused(folder, capsys)
+    assert ("not weights that can be opened" if "safetensors" in name else f"{name}: a pickle, which could run") in said
+    assert not (folder / "ran").exists()
+
+
+def test_no_weights_at_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "holds no model.safetensors" in refused(folder, capsys)
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"n_embd": 48}, "has shape (32, 24), config.json says (32, 48)"),
+        ({"n_layer": 3}, "lacks 'transformer.h.2.ln_1.weight'"),
+        ({"n_layer": 1}, "holds 'transformer.h.1.attn.c_attn.bias', which a model of this config.json has not"),
+        ({"n_layer": 10**9}, "1000000000 blocks, but the weights are 28 tensors"),
+        ({"n_head": 5}, "heads (5) must divide dim (24)"),
+        ({"vocab_size": 10**12}, "'transformer.wte.weight' has shape (30, 24), config.json says (1000000000000, 24)"),
+        ({"vocab_size": 10**30}, "config.json: "),
+        ({"vocab_size": -1}, "config.json: "),
+        ({"n_positions": 0}, "config.json"),
+        ({"n_embd": "wide"}, "n_embd 'wide' is not supported: a whole number is needed"),
+        ({"n_embd": True}, "n_embd True is not supported"),
+        ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon nan is not supported: a number is needed"),
+        ({"resid_pdrop": 1.5}, "dropout (1.5) must be in [0, 1)"),
+        ({"architectures": ["GPT3LMHeadModel"]}, "unknown architecture 'GPT3LMHeadModel'; did you mean 'GPT2LMHead"),
+        ({"architectures": ["os.system"]}, "unknown architecture 'os.system'"),
+        ({"architectures": ["GPT2LMHeadModel", "BertForMaskedLM"]}, "unknown architecture ["),
+        ({"architectures": 7}, "unknown architecture 7"),
+        ({"architectures": []}, "names neither a kind of model nor an architecture"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "unknown setting auto_map {'AutoModel': 'evil.Model'}"),
+        ({"eos_token_id": "end"}, "eos_token_id 'end' is not supported"),
+    ],
+)
+def test_settings_that_do_not_fit(
+    folder: Path, values: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(folder, **values)
+    assert message in refused(folder, capsys)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"a": ', "[" * 100_000, '"GPT2LMHeadModel"'])
+def test_settings_that_are_none(folder: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "config.json").write_text(content)
+    assert "config.json: " in refused(folder, capsys)
+
+
+# For each family values that would change what is computed and that zoo has not: refused by name, never ignored.
+UNSUPPORTED = [
+    ("gpt2", "activation_function", "mish"),
+    ("gpt2", "add_cross_attention", True),
+    ("gpt2", "pruned_heads", {"0": [1]}),
+    ("bert", "position_embedding_type", "relative_key"),
+    ("bert", "hidden_act", "gelu_10"),
+    ("bert", "is_decoder", True),
+    ("t5", "feed_forward_proj", "gated-mish"),
+    ("t5", "feed_forward_proj", "twice-relu"),
+    ("t5", "is_encoder_decoder", False),
+    ("marian", "normalize_before", True),
+    ("marian", "normalize_embedding", True),
+    ("marian", "static_position_embeddings", False),
+    ("bart", "normalize_embedding", False),
+    ("bart", "add_final_layer_norm", True),
+    ("llama", "rope_parameters", {"rope_type": "yarn", "factor": 2.0}),
+    ("llama", "rope_parameters", {"rope_type": "default", "partial_rotary_factor": 0.5}),
+    ("llama", "rope_parameters", {"rope_type": "linear", "factor": 0.0}),
+    ("llama", "rope_scaling", [1]),
+    ("llama", "sliding_window", 128),
+    ("vit", "hidden_act", "quick_gelu"),
+    ("vit", "image_size", 33),
+    ("timm", "architecture", "vit_base_patch16_clip_224"),
+    ("timm", "architecture", "resnet50"),
+    ("timm", "model_args", {"global_pool": "max"}),
+    ("timm", "model_args", {"img_size": [32, 48]}),
+    ("timm", "model_args", {"pos_embed": "rope"}),
+    ("timm", "model_args", {"block_fn": "ParallelScalingBlock"}),
+    ("esm2", "position_embedding_type", "absolute"),
+    ("esm2", "emb_layer_norm_before", True),
+    ("esm2", "is_folding_model", True),
+    ("esm2", "mask_token_id", 3),
+    ("musicgen", "pad_token_id", 3),
+    ("musicgen", "activation_function", "selu"),
+]
+
+
+@pytest.mark.parametrize(("family", "key", "value"), UNSUPPORTED)
+def test_what_zoo_has_not_is_refused_by_name(
+    family: str,
+    key: str,
+    value: Any,
+    kept: dict[str, dict[str, bytes]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = put(kept[family], tmp_path / "m")
+    change(folder, **{key: value})
+    said = refused(folder, capsys)
+    named = {key: value} if key == "pruned_heads" or not isinstance(value, dict) else value
+    # by its name and value, in the way of the table or in that of the setting that it becomes
+    assert any(f"{k} {v!r}" in said or f"{k} ({v})" in said for k, v in named.items())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "t5", "marian", "bart", "llama", "vit", "timm", "esm2", "musicgen"])
+def test_an_unknown_key_is_refused_by_name(
+    family: str, kept: dict[str, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = put(kept[family], tmp_path / "m")
+    change(folder, new_kind_of_attention="sparse")
+    assert "unknown setting new_kind_of_attention 'sparse'" in refused(folder, capsys)
+
+
+def test_settings_of_training_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(folder, embd_pdrop=0.3)
+    assert cli.main(["import", str(folder), str(folder.parent / "o")]) == 0
+    assert "embd_pdrop 0.3 acts in training alone" in capsys.readouterr().err
+
+
+# -- what lies beside, and where ---------------------------------------------------------------------------------------
+
+
+def test_a_tokenizer_that_is_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    assert "tokenizer.json: not a tokenizer" in refused(folder, capsys)
+
+
+def test_a_hub_name_without_a_hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("nobody/no-such-model-here", "nomodel"):
+        assert cli.main(["import", name, str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{name}: no such folder, and" in said
+    assert not (tmp_path / "out").exists()
