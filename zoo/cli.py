@@ -41,6 +41,8 @@ VERBS = {
     "contacts": Verb("zoo.verbs.contacts", "which residues touch: zoo contacts MODEL PROTEINS.fasta"),
     "annotate": Verb("zoo.verbs.annotate", "a label for every residue: zoo annotate MODEL PROTEINS.fasta"),
     "embed": Verb("zoo.verbs.embed", "vectors of proteins: zoo embed MODEL PROTEINS.fasta --out FILE.npz"),
+    "diff": Verb("zoo.verbs.describe", "in which settings two models differ: zoo diff gpt2 esm2", named=True),
+    "anatomy": Verb("zoo.verbs.describe", "draw what a model is made of: zoo anatomy MODEL", named=True),
     "data": Verb("zoo.verbs.data", "list, fetch and verify public data: zoo data list"),
     "bench": Verb("zoo.verbs.bench", "measure speed beside other libraries: zoo bench core"),
     "matrix": Verb("zoo.verbs.matrix", "check the core for leaks and cache errors, as a table"),
