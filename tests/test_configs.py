@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.music.pieces import write_jsb, write_pop909
+from tests.music.pieces import write_codec, write_jsb, write_pop909
 from tests.vision.pictures import write_cifar, write_mnist
 from zoo.cli import main
 from zoo.core import StackConfig
@@ -39,6 +39,8 @@ def captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_mnist(tmp_path / "mnist")
     write_cifar(tmp_path / "cifar10_jpeg")
     write_pop909(tmp_path / "pop909")
+    write_codec(tmp_path / "runs" / "codec")
+    monkeypatch.chdir(tmp_path)  # configs/music/codes.yaml reads runs/codec
     monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
     return folder
 

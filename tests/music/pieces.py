@@ -6,6 +6,10 @@ import random
 import tarfile
 from pathlib import Path
 
+import torch
+
+from zoo.music.codec import Codec
+
 
 def write_jsb(folder: Path, steps: int = 48, counts: dict[str, int] | None = None) -> None:
     """Chorales of random steps in the JSON of the public set: four voices, some silent, and frames unsorted."""
@@ -45,3 +49,12 @@ def write_pop909(folder: Path, songs: int = 5) -> None:
                 entry = tarfile.TarInfo(f"POP909/{number:03}/{number:03}.{path}")
                 entry.size = len(raw)
                 archive.addfile(entry, io.BytesIO(raw))
+
+
+def write_codec(folder: Path) -> None:
+    """The run folder of a codec of random weights."""
+    (folder / "checkpoints").mkdir(parents=True)
+    codec = Codec(width=4, size=16, latent=8)
+    (folder / "config.json").write_text(json.dumps({"kind": "Codec", "settings": codec.to_plain()}))
+    state = {f"network.{name}": value for name, value in codec.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "checkpoints" / "last.ckpt")

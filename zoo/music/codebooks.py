@@ -8,7 +8,6 @@ et al. 2023, section 2.1. A pattern is a pure value: `build` lays codes out, `re
 code there stands v, the token that MusicLM reads and never writes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -101,11 +100,10 @@ class Codebooks(View):
     def vocab_size(self) -> int:
         return self.size
 
-    def encode(self, piece: Tensor) -> list[list[int]]:
-        """Codes "k n" laid out."""
-        return self.pattern.build(piece.unsqueeze(0), self.size)[0].tolist()
+    def prompt(self, count: int) -> Tensor:
+        """What `count` pieces begin with, before any code: "b k 1"."""
+        return torch.full((count, self.books, 1), self.size)
 
-    def decode(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        laid = torch.as_tensor(tokens).unsqueeze(0)
-        positions = laid.shape[-1] - self.pattern.steps(self.books, 1) + 1
-        return self.pattern.revert(laid, positions)[0]
+    def laid(self, positions: int) -> Laid:
+        """The constraint under which a model writes `positions` positions."""
+        return Laid(self.pattern, self.books, positions, self.size)

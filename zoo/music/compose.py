@@ -119,3 +119,16 @@ def piano_roll(heard: Sequence[Heard], title: str = "") -> "Figure":
     axes.set_xlabel("seconds")
     axes.set_title(title)
     return figure
+
+
+def spectrogram(wave: Tensor, rate: int, title: str = "") -> "Figure":
+    """The energies of a sound "n" over time and frequency, in decibels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes: Any = figure.add_subplot()
+    axes.specgram(wave.numpy() + 1e-8, NFFT=1024, noverlap=768, Fs=rate, vmin=-140)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("hertz")
+    axes.set_title(title)
+    return figure

@@ -40,6 +40,7 @@ CONFIG = "config.yaml"
 # of the same name where it has one.
 LINKS = {
     "vocab_size": "tokens of its tokenizer",
+    "codebooks": "how many codes each of its frames has",
     "classes": "how many classes it has",
     "start": "the token that begins a text",
     "end": "the token that ends a text",

@@ -1,11 +1,21 @@
-"""`zoo compose MODEL`: a music model writes a piece: MIDI, sound (WAV) and a picture of it (PNG)."""
+"""`zoo compose MODEL`: a music model writes a piece: MIDI, sound (WAV) and a picture of it (PNG).
+
+A model of a codec's codes writes sound alone: WAV, and its spectrogram.
+"""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
 from zoo.options import Options
 from zoo.verbs.opening import add_options, open_model
+
+if TYPE_CHECKING:
+    from zoo.core.decode import Sampling
+    from zoo.music.codebooks import Codebooks
+    from zoo.music.model import MusicLM
 
 
 def main(argv: list[str]) -> int:
@@ -40,7 +50,7 @@ def main(argv: list[str]) -> int:
     loaded = open_model(given, "compose", "MusicLM")
     model, view = loaded.model, loaded.tokenizer
     if isinstance(view, Codebooks):
-        raise UserError(f"{given.model} writes codes of sound, no notes")
+        return _sound(given, model, view, sampling, files)
     if given.melody:
         if not isinstance(view, Chorale):
             raise UserError(f"--melody needs a model of chorales; {given.model} writes {type(view).__name__}")
@@ -60,6 +70,28 @@ def main(argv: list[str]) -> int:
     print(f"{len(heard)} notes, {seconds:.0f} seconds", file=sys.stderr)
     for path in files.values():
         print(path)
+    return 0
+
+
+def _sound(given: Namespace, model: "MusicLM", view: "Codebooks", sampling: "Sampling", files: dict[str, Path]) -> int:
+    """Codes, and what the codec in the model's folder makes of them; --bars are of 4/4 at 96 quarters a minute."""
+    from zoo.music import synth
+    from zoo.music.compose import spectrogram
+    from zoo.weights.load import load
+
+    for name in ("prompt", "melody", "soundfont"):
+        if getattr(given, name):
+            raise UserError(f"--{name} needs a model of notes; {given.model} writes codes of sound")
+    codec = load(Path(given.model) / "codec").model
+    frames = round(given.bars * 4 * 60 / 96 * codec.rate / codec.hop)
+    length = view.pattern.steps(view.books, frames)
+    device = next(model.parameters()).device
+    laid = model.generate(view.prompt(1).to(device), length=length, sampling=sampling, constraint=view.laid(frames))
+    wave = codec.decode(view.pattern.revert(laid, frames).cpu())
+    files["wav"].write_bytes(synth.wav_bytes(synth.level(wave), codec.rate))
+    spectrogram(wave[0], codec.rate, files["wav"].stem).savefig(files["png"], dpi=150)
+    print(f"{wave.shape[-1] / codec.rate:.0f} seconds", file=sys.stderr)
+    print(files["wav"], files["png"], sep="\n")
     return 0
 
 

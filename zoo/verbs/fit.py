@@ -6,6 +6,7 @@ from zoo.train.cli import evaluate, fit
 
 # Imported so that their classes have short names on the command line.
 MODULES = (
+    "zoo.music.audio",
     "zoo.music.data",
     "zoo.music.task",
     "zoo.text.classification",

@@ -31,6 +31,7 @@ VISION = "zoo.vision.images.Preprocess"
 # Short name of a network: the module it stands in, and what makes its domain's data tokens: a class with `filename`,
 # where it lies in a model's folder, and `load(path)`.
 KINDS = {
+    "Codec": ("zoo.music.codec", MUSIC),
     "MusicLM": ("zoo.music.model", MUSIC),
     "CausalLM": ("zoo.text.model", TEXT),
     "MaskedLM": ("zoo.text.encoder", TEXT),
