@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.music.pieces import write_codec, write_jsb, write_pop909
+from tests.protein.sets import write_sets
 from tests.vision.pictures import write_cifar, write_mnist
 from zoo.cli import main
 from zoo.core import StackConfig
@@ -41,6 +42,7 @@ def captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_pop909(tmp_path / "pop909")
     write_codec(tmp_path / "runs" / "codec")
     monkeypatch.chdir(tmp_path)  # configs/music/codes.yaml reads runs/codec
+    write_sets(tmp_path)
     monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
     return folder
 

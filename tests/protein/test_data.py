@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.proteins import GFP, write_sets
+from tests.protein.sets import GFP, write_sets
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
 from zoo.protein.data import Planted, ProteinData, Proteins, Proteomes

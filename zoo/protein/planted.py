@@ -29,7 +29,7 @@ class Found:
 
 
 @torch.no_grad()
-def look(model: ProteinLM, family: Family, *, sequences: int = 8, seed: int = 1_000_000) -> Found:
+def look(model: ProteinLM, family: Family, *, sequences: int = 4, seed: int = 1_000_000) -> Found:
     """Read contacts and energies off a model, over `sequences` fresh ones of the family."""
     device = next(model.parameters()).device
     drawn = family.sample(sequences, seed)

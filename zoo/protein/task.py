@@ -272,7 +272,8 @@ class ResidueLabels(OnTrunk):
         names = self.trainer.datamodule.names  # type: ignore[attr-defined]
         rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, whole.tolist(), strict=True)}
         right, total = int(whole.trace()), int(whole.sum())
-        return {"accuracy": right / total, "residues": total, "confusion": rows}
+        nll = float(self.trainer.callback_metrics["test/nll"])
+        return {"accuracy": right / total, "nll": nll, "residues": total, "confusion": rows}
 
 
 class ProteinValues(OnTrunk):

@@ -1,4 +1,4 @@
-"""Tiny files in the form of the public sets of proteins, for tests of several folders."""
+"""Tiny files in the form of the public sets of proteins."""
 
 import gzip
 import random
