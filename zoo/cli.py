@@ -45,6 +45,7 @@ VERBS = {
     "anatomy": Verb("zoo.verbs.describe", "draw what a model is made of: zoo anatomy MODEL", named=True),
     "data": Verb("zoo.verbs.data", "list, fetch and verify public data: zoo data list"),
     "bench": Verb("zoo.verbs.bench", "measure speed beside other libraries: zoo bench core"),
+    "parity": Verb("zoo.verbs.parity", "compare published weights here with transformers and timm, as a table"),
     "matrix": Verb("zoo.verbs.matrix", "check the core for leaks and cache errors, as a table"),
 }
 

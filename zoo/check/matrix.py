@@ -111,10 +111,10 @@ def measure(stacks: Mapping[str, StackConfig]) -> dict[str, dict[str, Finding]]:
     return rows
 
 
-def markdown(rows: Mapping[str, Mapping[str, Finding]]) -> str:
-    """The findings as a table; a promise that does not hold is set in bold."""
+def markdown(rows: Mapping[str, Mapping[str, Finding]], what: str = "stack") -> str:
+    """The findings as a table, a row for each `what`; a promise that does not hold is set in bold."""
     columns = list(next(iter(rows.values())))
-    head = f"| stack | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
+    head = f"| {what} | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
     return head + "".join(
         f"| {name} | {' | '.join(f.text if f.kept else f'**{f.text}**' for f in row.values())} |\n"
         for name, row in rows.items()

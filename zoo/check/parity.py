@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.check.matrix import Finding
 from zoo.check.references import VOCAB, Reference
 from zoo.core.network import Network
-from zoo.text.model import Seq2Seq
+from zoo.text.model import CausalLM, Seq2Seq
 from zoo.weights.families import family_of, published
 from zoo.weights.load import Loaded, load
 
@@ -320,3 +321,46 @@ def _pairs_once(start: int, tokens: Tensor, scores: Tensor) -> Tensor:
     row, place = (before == tokens[:, -1:]).nonzero(as_tuple=True)
     banned[row, after[row, place]] = True
     return scores.masked_fill(banned, float("-inf"))
+
+
+# -- all of a reference ------------------------------------------------------------------------------------------------
+
+
+def bound(reference: Reference) -> float:
+    """What logits in float64 may differ by."""
+    return 1e-6 if reference.tables32 else 1e-9
+
+
+def gradient_bound(reference: Reference) -> float:
+    """What a float32 table rounds, every layer's gradient sees once more."""
+    return 5e-6 if reference.tables32 else 1e-9
+
+
+def measure(reference: Reference) -> dict[str, Finding]:
+    """Every comparison of a reference; what does not apply to it is "-"."""
+    single, double = (open_pair(reference, dtype) for dtype in (torch.float32, torch.float64))
+    star = "*" if reference.tables32 else ""
+
+    def below(value: float, most: float, mark: str = "") -> Finding:
+        return Finding((f"{value:.0e}" if value else "0") + mark, value < most)
+
+    found = {
+        "float32": below(max(logits(single, side) for side in single.compared.sides), 1e-5),
+        "float64": below(max(logits(double, side) for side in double.compared.sides), bound(reference), star),
+        "gradients": below(gradients(double), gradient_bound(reference), star),
+        "greedy": Finding("-", True),
+        "beams": Finding("-", True),
+    }
+    if isinstance(double.ours.model, CausalLM):
+        theirs, *ours = greedy(double)
+        equal = sum(int((row == theirs).sum()) for row in ours)
+        found["greedy"] = Finding(f"{equal} of {2 * theirs.numel()}", equal == 2 * theirs.numel())
+    if isinstance(double.ours.model, Seq2Seq):
+        for column, width in (("greedy", 1), ("beams", 4)):
+            pairs = []
+            for penalty in (0.6, 2.0) if width > 1 else (1.0,):
+                for once in (False, True):
+                    pairs += zip(*beams(double, width, length_penalty=penalty, once=once), strict=True)
+            equal = sum(theirs == ours for theirs, ours in pairs)
+            found[column] = Finding(f"{equal} of {len(pairs)} texts", equal == len(pairs))
+    return found
