@@ -1,5 +1,7 @@
 """Attention maps: those that the model used, which the recorder proves, and the proof can fail."""
 
+import sys
+
 import pytest
 import torch
 
@@ -75,3 +77,59 @@ def test_nothing_stays_behind() -> None:
     with pytest.raises(RuntimeError, match="on purpose"), record(stack):
         raise RuntimeError("on purpose")
     assert all("attend" not in part.__dict__ for part in stack.modules() if isinstance(part, SelfAttention))
+
+
+class Explicit:
+    """While open, attention is the formula written out, and every map keeps its gradient."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        seam = sys.modules["zoo.core.attend"]  # its function has the same name
+        self.kept: list[torch.Tensor] = []
+        self.real = seam.attention_weights
+        monkeypatch.setattr(seam, "attention_weights", self.keep)
+        monkeypatch.setattr(seam, "choose", lambda *args, **options: "explicit")
+
+    def keep(self, *args: object) -> torch.Tensor:
+        self.kept.append(self.real(*args))
+        self.kept[-1].retain_grad()
+        return self.kept[-1]
+
+
+@pytest.mark.parametrize("name", ATTENDING)
+def test_gradients_of_maps_are_those_of_the_formula_written_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ATTENDING[name]
+    stack, given = build(config).double(), context(config, 3, torch.float64)
+    layout = Layout.from_keep(KEEP)
+    x, direction = (torch.randn(layout.tokens, config.dim, dtype=torch.float64) for _ in range(2))
+    for which in ("self", "cross") if config.cross else ("self",):
+        with record(stack, which=which, gradients=True) as maps:
+            (stack(x, layout, **given) * direction).sum().backward()
+        with monkeypatch.context() as patch:
+            explicit = Explicit(patch)
+            (stack(x, layout, **given) * direction).sum().backward()
+        every = 2 if config.cross else 1  # self and cross attention take turns
+        expected = explicit.kept[int(which == "cross") :: every]
+        assert len(maps) == len(expected) == config.depth
+        real = layout.keep[:, None, :, None]
+        for found, weights in zip(maps, expected, strict=True):
+            mask = real & (found.weights > 0)
+            torch.testing.assert_close(found.gradient * mask, weights.grad * mask, rtol=1e-6, atol=1e-9)
+            assert (found.gradient * mask).abs().sum() > 0
+
+
+def test_rollout_of_two_layers_by_hand() -> None:
+    from zoo.core.record import Map
+    from zoo.core.rollout import rollout, weighted_rollout
+
+    first, second = (torch.rand(2, 3, 4, 4).softmax(-1) for _ in range(2))
+    maps = [Map("a", first, 0.0), Map("b", second, 0.0)]
+    same = torch.eye(4)
+    expected = (second.mean(1) / 2 + same / 2) @ (first.mean(1) / 2 + same / 2)
+    torch.testing.assert_close(rollout(maps), expected)
+    torch.testing.assert_close(rollout(maps).sum(-1), torch.ones(2, 4))
+    with pytest.raises(ValueError, match="a has no gradient"):
+        weighted_rollout(maps)
+    for found in maps:
+        found.gradient = torch.randn(2, 3, 4, 4)
+    one, two = ((found.gradient * found.weights).clamp(min=0).mean(1) for found in maps)
+    torch.testing.assert_close(weighted_rollout(maps), same + one + two + two @ one)

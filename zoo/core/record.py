@@ -7,6 +7,13 @@
 The model runs as it always does, on whatever kernel serves it. Beside it the maps are worked out from the same queries
 and keys, a chunk of queries at a time, and multiplied with the values once more: `error` is how far that lies from what
 the kernel gave, which proves that these are the maps the model used.
+
+    with record(model, gradients=True) as maps:
+        model(...).sum().backward()
+    maps[0].gradient  # "b h n m": of the sum, with respect to the map
+
+The gradient of what a map computes (weights x values) is known from the kernel's own backward; times the values it is
+that of the map. So this too needs no other kernel.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,17 +31,20 @@ from zoo.core.attention import CrossAttention, MultiHead, SelfAttention
 from zoo.core.layout import Layout
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Map:
     """The maps of one attention in one forward.
 
     `weights`: "b h n m", each row sums to 1 over the keys of its sequence; zero at padding.
     `error`: largest distance between weights x values and the kernel's own output.
+    `gradient`: "b h n m", of what was differentiated, with respect to the weights as if they were free; None until a
+    backward has come through, or where `record` was not asked for it.
     """
 
     name: str  # of the module in the model
     weights: Tensor
     error: float
+    gradient: Tensor | None = None
 
 
 @contextmanager
@@ -43,12 +53,14 @@ def record(
     layers: Sequence[int] | None = None,
     *,
     which: Literal["self", "cross"] = "self",
+    gradients: bool = False,
     chunk: int = 256,
 ) -> Iterator[list[Map]]:
     """Collect the maps of the chosen attention layers of `model` while the context is open, in order of use.
 
     `layers` counts the attentions of one kind through the whole model, negative from the end; None: all. Gradients do
-    not flow through the maps. ValueError for a layer that does not exist.
+    not flow through the maps; with `gradients` each map keeps its own when something behind it is differentiated.
+    ValueError for a layer that does not exist.
     """
     kind = SelfAttention if which == "self" else CrossAttention
     found: list[tuple[str, MultiHead]] = [
@@ -61,7 +73,7 @@ def record(
     parts: list[MultiHead] = []
     try:
         for name, part in (found[i] for i in chosen):
-            part.__dict__["attend"] = partial(_recording, maps, name, chunk)
+            part.__dict__["attend"] = partial(_recording, maps, name, gradients, chunk)
             parts.append(part)
         yield maps
     finally:
@@ -72,6 +84,7 @@ def record(
 def _recording(
     maps: list[Map],
     name: str,
+    gradients: bool,
     chunk: int,
     q: Tensor,
     k: Tensor,
@@ -88,8 +101,19 @@ def _recording(
     with torch.no_grad(), torch.autocast(q.device.type, enabled=False):
         weights, again = exact(q, k, v, queries, keys, causal, bias, scale, chunk)
         error = (queries.by_token(again) - out).abs()
-        maps.append(Map(name, weights, float(error.max()) if error.numel() else 0.0))
+        found = Map(name, weights, float(error.max()) if error.numel() else 0.0)
+        maps.append(found)
+    if gradients and out.requires_grad:
+        hook = partial(_differentiate, found, v.detach(), queries, keys)
+        out.register_hook(hook)  # type: ignore[no-untyped-call]
     return out
+
+
+def _differentiate(found: Map, v: Tensor, queries: Layout, keys: Layout, grad: Tensor) -> None:
+    """The map's gradient from that of weights x values, "t h e"."""
+    g = rearrange(queries.pad(grad), "b n h e -> b h n e")
+    v = v if v.dim() == 4 else rearrange(keys.pad(v), "b m g e -> b g m e")
+    found.gradient = g.to(found.weights.dtype) @ each_query_head(v, g).to(found.weights.dtype).mT
 
 
 def exact(

@@ -1,0 +1,120 @@
+"""Overlays that are right: where one patch decides the class, the map for it points there, once a model has learned."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.core import Learned, NoNorm, Plain, StackConfig
+from zoo.errors import UserError
+from zoo.vision import ViT
+from zoo.vision.lens import look, overlay
+from zoo.vision.patches import LinearPatches, unpatchify
+
+PATCH, SIDE, CLASSES = 4, 4, 4
+STACK = StackConfig(dim=32, depth=2, heads=2, position=Learned(17), ffn=Plain("gelu", 64))
+
+
+def planted(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images whose patches are noise of plus and minus one, but for one, which is its class's; and where that stands.
+
+    Every patch has the same size and spread: only what is in it tells.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (CLASSES, PATCH**2), generator=torch.Generator().manual_seed(99)) * 2.0 - 1
+    patches = torch.randint(0, 2, (count, SIDE**2, PATCH**2), generator=generator) * 2.0 - 1
+    labels = torch.randint(0, CLASSES, (count,), generator=generator)
+    place = torch.randint(0, SIDE**2, (count,), generator=generator)
+    patches[torch.arange(count), place] = signs[labels]
+    return unpatchify(patches, PATCH, 1), labels, place
+
+
+def network(**options: object) -> ViT:
+    torch.manual_seed(1)
+    stack = options.pop("stack", STACK)
+    return ViT(stack, CLASSES, PATCH * SIDE, LinearPatches(PATCH), channels=1, **options)
+
+
+def trained(model: ViT, steps: int = 450) -> ViT:
+    from zoo.train.optimisers import Muon
+
+    optimizer = Muon(lr=0.02).build(model)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.02 * min(1, (step + 1) / 20) * (1 - step / steps)
+        images, labels, _ = planted(64, step + 1)
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def learned() -> ViT:
+    return trained(network())
+
+
+def pointed(model: ViT, images: Tensor, place: Tensor) -> float:
+    return float((look(model, images).weighted.argmax(-1) == place).float().mean())
+
+
+def check(pool: str, learned: ViT) -> None:
+    images, labels, place = planted(1000, 10**6)
+    assert pointed(network(pool=pool).eval(), images, place) < 0.3  # untrained: sixteen places to point at
+    assert (learned(images).argmax(-1) == labels).float().mean() > 0.98
+    assert pointed(learned, images, place) >= 0.95
+
+
+def test_the_map_points_at_the_patch_that_decides(learned: ViT) -> None:
+    check("class", learned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["mean", "attention"])
+def test_so_it_does_however_the_patches_are_pooled(pool: str) -> None:
+    check(pool, trained(network(pool=pool)))
+
+
+def test_looks_are_shares_and_the_kernels_own() -> None:
+    model = network()
+    looks = look(model, planted(5, 1)[0])
+    assert looks.error < 1e-5
+    assert looks.heads.shape == (2, 5, 2, 16)
+    assert (looks.heads.sum(-1) < 1).all()  # the rest is the class token's look at itself
+    assert (looks.rollout.sum(-1) < 1).all()
+    assert (looks.weighted >= 0).all()
+    torch.testing.assert_close(looks.probabilities.sum(-1), torch.ones(5))
+    assert all(p.grad is None for p in model.parameters())  # nothing is left behind
+
+
+def test_another_class_is_looked_for_elsewhere(learned: ViT) -> None:
+    """Two deciding patches: the map for each class points at its own."""
+    images, _, _ = planted(200, 5)
+    signs = torch.randint(0, 2, (CLASSES, PATCH**2), generator=torch.Generator().manual_seed(99)) * 2.0 - 1
+    from zoo.vision.patches import patchify
+
+    patches = patchify(images, PATCH)
+    patches[:, 3], patches[:, 12] = signs[0], signs[1]
+    both = unpatchify(patches, PATCH, 1)
+    for label, place in ((0, 3), (1, 12)):
+        found = look(learned, both, torch.full((200,), label)).weighted
+        assert (found[:, place] > found[:, 15 - place]).float().mean() > 0.9
+
+
+def test_the_picture_has_a_panel_for_each_head(tmp_path: Path) -> None:
+    model = network(stack=STACK.replace(final_norm=NoNorm()))
+    images = planted(1, 1)[0]
+    looks, path = look(model, images), tmp_path / "folder" / "looks.png"
+    overlay(images * 127 + 128, looks, list("abcd"), path)
+    assert path.stat().st_size > 10_000
+    svg = tmp_path / "looks.svg"
+    overlay(images * 127 + 128, looks, list("abcd"), svg, layer=0)
+    titles = ["head 1", "head 2", "mean of heads", "rollout", "gradient-weighted: "]
+    assert [svg.read_text().count(f"<!-- {title}") for title in titles] == [1] * 5
+    assert svg.read_text().count("<!-- layer 1 of 2") == 1
+    with pytest.raises(UserError, match="layer 2 does not exist: the model has 2"):
+        overlay(images, looks, list("abcd"), path, layer=2)
+    with pytest.raises(UserError, match=r"cannot draw '\.xyz'"):
+        overlay(images, looks, list("abcd"), tmp_path / "looks.xyz")
