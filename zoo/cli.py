@@ -32,6 +32,7 @@ VERBS = {
     "generate": Verb("zoo.verbs.generate", "go on with a text: zoo generate RUN --prompt TEXT"),
     "fill": Verb("zoo.verbs.fill", 'fill the gaps of a text: zoo fill MODEL "The capital of [MASK] ..."'),
     "classify": Verb("zoo.verbs.classify", "the classes of texts or files: zoo classify MODEL [INPUT...]"),
+    "lens": Verb("zoo.verbs.lens", "draw where a model looks: zoo lens MODEL IMAGE"),
     "compose": Verb("zoo.verbs.compose", "write music as MIDI, sound and picture: zoo compose RUN"),
     "import": Verb(
         "zoo.verbs.weights", "published weights as a folder of zoo's: zoo import FOLDER|HUB-NAME OUT", named=True

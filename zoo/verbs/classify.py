@@ -2,7 +2,8 @@
 
 import importlib
 import json
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
 from zoo.options import Options
@@ -12,14 +13,21 @@ if TYPE_CHECKING:
     from zoo.weights.load import Loaded
 
 # Kind of network: what gives the probabilities of its classes. Such a function takes the model, what makes tokens of
-# its inputs, the inputs as they were typed (a text, the path of a file), and how many of them go together.
+# its inputs, the inputs (texts, paths of files), and how many of them go together; it gives None for an input that
+# cannot be read, which it has named on stderr.
 READERS = {
     "TextClassifier": "zoo.text.classify.classify",
+    "ViT": "zoo.vision.classify.classify",
 }
+# Where what is typed may stand for several inputs (a folder, a glob): what gives them.
+MEANT = {"ViT": "zoo.vision.classify.files"}
 
 
 def main(argv: list[str]) -> int:
-    parser = Options(prog="zoo classify", description="The likeliest classes of each INPUT: a text, or a file's path.")
+    parser = Options(
+        prog="zoo classify",
+        description="The likeliest classes of each INPUT: a text, or image files, folders and globs.",
+    )
     add_options(parser)
     parser.add_argument("input", nargs="*", help="one each; the lines of standard input where none is given")
     parser.add_argument("--top", type=int, default=3, help="classes that are shown, likeliest first (default 3)")
@@ -28,19 +36,28 @@ def main(argv: list[str]) -> int:
     given = parser.parse_intermixed_args(argv)
     check_counts(given, "top", "batch")
     loaded = open_model(given, "classify", *READERS)
-    module, _, name = READERS[loaded.config["kind"]].rpartition(".")
-    read = getattr(importlib.import_module(module), name)
-    given_inputs, names = inputs(given.input), names_of(loaded)
-    for item, shares in zip(
-        given_inputs, read(loaded.model, loaded.tokenizer, given_inputs, batch=given.batch), strict=True
-    ):
+    kind, names = loaded.config["kind"], names_of(loaded)
+    items = _function(MEANT[kind])(inputs(given.input)) if kind in MEANT else inputs(given.input)
+    made = _function(READERS[kind])(loaded.model, loaded.tokenizer, items, batch=given.batch)
+    unread = 0
+    for item, shares in zip(items, made, strict=True):
+        if shares is None:
+            unread += 1
+            continue
         best = sorted(zip(shares, names, strict=True), reverse=True)
         if given.json:
             line = {"input": item, "class": best[0][1], "classes": {name: round(share, 6) for share, name in best}}
             print(json.dumps(line, ensure_ascii=False))
         else:
             print("\t".join(f"{name} {share:.3f}" for share, name in best[: given.top]), item, sep="\t")
-    return 0
+    if unread:
+        print(f"{unread} of {len(items)} cannot be read", file=sys.stderr)
+    return int(unread > 0)
+
+
+def _function(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def names_of(loaded: "Loaded") -> list[str]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from zoo.core.record import record
 from zoo.core.rollout import rollout, weighted, weighted_rollout
-from zoo.errors import UserError
+from zoo.errors import UserError, nearest
+from zoo.vision.images import Preprocess, open_image
 from zoo.vision.model import ViT
 
 
@@ -71,6 +72,30 @@ def _reads(model: ViT, like: Tensor, ends: Sequence[Tensor]) -> Tensor:
         case "attention":
             out[:, model.prefixes :] = ends[0][:, 0]
     return out
+
+
+def draw(
+    model: ViT,
+    preprocess: Preprocess,
+    file: str,
+    names: Sequence[str],
+    out: Path,
+    *,
+    about: str | None = None,
+    layer: int = -1,
+) -> str:
+    """Draw where the model looks in an image file; what it takes it for, in a line. UserError for an unknown class."""
+    if about is not None and about not in names:
+        raise UserError(f"unknown class {about!r}{nearest(about, list(names))}")
+    device = next(model.parameters()).device
+    images = preprocess.encode([open_image(file)]).to(device)
+    classes = None if about is None else torch.tensor([list(names).index(about)], device=device)
+    looks = look(model, images, classes)
+    overlay(preprocess.denormalise(images), looks, names, out, layer=layer)
+    best = int(looks.probabilities[0].argmax())
+    return (
+        f"{names[best]} {float(looks.probabilities[0, best]):.3f}\t{file}\tmaps within {looks.error:.1e} of the kernel"
+    )
 
 
 def overlay(pixels: Tensor, looks: Looks, names: Sequence[str], path: Path, *, layer: int = -1) -> None:

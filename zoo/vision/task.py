@@ -1,7 +1,6 @@
 """Training on images: classes with soft targets, and painting what is hidden."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +106,10 @@ class Classification(Task):
         }
         if self.trainer.is_global_zero:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            path = Path(self.trainer.default_root_dir) / "test.json"
-            table = {"classes": list(data.names), "confusion": confusion.tolist()}
-            write_atomically(path, json.dumps(result | table) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
-            print(f"written: {path}", file=sys.stderr)
+            path = Path(self.trainer.default_root_dir) / "confusion.json"
+            table = {"classes": list(data.names), "rows are right, columns made": confusion.tolist()}
+            write_atomically(path, json.dumps(table) + "\n")
+        self.report(result)
 
     def on_predict_epoch_start(self) -> None:
         self.made: dict[int, int] = {}
@@ -190,8 +187,4 @@ class MaskedImages(Task):
         self.log_score(out, stage)
 
     def on_test_epoch_end(self) -> None:
-        nll = float(self.trainer.callback_metrics["test/nll"])
-        if self.trainer.is_global_zero:
-            path = Path(self.trainer.default_root_dir) / "test.json"
-            write_atomically(path, json.dumps({"nll": nll}, indent=2) + "\n")
-            print(f"nll: {nll} (mean square of hidden patches)")
+        self.report({"nll": float(self.trainer.callback_metrics["test/nll"]), "of": "mean square of hidden patches"})
