@@ -5,6 +5,11 @@ A domain joins with a module of its own here: `run(seconds) -> Stop`, named in S
 
 from zoo.tour.stop import Example, Picture, Sound, Stop
 
-STOPS = {"text": "zoo.tour.text", "music": "zoo.tour.music", "protein": "zoo.tour.protein"}
+STOPS = {
+    "text": "zoo.tour.text",
+    "vision": "zoo.tour.vision",
+    "music": "zoo.tour.music",
+    "protein": "zoo.tour.protein",
+}
 
 __all__ = ["STOPS", "Example", "Picture", "Sound", "Stop"]

@@ -60,3 +60,21 @@ def bars(boxes: Sequence[tuple[float, float, float]], unit: str, width: int = 64
         f'<text x="10" y="{height - 5}">0</text>'
         f'<text x="{width - 10}" y="{height - 5}" text-anchor="end">{last:.0f} {escape(unit)}</text></svg>'
     )
+
+
+def raster(values: Sequence[Sequence[float]], over: Sequence[Sequence[float]], label: str, width: int = 104) -> str:
+    """A square picture of `values` (0 black to 1 white), a coarser map `over` it (0 nothing to 1), its label below."""
+    parts = [
+        f'<svg viewBox="0 0 {width} {width + 18}" style="width:{width}px;margin-right:8px" role="img">'
+        f'<rect width="{width}" height="{width}" fill="black"/>'
+    ]
+    for rows, kind, strength in ((values, 'fill="white"', 1.0), (over, 'class="heat"', 0.75)):
+        high, wide = width / len(rows), width / len(rows[0])
+        parts += [
+            f'<rect x="{j * wide:.4g}" y="{i * high:.4g}" width="{wide:.4g}" height="{high:.4g}" {kind} '
+            f'fill-opacity="{strength * value:.3f}"/>'
+            for i, row in enumerate(rows)
+            for j, value in enumerate(row)
+            if value > 0
+        ]
+    return "".join(parts) + f'<text x="0" y="{width + 14}">{escape(label)}</text></svg>'

@@ -1,0 +1,91 @@
+"""The tour's stop for images: scanned digits of 8 x 8 pixels, a third of them held out."""
+
+import time
+
+import torch
+
+from zoo.core import Learned, Plain, StackConfig
+from zoo.tour.draw import heat, raster
+from zoo.tour.stop import Picture, Stop
+from zoo.tour.training import train
+from zoo.train.optimisers import Muon
+from zoo.train.schedules import Cosine
+from zoo.vision.augment import Augment
+from zoo.vision.data import Digits
+from zoo.vision.lens import look
+from zoo.vision.model import ViT
+from zoo.vision.patches import LinearPatches
+from zoo.vision.task import Classification
+
+STEPS = 1200  # enough where the machine is quick
+
+
+def run(seconds: float) -> Stop:
+    """Train and score within `seconds`."""
+    begin = time.perf_counter()
+    data = Digits(augment=Augment(rotate=10, crop=0.7), batch=64)
+    stack = StackConfig(dim=64, depth=3, heads=4, position=Learned(17), ffn=Plain("gelu", 128))
+    torch.manual_seed(1)
+    task = Classification(
+        stack,
+        LinearPatches(2),
+        data.classes,
+        data.image_size,
+        data.channels,
+        optimizer=Muon(lr=0.008, weight_decay=0.05),
+        schedule=Cosine(warmup=50),
+    )
+    spent = time.perf_counter() - begin
+    losses = train(task, data, name="vision", seconds=0.75 * seconds - spent, steps=STEPS, seed=1)
+    held = data.held("test")
+    images = data.preprocess.normalise(held.images)
+    with torch.no_grad():
+        made = torch.cat([task.network(part).argmax(-1) for part in images.split(128)])
+    right = int((made == held.labels).sum())
+    return Stop(
+        domain="vision",
+        task="Scanned digits, 8 x 8, to their number",
+        model="ViT, patches of 2 x 2, 3 layers, 64 wide",
+        parameters=sum(p.numel() for p in task.network.parameters()),
+        metric="% right of a held-out third",
+        score=100 * right / len(made),
+        best=100.0,
+        seconds=time.perf_counter() - begin,
+        steps=len(losses),
+        pictures=(confusion(held.labels, made, data.names), looks(task.network, data, made)),
+        unit="nats an image",
+        losses=tuple(losses),
+    )
+
+
+def confusion(right: torch.Tensor, made: torch.Tensor, names: tuple[str, ...]) -> Picture:
+    """How often each digit was taken for each, as a share of its row."""
+    count = len(names)
+    table = torch.bincount(right * count + made, minlength=count**2).view(count, count)
+    shares = table / table.sum(-1, keepdim=True).clamp(min=1)
+    wrong = int(table.sum() - table.diagonal().sum())
+    return Picture(
+        svg=heat(names, names, shares.tolist()),
+        caption=f"Rows: what stands there; columns: what the model says. {wrong} of {int(table.sum())} are wrong.",
+    )
+
+
+def looks(model: ViT, data: Digits, made: torch.Tensor, count: int = 8) -> Picture:
+    """Digits with what each was read from over them: first those that were taken for another."""
+    held = data.held("test")
+    order = (made != held.labels).float().argsort(descending=True, stable=True)[:count]
+    found = look(model, data.preprocess.normalise(held.images[order]))
+    side = model.grid
+    drawn = [
+        raster(
+            (held.images[row, 0] / 255).tolist(),
+            (weights / weights.max().clamp(min=1e-12)).view(side, side).tolist(),
+            f"{data.names[int(held.labels[row])]}, read as {data.names[int(made[row])]}",
+        )
+        for row, weights in zip(order.tolist(), found.weighted, strict=True)
+    ]
+    return Picture(
+        svg="".join(drawn),
+        caption="Where each digit was read from: attention of all layers, weighted by the gradient of what was read; "
+        "the wrong ones first.",
+    )
