@@ -205,6 +205,7 @@ def test_a_run_that_goes_on_keeps_how_it_began(bench: Bench) -> None:
             "must know its last",
         ),
         (["--checkpoint.monitor", "val/blue", "--trainer.val_check_interval", "1"], "val/blue"),
+        (["--trainer.val_check_interval", "999"], "val_check_interval (999) is more than the batches of an epoch"),
     ],
 )
 def test_what_is_found_out_late_is_one_line_too(

@@ -6,28 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.text.sentences import write_sentences
 from zoo.data.files import read_text
 from zoo.errors import UserError
 from zoo.text.labelled import MR, SST1, SST2, TREC, LabelledTable, read_table, split_texts
 from zoo.text.tokens import Tokenizer
 
-QUESTIONS = "".join(f"{i % 6} what is number {i} ?\n" for i in range(200)).encode()
-
 
 @pytest.fixture
 def sst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files named and encoded as the public ones, of sentences made here."""
-    folder = tmp_path / "sst"
-    folder.mkdir()
-    (folder / "TREC.train.all").write_bytes(QUESTIONS + b"4 a sister\xf0city ?\n")
-    (folder / "TREC.test.all").write_bytes(b"5 How far is it ?\n0 What is it ?\n")
-    (folder / "rt-polarity.all").write_bytes(b"0 a clich\xe9 \x96 it\x92s dull\x85 and long . \n1 fine . \n" * 30)
-    for name, count in {"binary": 2, "fine": 5}.items():
-        for split in ("train", "dev", "test"):
-            text = "".join(f"{i % count} a film that is crème {split} {i}\n" for i in range(20))
-            (folder / f"stsa.{name}.{split}").write_text(text)
+    """Files named and encoded as the public ones."""
+    write_sentences(tmp_path / "sst")
     monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
-    return folder
+    return tmp_path / "sst"
 
 
 def test_the_public_sets_are_read_as_they_are(sst: Path) -> None:

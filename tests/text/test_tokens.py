@@ -68,3 +68,42 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_vocabulary_without_room_for_bytes_is_refused() -> None:
     with pytest.raises(ValueError, match=rf"vocab_size \(100\) must be at least {SMALLEST}"):
         Tokenizer.train(TEXTS, 100)
+
+
+def test_words_are_tokens_and_what_is_rare_is_hidden() -> None:
+    texts = ["I can't see the well-known cat !", "the cat ca n't see I , can't it well-known ?"] * 2 + ["once"]
+    words = Tokenizer.words(texts, 100, lowercase=True)
+    ids = words.encode("The CAT can't see, once.")
+    assert [words.bpe.id_to_token(i) for i in ids] == ["the", "cat", "can't", "see", ",", "<mask>", "<mask>"]
+    assert words.decode(words.encode("the well-known cat")) == "the well-known cat"
+    assert words.join(["the ", " can't see"], [words.mask]) == [
+        *words.encode("the"),
+        words.mask,
+        *words.encode("can't see"),
+    ]
+    few = Tokenizer.words(texts, 8, lowercase=True)
+    assert few.vocab_size == 8
+    assert few.encode("<pad>")  # a special token's name is text, here three words
+    assert Tokenizer.pad not in few.encode("<pad> </s>")
+
+
+def test_sentinels_are_the_last_and_never_text() -> None:
+    base = Tokenizer.train(["a text"], 270)
+    more = base.with_sentinels(5)
+    assert base.sentinels == []
+    assert more.sentinels == [base.vocab_size + 4 - i for i in range(5)]
+    assert more.ordinary == base.ordinary == (4, base.vocab_size)
+    assert more.encode("a <extra_id_0>") == base.encode("a <extra_id_0>")
+    assert more.decode([*more.encode("a"), more.sentinels[0]]) == "a"
+
+
+def test_a_gap_holds_the_space_before_it() -> None:
+    text = "the capital of France"
+    pieces = Tokenizer.train([text * 9], 290)
+    whole = pieces.encode("the capital of France")
+    gap = pieces.join(["the ", " of France"], [pieces.mask])
+    assert gap == [*pieces.encode("the"), pieces.mask, *pieces.encode(" of France")]
+    assert pieces.decode([i for i in gap if i != pieces.mask]) == "the of France"
+    assert whole[-2:] == gap[-2:]
+    letters = Tokenizer.characters(text)
+    assert len(letters.join(["the ", "apital"], [letters.mask])) == len("the capital")

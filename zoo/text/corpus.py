@@ -125,15 +125,15 @@ class _Spans(_Text):
 class Corpus(TextData):
     """Text of any size: `path` names a file, or a folder whose .txt files are read in the order of their names.
 
-    The last `held_out` share is validated and tested on. `tokens`: characters, or byte-level BPE of `vocab_size`
-    tokens trained on the training part; `tokenizer`: a model's folder whose own are taken instead. `documents`: what
+    The last `held_out` share is validated and tested on. `tokens`: characters, or byte-level BPE or words, `vocab_size`
+    of them, by the training part; `tokenizer`: a model's folder whose own are taken instead. `documents`: what
     a text begins and ends with, so that none sees another; `running` text has no such bounds.
     """
 
     def __init__(
         self,
         path: Path,
-        tokens: Literal["characters", "bpe"] = "bpe",
+        tokens: Literal["characters", "bpe", "words"] = "bpe",
         vocab_size: int = 8000,
         held_out: float = 0.1,
         length: int = 256,
@@ -154,7 +154,8 @@ class Corpus(TextData):
         if tokens == "characters" and tokenizer is None:
             self.tokenizer = Tokenizer.characters(self.source.alphabet)
         else:
-            self.tokenizer = tokenizer_for(tokenizer, self._training, f"{self.source.sha256} {held_out}", vocab_size)
+            content = f"{self.source.sha256} {held_out}"
+            self.tokenizer = tokenizer_for(tokenizer, self._training, content, vocab_size, tokens=tokens)
         self._tokens: dict[str, Tokens] = {}
 
     def _training(self) -> Iterator[str]:
@@ -206,7 +207,7 @@ class TinyShakespeare(Corpus):
 
     def __init__(
         self,
-        tokens: Literal["characters", "bpe"] = "characters",
+        tokens: Literal["characters", "bpe", "words"] = "characters",
         vocab_size: int = 2000,
         length: int = 64,
         batch: int = 12,
@@ -227,7 +228,7 @@ class SpanCorpus(Corpus):
     def __init__(
         self,
         path: Path,
-        tokens: Literal["characters", "bpe"] = "bpe",
+        tokens: Literal["characters", "bpe", "words"] = "bpe",
         vocab_size: int = 8000,
         held_out: float = 0.1,
         length: int = 256,
@@ -255,3 +256,57 @@ class SpanCorpus(Corpus):
         return _Spans(
             tokens, self.length, tokenizer=self.tokenizer, density=self.density, mean=self.mean, seed=self.seed
         )
+
+
+class Captions(Corpus):
+    """The English captions of Multi30k's training part (Elliott et al. 2016), each a document: 29,000 of them."""
+
+    def __init__(
+        self,
+        vocab_size: int = 4000,
+        length: int = 128,
+        batch: int = 8,
+        seed: int = 1,
+        workers: int = 0,
+        tokenizer: Path | None = None,
+    ):
+        super().__init__(
+            captions(), "bpe", vocab_size, 0.1, length, batch, seed, workers, documents="lines", tokenizer=tokenizer
+        )
+
+
+class SpanCaptions(SpanCorpus):
+    """`Captions` that lack spans."""
+
+    def __init__(
+        self,
+        vocab_size: int = 4000,
+        length: int = 128,
+        batch: int = 8,
+        seed: int = 1,
+        workers: int = 0,
+        tokenizer: Path | None = None,
+        density: float = 0.15,
+        mean: float = 3.0,
+        sentinels: int = 100,
+    ):
+        super().__init__(
+            captions(),
+            "bpe",
+            vocab_size,
+            0.1,
+            length,
+            batch,
+            seed,
+            workers,
+            documents="lines",
+            tokenizer=tokenizer,
+            density=density,
+            mean=mean,
+            sentinels=sentinels,
+        )
+
+
+def captions() -> Path:
+    """The file of captions, fetched where it is not at hand."""
+    return public.fetch("multi30k", ["train.en.gz"]) / "train.en.gz"

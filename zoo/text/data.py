@@ -83,10 +83,20 @@ class TextData(DataModule):
             raise UserError(f"{run} was trained on other tokens: take its own with --data.tokenizer {run}")
 
 
+# How texts are cut: into pieces of words, which can spell every text, or into whole words, of which some are not known.
+Tokens = Literal["bpe", "words"]
+
+
 def tokenizer_for(
-    given: Path | None, texts: Callable[[], Iterable[str]], content: str, vocab_size: int, *, lowercase: bool = False
+    given: Path | None,
+    texts: Callable[[], Iterable[str]],
+    content: str,
+    vocab_size: int,
+    *,
+    tokens: Tokens = "bpe",
+    lowercase: bool = False,
 ) -> Tokenizer:
-    """The tokenizer `given` (a file, or the folder of a model), or a byte-level BPE trained on `texts()`.
+    """The tokenizer `given` (a file, or the folder of a model), or one of `vocab_size` tokens trained on `texts()`.
 
     What was trained is kept in the data folder under `content` (a hash of the texts) and its settings. UserError where
     no tokenizer is where it should be.
@@ -94,9 +104,10 @@ def tokenizer_for(
     if given is not None:
         return Tokenizer.load(given / Tokenizer.filename if given.is_dir() else given)
     key = hashlib.sha256(json.dumps([content, vocab_size, lowercase]).encode()).hexdigest()
-    path = data_folder() / "tokenizers" / f"bpe-{key[:24]}.json"
+    path = data_folder() / "tokenizers" / f"{tokens}-{key[:24]}.json"
     if not path.is_file():
-        trained = Tokenizer.train(texts(), vocab_size, lowercase=lowercase)
+        train = Tokenizer.words if tokens == "words" else Tokenizer.train
+        trained = train(texts(), vocab_size, lowercase=lowercase)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, trained.to_json())
     return Tokenizer.load(path)

@@ -16,7 +16,7 @@ from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler
 from zoo.data.files import read_lines, read_text
 from zoo.errors import UserError, nearest
-from zoo.text.data import TextData, tokenizer_for
+from zoo.text.data import TextData, Tokens, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
@@ -54,8 +54,8 @@ def _collate(items: list[tuple[int, list[int], int]]) -> LabelledBatch:
 class LabelledText(TextData):
     """Base of the sets of texts with classes. Subclasses set `names` and give `texts(split)`.
 
-    One byte-level BPE of `vocab_size` tokens is trained on the training texts, or `tokenizer` names a model's folder
-    whose own is taken. A text of more than `max_length` tokens is cut, which stderr says.
+    A tokenizer of `vocab_size` tokens is trained on the training texts, or `tokenizer` names a model's folder whose own
+    is taken. A text of more than `max_length` tokens is cut, which stderr says.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class LabelledText(TextData):
         tokens_per_batch: int = 2048,
         seed: int = 1,
         workers: int = 0,
+        tokens: Tokens = "bpe",
         tokenizer: Path | None = None,
     ):
         super().__init__()
@@ -81,6 +82,7 @@ class LabelledText(TextData):
             lambda: [text for text, _ in self.labelled("train")],
             _digest(self.labelled("train")),
             vocab_size,
+            tokens=tokens,
             lowercase=lowercase,
         )
 
@@ -216,6 +218,7 @@ class LabelledTable(LabelledText):
         tokens_per_batch: int = 2048,
         seed: int = 1,
         workers: int = 0,
+        tokens: Tokens = "bpe",
         tokenizer: Path | None = None,
     ):
         if not 0 < held_out < 0.5:
@@ -235,7 +238,7 @@ class LabelledTable(LabelledText):
         if lacking := set(numbers.values()) - {number for _, number in self.splits["train"]}:
             name = self.names[min(lacking)]
             raise UserError(f"{path}: class {name!r} has too few texts, none is left to train on")
-        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokenizer)
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokens, tokenizer)
 
     def texts(self, split: Split) -> Labelled:
         return self.splits[split]

@@ -17,6 +17,7 @@ from zoo.errors import UserError
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
 SENTINEL = "<extra_id_{}>"  # T5's name for what stands for a dropped span
+WORD = r"[\w'’-]+|[^\w\s]"  # noqa: RUF001 - a word with the apostrophes and hyphens in it, or one sign
 SMALLEST = len(SPECIAL) + 256  # every byte is a token
 
 
@@ -61,6 +62,23 @@ class Tokenizer:
         bpe.decoder = decoders.Fuse()
         bpe.add_special_tokens(list(SPECIAL))
         return cls(bpe)
+
+    @classmethod
+    def words(cls, texts: Iterable[str], vocab_size: int, *, lowercase: bool = False) -> "Tokenizer":
+        """One token for each of the most frequent words and signs that occur twice or more; others are <mask>.
+
+        A word that is not known is a word that is hidden: what is trained with some words hidden can read it. Texts
+        come back without their spacing.
+        """
+        words = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIAL[cls.mask]))
+        if lowercase:
+            words.normalizer = normalizers.Lowercase()
+        words.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(WORD), "removed", invert=True)
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, min_frequency=2, special_tokens=list(SPECIAL), show_progress=False
+        )
+        words.train_from_iterator(texts, trainer)
+        return cls(words)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

@@ -248,6 +248,13 @@ def fit(argv: list[str]) -> int:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=True)
     except MisconfigurationException as error:  # settings that Lightning finds wrong only as it goes (a metric's name)
         raise UserError(one_line(str(error))) from None
+    except ValueError as error:
+        if "`val_check_interval`" not in str(error):
+            raise
+        raise UserError(
+            f"trainer.val_check_interval ({cli.trainer.val_check_interval}) is more than the batches of an epoch: "
+            "lower it, or count over epochs with --trainer.check_val_every_n_epoch null"
+        ) from None
     except SystemExit as left:
         if left.code == 1 and cli.trainer.interrupted:  # Lightning leaves with 1, which is a failed training's code
             raise KeyboardInterrupt from None
