@@ -53,7 +53,7 @@ def nats(chain: np.ndarray, models: list[np.ndarray], weights: tuple[float, ...]
 
 def main(runs: list[Path]) -> None:
     begin = time.time()
-    data = Proteomes(limit=400)
+    data = Proteomes(limit=200)
     train, held = ([numbers(s) for s in data.parts[name]] for name in ("train", "val"))
     aside = train[::100]
     models = shares([c for i, c in enumerate(train) if i % 100])

@@ -72,6 +72,14 @@ masked() { # masked pretraining; what follows begins with its trunk
   for seed in $SEEDS; do
     train "runs/masked-$seed" --config configs/protein/natural_masked.yaml --seed_everything "$seed"
     tested "runs/masked-$seed" "natural masked, seed $seed"
+    python experiments/protein/contacts.py "runs/masked-$seed"
+    train "runs/structure-tuned-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" \
+      --data.seed "$seed" --init-from "runs/masked-$seed/checkpoints/last.ckpt"
+    tested "runs/structure-tuned-$seed" "structure, tuned, seed $seed" flip cb513 ts115
+    train "runs/structure-probe-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" \
+      --data.seed "$seed" --init-from "runs/masked-$seed/checkpoints/last.ckpt" --model.frozen true \
+      --model.optimizer AdamW --model.optimizer.lr 1e-3
+    tested "runs/structure-probe-$seed" "structure, probe, seed $seed" flip cb513 ts115
   done
 }
 

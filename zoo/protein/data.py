@@ -25,6 +25,7 @@ from zoo.errors import UserError
 from zoo.protein.files import read_fasta, read_proteins
 from zoo.protein.homologs import relatives
 from zoo.protein.potts import Family, plant
+from zoo.protein.structures import Backbone, read_npz
 from zoo.protein.tokens import RESIDUES, Residues
 from zoo.protein.windows import Cut, cuts
 from zoo.train.data import DataModule, Split
@@ -291,3 +292,9 @@ class Proteomes(Apart):
         if limit is not None and limit < len(self.parts["val"]):
             _, kept = part(self.parts["val"], limit / len(self.parts["val"]), seed)
             self.parts |= {"val": kept, "test": kept}
+
+
+def pdb_chains() -> list[Backbone]:
+    """The public set `pdb_calpha`, sequences that came before left out."""
+    chains = read_npz(public.fetch("pdb_calpha") / "ca_chains.npz")
+    return list({chain.sequence: chain for chain in reversed(chains)}.values())[::-1]

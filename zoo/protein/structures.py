@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data import public
 from zoo.errors import UserError
 from zoo.protein.tokens import clean
 
@@ -51,12 +50,6 @@ def read_npz(path: Path) -> list[Backbone]:
         places[parts["seq_index"][atoms]] = parts["xyz"][atoms]
         found.append(Backbone(f"{parts['pdb'][i]}_{parts['chain'][i]}", clean(str(sequence)), places))
     return found
-
-
-def pdb_chains() -> list[Backbone]:
-    """The public set `pdb_calpha`, sequences that came before left out."""
-    chains = read_npz(public.fetch("pdb_calpha") / "ca_chains.npz")
-    return list({chain.sequence: chain for chain in reversed(chains)}.values())[::-1]
 
 
 def read_structure(path: Path, chain: str | None = None) -> Backbone:

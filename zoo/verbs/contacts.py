@@ -26,6 +26,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--maps", type=Path, metavar="FOLDER", help="draw each map to FOLDER/NAME.png")
     parser.add_argument("--structure", type=Path, help="mmCIF of the (only) protein: says the precision")
     parser.add_argument("--chain", help="its chain (default: the first)")
+    parser.add_argument("--fit", type=Path, metavar="CHAINS.npz", help="fit the regression to 20 known chains first")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the model with what was fitted here")
     parser.add_argument("--longest", type=int, default=LONGEST, help=f"residues, at most (default {LONGEST})")
     given = parser.parse_args(argv)
     check_counts(given, "separation", "longest", *(["top"] if given.top is not None else []))
@@ -34,6 +36,8 @@ def main(argv: list[str]) -> int:
     from zoo.protein.files import read_proteins
     from zoo.protein.structures import read_structure
 
+    if given.fit and not given.out:
+        raise UserError("--fit needs --out FOLDER, where the model with its regression is written")
     records = read_proteins(given.proteins)
     for record in records:
         if len(record.sequence) > given.longest:
@@ -53,6 +57,8 @@ def main(argv: list[str]) -> int:
             )
     loaded = open_model(given, "predict contacts", "ProteinLM")
     model = loaded.model
+    if given.fit:
+        _fit(loaded, given)
     method = given.method or ("attention" if model.contacts.fitted else "jacobian")
     if given.method is None and method == "jacobian":
         print("this model's regression of contacts was not fitted: by the categorical Jacobian", file=sys.stderr)
@@ -81,6 +87,23 @@ def main(argv: list[str]) -> int:
         for name, value in precisions(found[0], backbone).items():
             print(f"{name}: {value:.3f}", file=sys.stderr)
     return 0
+
+
+def _fit(loaded: Any, given: Any) -> None:
+    """Fit the regression of contacts, and write the model that has it."""
+    from zoo.protein.contacts import fit_regression
+    from zoo.protein.structures import read_npz
+    from zoo.weights.folders import write
+
+    if given.out.exists():
+        raise UserError(f"--out {given.out} exists already: give another name")
+    chains = [chain for chain in read_npz(given.fit) if 30 <= len(chain.sequence) <= 300][:20]
+    try:
+        fit_regression(loaded.model, chains)
+    except ValueError as error:
+        raise UserError(f"{given.fit}: {error}") from None
+    write(loaded, given.out, Path(given.model))
+    print(f"fitted to {len(chains)} chains, written: {given.out}", file=sys.stderr)
 
 
 def _say(record: Any, scores: Any, given: Any) -> None:

@@ -1,0 +1,165 @@
+"""Contacts: from structures, from maps, from a Jacobian; and a model that is taught a family finds what was planted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.protein.test_verbs import STACK, folder, masked
+from zoo.cli import main
+from zoo.errors import UserError
+from zoo.protein import ProteinLM
+from zoo.protein.contacts import categorical_jacobian, correct, fit_regression, jacobian_map, pair_energies
+from zoo.protein.structures import Backbone, precisions, read_npz, read_structure
+from zoo.protein.tokens import RESIDUES, Residues
+
+
+def helix(size: int, seed: int = 0) -> Backbone:
+    """A chain that goes forth and back: residue i lies beside residue size - 1 - i."""
+    there = np.arange(size)
+    x = np.where(there < size // 2, there, size - 1 - there) * 3.8
+    y = np.where(there < size // 2, 0.0, 6.0)
+    letters = np.random.default_rng(seed).choice(list(RESIDUES), size)
+    return Backbone("h", "".join(letters), np.stack((x, y, np.zeros(size)), 1).astype(np.float32))
+
+
+def test_contacts_are_near_and_what_was_not_seen_is_left_out() -> None:
+    chain = helix(20)
+    touch = chain.contacts()
+    assert touch[0, 19]
+    assert touch[5, 14]
+    assert not touch[0, 10]
+    chain.places[0] = np.nan
+    assert not chain.contacts()[0].any()
+    assert not chain.seen()[0].any()
+    assert chain.seen()[1, 2]
+
+
+def test_precision_at_length_by_hand() -> None:
+    chain = helix(20)
+    perfect = precisions(chain.contacts().astype(float), chain, ranges=(6,))
+    i, j = np.triu_indices(20, 6)
+    touching = chain.contacts()[i, j].sum()
+    assert perfect["P@L 6+"] == pytest.approx(min(touching, 20) / 20)
+    assert perfect["chance 6+"] == pytest.approx(touching / len(i))
+    assert precisions(-chain.contacts().astype(float), chain, ranges=(6,))["P@L 6+"] == 0
+
+
+def test_the_correction_takes_what_row_and_column_give_alone() -> None:
+    rows = torch.rand(7, 1)
+    assert correct(rows @ rows.T).abs().max() < 1e-6
+    peak = rows @ rows.T
+    peak[2, 5] += 1
+    peak[5, 2] += 1
+    assert correct(peak).argmax() in (2 * 7 + 5, 5 * 7 + 2)
+
+
+def test_a_jacobian_is_that_of_the_model() -> None:
+    """Entry by entry against single passes, both axes centred."""
+    model = masked()
+    ids = torch.tensor(Residues().frame("MKVLAW"))
+    jacobian = categorical_jacobian(model, ids, batch=7)
+    raw = torch.empty(6, 20, 6, 20)
+    kinds = torch.tensor(Residues.residues)
+    with torch.no_grad():
+        for n in range(6):
+            for a in range(20):
+                changed = ids.clone()
+                changed[n + 1] = kinds[a]
+                raw[n, a] = model(changed[None])[0, 1:-1, kinds]
+    centred = raw - raw.mean(1, keepdim=True)
+    centred = centred - centred.mean(3, keepdim=True)
+    torch.testing.assert_close(jacobian, centred, atol=1e-5, rtol=0)
+    energies = pair_energies(jacobian)
+    torch.testing.assert_close(energies[1, 4], energies[4, 1].T)
+    scores = jacobian_map(jacobian)
+    torch.testing.assert_close(scores, scores.T)
+
+
+def test_a_regression_finds_what_its_maps_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of which one head shows the contacts: that head gets the weight, and new chains are told right."""
+    chains = [helix(40, seed) for seed in range(4)]
+    model = ProteinLM(STACK).eval()
+    by_sequence = {chain.sequence: chain for chain in chains}
+
+    def maps(net: ProteinLM, ids: torch.Tensor) -> torch.Tensor:
+        chain = by_sequence[Residues().decode(ids[0].tolist())]
+        noise = torch.rand(1, 4, 40, 40, generator=torch.Generator().manual_seed(len(chain.name)))
+        noise[:, 2] = torch.from_numpy(chain.contacts().astype(np.float32)) + 0.1 * noise[:, 2]
+        return noise
+
+    monkeypatch.setattr("zoo.protein.contacts.attention_maps", maps)
+    fit_regression(model, chains[:3])
+    assert model.contacts.fitted
+    assert int(model.contacts.weight.abs().argmax()) == 2
+    found = model.contacts(maps(model, torch.tensor([Residues().frame(chains[3].sequence)])))[0].numpy()
+    i, j = np.triu_indices(40, 6)
+    assert ((found[i, j] > 0.5) == chains[3].contacts()[i, j]).mean() > 0.99
+    with pytest.raises(ValueError, match="no residues touch"):
+        fit_regression(model, [])
+
+
+def write_chains(path: Path, chains: list[Backbone]) -> None:
+    np.savez(
+        path,
+        pdb=np.array([f"1AB{i}" for i in range(len(chains))]),
+        chain=np.array(["A"] * len(chains)),
+        sequence=np.array([c.sequence for c in chains]),
+        offset=np.cumsum([0, *(len(c.sequence) for c in chains)]),
+        seq_index=np.concatenate([np.arange(len(c.sequence)) for c in chains]),
+        xyz=np.concatenate([c.places for c in chains]),
+    )
+
+
+def test_fit_and_write_through_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chains = [helix(40, seed) for seed in range(3)]
+    write_chains(tmp_path / "c.npz", chains)
+    for one, other in zip(read_npz(tmp_path / "c.npz"), chains, strict=True):
+        np.testing.assert_array_equal(one.places, other.places)
+    model = folder(tmp_path / "m", masked())
+    (tmp_path / "x.fasta").write_text(f">x\n{chains[0].sequence}\n")
+    given = ["contacts", model, str(tmp_path / "x.fasta"), "--fit", str(tmp_path / "c.npz")]
+    assert main(given) == 2
+    assert "--fit needs --out" in capsys.readouterr().err
+    assert main([*given, "--out", str(tmp_path / "fitted")]) == 0
+    said = capsys.readouterr().out
+    assert main(["contacts", str(tmp_path / "fitted"), str(tmp_path / "x.fasta")]) == 0
+    assert capsys.readouterr().out == said  # opened again, it predicts the same
+    assert main([*given, "--out", str(tmp_path / "fitted")]) == 2
+    (tmp_path / "bad.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="not an npz file of chains"):
+        read_npz(tmp_path / "bad.npz")
+
+
+def test_a_structure_is_read_from_mmcif(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    structure = pytest.importorskip("biotite.structure")
+    from biotite.sequence import ProteinSequence
+    from biotite.structure.io import pdbx
+
+    chain = helix(30)
+    atoms = structure.AtomArray(30)
+    atoms.coord = chain.places
+    atoms.chain_id[:] = "B"
+    atoms.res_id = np.arange(1, 31)
+    atoms.res_name = np.array([ProteinSequence.convert_letter_1to3(c) for c in chain.sequence])
+    atoms.atom_name[:] = "CA"
+    atoms.element[:] = "C"
+    file = pdbx.CIFFile()
+    pdbx.set_structure(file, atoms)
+    file.write(str(tmp_path / "s.cif"))
+    found = read_structure(tmp_path / "s.cif")
+    assert found.sequence == chain.sequence
+    np.testing.assert_allclose(found.places, chain.places, atol=1e-3)
+    with pytest.raises(UserError, match=r"no protein chain 'A' \(it has B\)"):
+        read_structure(tmp_path / "s.cif", "A")
+    (tmp_path / "broken.cif").write_text("loop_\n_atom_site.id\n")
+    with pytest.raises(UserError, match="not a structure that can be read"):
+        read_structure(tmp_path / "broken.cif")
+    model = folder(tmp_path / "m", masked())
+    (tmp_path / "x.fasta").write_text(f">x\n{chain.sequence}\n")
+    assert main(["contacts", model, str(tmp_path / "x.fasta"), "--structure", str(tmp_path / "s.cif")]) == 0
+    assert "P@L 24+: " in capsys.readouterr().err
+    (tmp_path / "y.fasta").write_text(">y\nMKV\n")
+    assert main(["contacts", model, str(tmp_path / "y.fasta"), "--structure", str(tmp_path / "s.cif")]) == 2
+    assert "has 30 residues that are not those of 'y' (3)" in capsys.readouterr().err
