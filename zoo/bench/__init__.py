@@ -6,4 +6,5 @@ SUITES = {
     "lm": "zoo.bench.lm",
     "attend": "zoo.bench.kernels",
     "protein": "zoo.bench.protein",
+    "music": "zoo.bench.music",
 }

@@ -1,0 +1,45 @@
+"""Peak memory of relative attention beside rotary's: python experiments/music/relative.py
+
+One training step of the models of `zoo bench music`, two sequences: bytes of tensors above what stood before. Beside
+them what a tensor of all pairs and channels (n x n x e, one layer) would take. Writes results/relative-memory.json.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from zoo.atomic import write_atomically
+from zoo.bench import harness, music
+from zoo.train.callbacks import commit, device_name
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    begin, cpu = time.time(), torch.device("cpu")
+    rows = {}
+    for length in (512, 1024, 2048):
+        found = {}
+        for name, make in music.training(length, torch.float32, cpu).items():
+            if name.startswith("zoo"):
+                step = make()
+                step()
+                found[name] = harness.peak_bytes(step, cpu)
+        found["n x n x e, one layer"] = 4 * 2 * music.HEADS * length**2 * (music.DIM // music.HEADS)
+        rows[length] = found
+        print(length, {name: f"{peak / 2**20:.0f} MiB" for name, peak in found.items()})
+    plain = {
+        "command": "python experiments/music/relative.py",
+        "commit": commit(),
+        "seed": 0,
+        "device": device_name(cpu),
+        "seconds": round(time.time() - begin, 1),
+        "peak_bytes": rows,
+    }
+    write_atomically(HERE / "results" / "relative-memory.json", json.dumps(plain, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
