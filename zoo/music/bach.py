@@ -1,5 +1,6 @@
 """Bach's chorales as music21 bundles them, with onsets: its parser is slow, so callers keep what comes out."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,12 @@ from zoo.music.midi import Collection
 
 def collect(view: Chorale) -> Collection:
     """Every chorale of four parts that fits the view's ranges; the others are named with the reason."""
-    try:
-        from music21 import corpus
-    except ImportError:
-        raise UserError("this data needs music21: pip install 'transformer-zoo[music]'") from None
+    every = files()
+    from music21 import corpus
+
     found = Collection()
     seen: dict[bytes, str] = {}
-    for path in tqdm(corpus.getComposer("bach", ("xml", "mxl", "krn")), desc="music21", unit="file", leave=False):
+    for path in tqdm(every, desc="music21", unit="file", leave=False):
         try:
             piece = grid(corpus.parse(path), view)
             if (raw := piece.tobytes()) in seen:
@@ -30,6 +30,15 @@ def collect(view: Chorale) -> Collection:
         found.names.append(path.name)
         found.pieces.append(piece)
     return found
+
+
+def files() -> list[Path]:
+    """Every score of Bach's that music21 brings; UserError where it is not installed."""
+    try:
+        from music21 import corpus
+    except ImportError:
+        raise UserError("this data needs music21: pip install 'transformer-zoo[music]'") from None
+    return sorted(path for path in corpus.getComposer("bach") if path.suffix in (".xml", ".mxl", ".krn"))
 
 
 def grid(score: Any, view: Chorale) -> np.ndarray:
