@@ -86,12 +86,75 @@ def count() -> str:
     return rows(["", *counts], body)
 
 
+def music() -> str:
+    """JSB by grid: what models, counting and compressing make of the same tokens."""
+    (base,) = results("music", "baselines.json")
+    body = []
+    for grid, counted in base["grids"].items():
+        tokens, notes, steps = (counted[unit]["test"] for unit in ("tokens", "notes", "steps"))
+        for run in results("music", f"{grid}-*.json"):
+            test = run["tests"]["test"]
+            body.append(
+                [
+                    grid,
+                    run["name"].removeprefix(f"{grid} "),
+                    f"{run['parameters'] / 1e6:.2f} M",
+                    f"{min(point['val/nll'] for point in run['validation']):.3f}",
+                    *(f"{test[unit]:.3f}" for unit in ("nll", "nll_note", "nll_step")),
+                    f"{run['steps']:,} steps, {run['seconds'] / 60:.0f} min, {run['device']}",
+                ]
+            )
+        for name, nats in counted["nats_a_token"].items():
+            units = [nats["test"], nats["test"] * tokens / notes, nats["test"] * tokens / steps]
+            order = f"order {counted['order']}" if name == "n-gram" else ""
+            body.append([grid, name, "", f"{nats['val']:.3f}", *(f"{unit:.3f}" for unit in units), order])
+    head = ["grid", "model", "parameters", "val, a token", "test, a token", "a note", "a time step", "run"]
+    return rows(head, body)
+
+
+def music_samples() -> str:
+    body = [
+        [name, f"{one['samples']:,}", f"{one['tokens']:,}", *(f"{held:,}" for held in one["hold"].values())]
+        for run in results("music", "samples.json")
+        for name, one in run["valid"].items()
+    ]
+    return rows(["samples of", "pieces", "tokens", "hold the grammar", "come back from tokens", "from MIDI"], body)
+
+
+def music_sense() -> str:
+    (run,) = results("music", "samples.json")
+    measured = run["sense"]
+    names = ["parallel fifths a bar", "parallel octaves a bar", "steps with a voice crossing"]
+    names.append("chords that the test set has too")
+    body = [[name, *(f"{one[name]:.3f}" for one in measured.values())] for name in names]
+    spans = "span of the voices, semitones"
+    body.append([spans, *(", ".join(f"{span:.0f}" for span in one[spans]) for one in measured.values())])
+    for lag in ("1", "2", "4", "8"):
+        similar = [one["self-similarity by bars"].get(lag) for one in measured.values()]
+        body.append([f"the same {lag} bars later", *("" if x is None else f"{x:.3f}" for x in similar)])
+    return rows(["measure", *measured], body)
+
+
+def music_memory() -> str:
+    (run,) = results("music", "relative-memory.json")
+    names = list(next(iter(run["peak_bytes"].values())))
+    body = [
+        [f"{int(length):,}", *(f"{peaks[name] / 2**20:,.0f} MiB" for name in names)]
+        for length, peaks in run["peak_bytes"].items()
+    ]
+    return rows(["n", *names], body)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "multi30k": multi30k,
     "shakespeare": shakespeare,
     "signatures": signatures,
     "core": core,
     "count": count,
+    "music": music,
+    "music_samples": music_samples,
+    "music_sense": music_sense,
+    "music_memory": music_memory,
 }
 
 

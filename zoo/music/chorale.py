@@ -11,6 +11,7 @@ is held: `from_pitches` takes every repeat for a hold.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -52,15 +53,15 @@ class Chorale(View):
     tenor: Range = Range(46, 69)
     bass: Range = Range(36, 66)
 
-    @property
+    @cached_property
     def ranges(self) -> tuple[Range, ...]:
         return self.soprano, self.alto, self.tenor, self.bass
 
-    @property
+    @cached_property
     def lowest(self) -> int:
         return min(r.low for r in self.ranges)
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         return 2 + max(r.high for r in self.ranges) - self.lowest + 1 + 1
 

@@ -40,7 +40,7 @@ class Heard(NamedTuple):
 
 
 class Grammar(Generic[S]):
-    """Which tokens may follow. States are values, and None is that of a piece that has ended with `end`.
+    """Which tokens may follow. States are values that can be hashed; None is that of a piece that ended with `end`.
 
     Subclasses give `begin`, `may`, `step` and `need`, for pieces that go on.
     """
@@ -117,9 +117,14 @@ class Following:
             ]
         self.seen = tokens.shape[1]
         left = self.length - self.seen
-        may = torch.zeros(scores.shape, dtype=torch.bool)
+        rows: dict[Any, list[int]] = {}  # many rows are in one state
         for row, state in enumerate(self.states):
-            may[row, [self.grammar.end] if state is None else self.grammar.within(state, left)] = True
+            rows.setdefault(state, []).append(row)
+        may = torch.zeros(scores.shape, dtype=torch.bool)
+        for state, same in rows.items():
+            allowed = torch.zeros(scores.shape[-1], dtype=torch.bool)
+            allowed[[self.grammar.end] if state is None else self.grammar.within(state, left)] = True
+            may[same] = allowed
         return scores.masked_fill(~may.to(scores.device), float("-inf"))
 
 
