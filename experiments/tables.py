@@ -122,8 +122,7 @@ def music_samples() -> str:
 
 
 def music_sense() -> str:
-    (run,) = results("music", "samples.json")
-    measured = run["sense"]
+    measured = {name: one for run in results("music", "samples.json") for name, one in run["sense"].items()}
     names = ["parallel fifths a bar", "parallel octaves a bar", "steps with a voice crossing"]
     names.append("chords that the test set has too")
     body = [[name, *(f"{one[name]:.3f}" for one in measured.values())] for name in names]
@@ -133,6 +132,20 @@ def music_sense() -> str:
         similar = [one["self-similarity by bars"].get(lag) for one in measured.values()]
         body.append([f"the same {lag} bars later", *("" if x is None else f"{x:.3f}" for x in similar)])
     return rows(["measure", *measured], body)
+
+
+def music_pop909() -> str:
+    (run,) = results("music", "pop909.json")
+    onset, length = run["onset_error_quarters"], run["length_error_quarters"]
+    body = [
+        ["files", f"{run['files']:,}"],
+        ["the same from tokens, from MIDI", f"{run['identical']['tokens']:,}, {run['identical']['midi']:,}"],
+        ["notes read, kept", f"{run['notes']['read']:,}, {run['notes']['kept']:,}"],
+        ["error of onsets in quarters, mean, largest", f"{onset['mean']:.4f}, {onset['max']:.4f}"],
+        ["error of lengths in quarters, mean, largest", f"{length['mean']:.4f}, {length['max']:.4f}"],
+    ]
+    body += [[what, f"{count:,}"] for what, count in run["changed"].items()]
+    return rows(["", "POP909"], body)
 
 
 def music_memory() -> str:
@@ -155,6 +168,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "music_samples": music_samples,
     "music_sense": music_sense,
     "music_memory": music_memory,
+    "music_pop909": music_pop909,
 }
 
 
