@@ -1,8 +1,8 @@
 """What the codec and the model of its codes are worth: python experiments/music/audio.py CODEC_RUN CODES_RUN
 
 On the rendered test pieces: the real-time factor of encoding and decoding (seconds of work a second of sound, one
-sound at a time), the perplexity of each codebook, the spectral distance of what comes back beside that of silence and
-of the piece before; and seconds of work a second of sound that the model writes. Writes results/audio.json.
+sound at a time), the perplexity of each codebook, the spectral distance of what comes back beside that of silence;
+and seconds of work a second of sound that the model writes. Writes results/audio.json.
 """
 
 import json
@@ -49,7 +49,10 @@ def main(codec_run: Path, codes_run: Path) -> None:
     sampling = Sampling(temperature=0.9, top_p=0.98, seed=0)
     laid, writing = timed(
         lambda: loaded.model.generate(
-            view.prompt(1), length=view.pattern.steps(view.books, frames), sampling=sampling, constraint=view.laid(frames)
+            view.prompt(1),
+            length=view.pattern.steps(view.books, frames),
+            sampling=sampling,
+            constraint=view.laid(frames),
         )
     )
     written = view.pattern.revert(laid, frames)
