@@ -61,9 +61,8 @@ def _function(path: str) -> Any:
 
 
 def names_of(loaded: "Loaded") -> list[str]:
-    """The names of a classifier's classes: its data's, or those that a published model carries, or their numbers."""
-    published = {} if loaded.origin is None else loaded.origin.config.get("id2label") or {}
-    names = loaded.config.get("classes") or [published[number] for number in sorted(published, key=int)]
+    """The names of a classifier's classes, or their numbers where its folder names none."""
+    names = loaded.config.get("classes") or []
     count = loaded.config["settings"]["classes"]
     if names and len(names) != count:
         raise UserError(f"the model has {count} classes, its folder names {len(names)}")

@@ -27,6 +27,8 @@ def write(loaded: Loaded, out: Path, beside: Path) -> None:
     assert isinstance(loaded.model, Network)
     with whole_folder(out) as folder:
         config: dict[str, Any] = {"kind": loaded.config["kind"], "settings": loaded.model.to_plain()}
+        if "classes" in loaded.config:
+            config["classes"] = loaded.config["classes"]
         if loaded.origin is not None:
             config["origin"] = loaded.origin.to_plain()
             if loaded.origin.unused:

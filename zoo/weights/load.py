@@ -44,7 +44,7 @@ KINDS = {
     "ViT": ("zoo.vision.model", VISION),
 }
 # What reads the files of published weights, where that is another class.
-PUBLISHED = {TEXT: "zoo.text.published.PublishedTokenizer"}
+PUBLISHED = {TEXT: "zoo.text.published.PublishedTokenizer", VISION: "zoo.vision.published.PublishedPreprocess"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +133,19 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     for note in given.notes:
         print(f"{where}: {note}", file=sys.stderr)
     origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
-    tokens = _tokens(folder, kind, published=True)
-    return Loaded(model.eval(), tokens, {"kind": kind, "settings": model.to_plain()}, origin)
+    plain = {"kind": kind, "settings": model.to_plain()}
+    if names := class_names(config, settings.get("classes", 0)):
+        plain["classes"] = names
+    return Loaded(model.eval(), _tokens(folder, kind, published=True), plain, origin)
+
+
+def class_names(config: dict[str, Any], count: int) -> list[str]:
+    """The names of a classifier's classes in a published config.json, in their order; none unless it names them all."""
+    said = config.get("id2label") or config.get("label_names") or {}
+    names = dict(enumerate(said)) if isinstance(said, list) else said
+    by_number = {str(number): str(name) for number, name in names.items()}
+    found = [by_number[str(number)] for number in range(count) if str(number) in by_number]
+    return found if len(found) == count else []
 
 
 def _tokens(folder: Path, kind: str, *, published: bool) -> Any:

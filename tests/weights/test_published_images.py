@@ -1,0 +1,64 @@
+"""Pictures for published image models, beside what transformers and timm make of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from tests.weights.test_folders import named
+from zoo import cli
+from zoo.check.references import library
+
+
+def picture() -> Image.Image:
+    """Smooth, so that libraries may differ in rounding alone."""
+    x, y = np.meshgrid(np.linspace(0, 3, 90), np.linspace(0, 2, 61))
+    planes = [127 + 120 * np.sin(x * a + y * b) for a, b in ((1, 2), (2, 0.5), (0.3, 3))]
+    return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
+
+
+def test_as_timm_has_them(tmp_path: Path) -> None:
+    timm = library("timm")
+    model = named("timm/vit").model()
+    named("timm/vit").save(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["label_names"] = ["ant", "bee", "cat", "dog", "eel"]
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    theirs = timm.data.create_transform(**timm.data.resolve_data_config({"input_size": (3, 32, 32)}, model=model))(picture())
+    loaded = zoo.load(tmp_path / "m")
+    ours = loaded.tokenizer.encode([picture()])[0]
+    assert ours.shape == (3, 32, 32)
+    assert float((ours - theirs).abs().max()) < 0.06  # of a range of 2: a picture cut first or resized first
+    assert loaded.config["classes"] == ["ant", "bee", "cat", "dog", "eel"]
+    assert cli.main(["import", str(tmp_path / "m"), str(tmp_path / "o"), "--image-size", "48"]) == 0
+    assert zoo.load(tmp_path / "o").tokenizer.size == 48
+    assert zoo.load(tmp_path / "o").config["classes"] == loaded.config["classes"]
+
+
+def test_as_transformers_has_them(tmp_path: Path) -> None:
+    hf = library("transformers")
+    named("vit/five classes, eps 1e-3").save(named("vit/five classes, eps 1e-3").model(), tmp_path / "m")
+    assert zoo.load(tmp_path / "m").tokenizer is None
+    processor = hf.ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.4, 0.5, 0.6], image_std=[0.2] * 3)
+    processor.save_pretrained(tmp_path / "m")
+    theirs = torch.as_tensor(processor(picture(), return_tensors="np")["pixel_values"][0])
+    loaded = zoo.load(tmp_path / "m")
+    ours = loaded.tokenizer.encode([picture()])[0]
+    assert float((ours - theirs).abs().max()) < 0.06
+    assert loaded.config["classes"] == [f"LABEL_{i}" for i in range(5)]
+    processor.save_pretrained(tmp_path / "m")
+    said = json.loads((tmp_path / "m" / "preprocessor_config.json").read_text())
+    (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps(said | {"do_center_crop": True}))
+    assert zoo.load(tmp_path / "m").tokenizer is None  # stretched first and cut then: zoo does not
+
+
+def test_settings_of_images_that_are_none(tmp_path: Path) -> None:
+    named("vit/three heads").save(named("vit/three heads").model(), tmp_path / "m")
+    for content in ("{", "{}", '{"image_mean": 1, "image_std": [1]}'):
+        (tmp_path / "m" / "preprocessor_config.json").write_text(content)
+        with pytest.raises(ValueError, match=r"preprocessor_config\.json: not settings of images"):
+            zoo.load(tmp_path / "m")
