@@ -15,11 +15,14 @@ from zoo.core import (
     RNN,
     ALiBi,
     Bias,
+    EvenStretch,
     FixedScale,
     Gated,
     LayerNorm,
     Layout,
+    LongStretch,
     NoNorm,
+    NoStretch,
     Plain,
     RelativeBuckets,
     RMSNorm,
@@ -430,3 +433,31 @@ def test_grouped_heads_are_repeated_heads() -> None:
     b.load_state_dict(state)
     x, layout = torch.randn(10, 24, dtype=DOUBLE), Layout.dense(2, 5)
     torch.testing.assert_close(a(x, layout), b(x, layout), rtol=0, atol=1e-12)
+
+
+# -- rotary wavelengths, stretched -------------------------------------------------------------------------------------
+
+
+def test_an_even_stretch_is_a_finer_position() -> None:
+    """Position 3 p of wavelengths three times as long is position p."""
+    config = StackConfig(dim=16, depth=1, heads=2, position=Rotary(), causal=True)
+    plain, even = (Rotary(stretch=s).build(config) for s in (NoStretch(), EvenStretch(3.0)))
+    near = plain.prepare(*[Layout.dense(1, 5)] * 2)
+    far = even.prepare(*[Layout.dense(1, 5, pos=3 * torch.arange(5).unsqueeze(0))] * 2)
+    for a, b in zip(near, far, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_long_stretch_leaves_short_wavelengths() -> None:
+    stretch = LongStretch(factor=8.0, low=1.0, high=4.0, length=1000)
+    rates = 2 * math.pi * torch.tensor([1 / 10, 1 / 250, 1 / 400, 1 / 1000, 1 / 9000])
+    share = stretch.rates(rates) / rates
+    # 100 and 4 waves in 1,000 tokens stay, 1 and fewer are eight times as long, 2.5 is half way between the two
+    torch.testing.assert_close(share, torch.tensor([1.0, 1.0, 0.5 + 0.5 / 8, 1 / 8, 1 / 8]))
+
+
+@pytest.mark.parametrize("numbers", [(0.0, 1.0, 4.0), (8.0, 4.0, 4.0), (8.0, 0.0, 4.0)])
+def test_a_stretch_that_makes_no_sense(numbers: tuple[float, float, float]) -> None:
+    factor, low, high = numbers
+    with pytest.raises(ValueError, match="must be above"):
+        LongStretch(factor=factor, low=low, high=high, length=8)

@@ -283,6 +283,11 @@ def test_settings_of_training_are_told(folder: Path, capsys: pytest.CaptureFixtu
     change(folder, embd_pdrop=0.3)
     assert cli.main(["import", str(folder), str(folder.parent / "o")]) == 0
     assert "embd_pdrop 0.3 acts in training alone" in capsys.readouterr().err
+    (folder / "generation_config.json").write_text('{"no_repeat_ngram_size": 3, "min_length": 0}')
+    assert cli.main(["import", str(folder), str(folder.parent / "p")]) == 0
+    said = capsys.readouterr().err
+    assert "no_repeat_ngram_size 3 is not taken on" in said
+    assert "min_length" not in said
 
 
 # -- what lies beside, and where ---------------------------------------------------------------------------------------

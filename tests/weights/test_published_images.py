@@ -21,19 +21,27 @@ def picture() -> Image.Image:
     return Image.fromarray(np.stack(planes, -1).astype(np.uint8))
 
 
-def test_as_timm_has_them(tmp_path: Path) -> None:
+def test_as_timm_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     timm = library("timm")
     model = named("timm/vit").model()
     named("timm/vit").save(model, tmp_path / "m")
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     config["label_names"] = ["ant", "bee", "cat", "dog", "eel"]
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
-    theirs = timm.data.create_transform(**timm.data.resolve_data_config({"input_size": (3, 32, 32)}, model=model))(picture())
+    theirs = timm.data.create_transform(**timm.data.resolve_data_config({"input_size": (3, 32, 32)}, model=model))(
+        picture()
+    )
     loaded = zoo.load(tmp_path / "m")
     ours = loaded.tokenizer.encode([picture()])[0]
     assert ours.shape == (3, 32, 32)
     assert float((ours - theirs).abs().max()) < 0.06  # of a range of 2: a picture cut first or resized first
     assert loaded.config["classes"] == ["ant", "bee", "cat", "dog", "eel"]
+    with torch.no_grad():
+        best = int(model(theirs.unsqueeze(0)).argmax())
+    picture().save(tmp_path / "a.png")
+    capsys.readouterr()
+    assert cli.main(["classify", str(tmp_path / "m"), str(tmp_path / "a.png")]) == 0
+    assert capsys.readouterr().out.startswith(f"{loaded.config['classes'][best]} ")
     assert cli.main(["import", str(tmp_path / "m"), str(tmp_path / "o"), "--image-size", "48"]) == 0
     assert zoo.load(tmp_path / "o").tokenizer.size == 48
     assert zoo.load(tmp_path / "o").config["classes"] == loaded.config["classes"]

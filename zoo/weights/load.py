@@ -130,13 +130,29 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     ours, unused = renamed(family, shapes, tensors, place)
     model = build(class_of(kind), settings, where)
     fill(model.to(common_type(ours.values())), ours, place)
-    for note in given.notes:
+    for note in [*given.notes, *told(folder, config)]:
         print(f"{where}: {note}", file=sys.stderr)
     origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
     plain = {"kind": kind, "settings": model.to_plain()}
     if names := class_names(config, settings.get("classes", 0)):
         plain["classes"] = names
     return Loaded(model.eval(), _tokens(folder, kind, published=True), plain, origin)
+
+
+# What publishers have `generate` do unless told otherwise, with the value that does nothing. Here the verbs are told.
+HABITS = {"no_repeat_ngram_size": 0, "min_length": 0, "forced_bos_token_id": None, "bad_words_ids": None}
+HABITS |= {"repetition_penalty": 1.0, "suppress_tokens": None, "encoder_no_repeat_ngram_size": 0}
+
+
+def told(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Habits of writing that are published with a model and that zoo does not take on."""
+    beside = folder / "generation_config.json"
+    said = config | (read_json(beside) if beside.is_file() else {})
+    return [
+        f"{name} {said[name]!r} is not taken on: it is a habit of its generate, no part of the model"
+        for name, plain in HABITS.items()
+        if said.get(name) not in (None, plain, [])
+    ]
 
 
 def class_names(config: dict[str, Any], count: int) -> list[str]:
