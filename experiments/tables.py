@@ -59,6 +59,96 @@ def shakespeare() -> str:
     return rows(["run", "parameters", "nats a character", "steps", "time", "device"], body)
 
 
+def planted() -> str:
+    body = []
+    for run in results("protein", "planted-*.json"):
+        test = run["tests"]["test"]
+        body.append(
+            [
+                run["name"],
+                f"{run['data']['length']} positions, {len(run['data']['contacts'])} contacts",
+                f"{test['jacobian']:.2f}",
+                f"{test['head']:.2f}",
+                f"{test['untrained']['jacobian']:.2f}",
+                f"{test['chance']:.3f}",
+                f"{test['energies']:.2f}",
+                spent(run),
+            ]
+        )
+    head = ["run", "family", "P@L, Jacobian", "best head", "untrained", "chance", "energies", "trained"]
+    return rows(head, body or [["not yet run", *[""] * 7]])
+
+
+def structure() -> str:
+    body = [
+        [run["name"], *(f"{run['tests'][name]['accuracy']:.3f}" for name in ("flip", "cb513", "ts115")), spent(run)]
+        for run in results("protein", "structure-*.json")
+    ]
+    body += [
+        ["one-hot, published (TAPE)", "", "0.69", "", ""],
+        ["pretrained Transformer / LSTM, published (TAPE)", "", "0.73 / 0.75", "", ""],
+    ]
+    return rows(["run", "FLIP's test", "CB513", "TS115", "trained"], body)
+
+
+def confusion() -> str:
+    body = []
+    for run in results("protein", "structure-*.json"):
+        for name, row in run["tests"]["cb513"]["confusion"].items():
+            body.append([run["name"], name, *(f"{count / sum(row.values()):.2f}" for count in row.values())])
+    return rows(["run", "is", "called C", "called H", "called E"], body or [["not yet run", "", "", "", ""]])
+
+
+def fitness() -> str:
+    sets = {
+        "avgfp": ("avGFP, over 3 mutations", "0.14 one-hot, 0.68 pretrained Transformer (TAPE)"),
+        "two_vs_rest": ("GB1 two-vs-rest", "0.59 ridge, 0.55 ESM-1b (FLIP, by memory)"),
+        "three_vs_rest": ("GB1 three-vs-rest", "0.76 ridge, 0.79 ESM-1b (FLIP, by memory)"),
+        "low_vs_high": ("GB1 low-vs-high", "0.34 ridge, 0.59 ESM-1b (FLIP, by memory)"),
+    }
+    ridge = {name: found for run in results("protein", "ridge.json") for name, found in run["sets"].items()}
+    nets = {}
+    for run in [*results("protein", "avgfp-*.json"), *results("protein", "gb1-*.json")]:
+        test = next(iter(run["tests"].values()))
+        name = test["test_set"] if test["test_set"] in sets else "avgfp"
+        nets.setdefault(name, []).append(f"{test['spearman']:.2f}")
+    body = [
+        [
+            said,
+            f"{ridge[name]['spearman']:.2f}" if name in ridge else "",
+            ", ".join(nets.get(name, ["not yet run"])),
+            known,
+        ]
+        for name, (said, known) in sets.items()
+    ]
+    return rows(["Spearman on the test part", "one-hot ridge", "Transformer from nothing", "published"], body)
+
+
+def natural() -> str:
+    body = [
+        [name, f"{found['nll']:.4f}", f"{found['error']:.4f}", f"{found['gain']:.4f} +- {found['gain_error']:.4f}"]
+        for run in results("protein", "natural-ngrams.json")
+        for name, found in run["models"].items()
+    ]
+    head = ["left to right", "nats a residue", "standard error", "better than the unigram by"]
+    return rows(head, body or [["not yet run", "", "", ""]])
+
+
+def real_contacts() -> str:
+    body = [
+        [f"{name} ({run['file'].split('contacts-')[1].removesuffix('.json')})"]
+        + [f"{found[f'P@L {apart}+']:.3f} (chance {found[f'chance {apart}+']:.3f})" for apart in (6, 12, 24)]
+        for run in results("protein", "contacts-*.json")
+        for name, found in run["models"].items()
+    ]
+    return rows(["model", "P@L, 6+ apart", "12+", "24+"], body or [["not yet run", "", "", ""]])
+
+
+def spent(run: dict[str, Any]) -> str:
+    """Steps, minutes and device of a run."""
+    return f"{run['steps']:,} steps, {run['seconds'] / 60:.0f} min, {run['device']}"
+
+
 def signatures() -> str:
     tests = [test for run in results("multi30k") for test in run["tests"].values()]
     found = {(name, value) for test in tests for name, value in test.items() if name.endswith("_signature")}
@@ -161,6 +251,12 @@ def music_memory() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "multi30k": multi30k,
     "shakespeare": shakespeare,
+    "planted": planted,
+    "structure": structure,
+    "confusion": confusion,
+    "fitness": fitness,
+    "natural": natural,
+    "real_contacts": real_contacts,
     "signatures": signatures,
     "core": core,
     "count": count,
