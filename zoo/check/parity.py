@@ -29,6 +29,7 @@ PADDINGS = {
     "none": ((1, 1, 1, 1, 1, 1, 1), (1, 1, 1, 1, 1, 1, 1)),
     "right": ((1, 1, 1, 1, 1, 1, 1), (1, 1, 1, 1, 0, 0, 0)),
     "left": ((1, 1, 1, 1, 1, 1, 1), (0, 0, 1, 1, 1, 1, 1)),
+    "between": ((1, 0, 1, 1, 0, 1, 1), (0, 1, 1, 0, 1, 1, 0)),
 }
 
 
@@ -92,6 +93,8 @@ class Language(Compared):
 
 class Proteins(Language):
     """As Language, with masked tokens in each sequence."""
+
+    sides = ("none", "right", "left")  # their positions count slots, which one can't tell otherwise
 
     def batch(self, side: str, model: Any) -> dict[str, Tensor]:
         batch = super().batch(side, model)

@@ -10,8 +10,9 @@ HEAD = """# Parity
 
 Written by `zoo parity --out docs/parity.md`, never by hand. For each row a model of another library, a few numbers wide
 and of random weights (norms and biases too), was saved by that library, opened by `zoo.load`, and given the same batch:
-without padding, padded on the right, padded on the left. Positions count the tokens of a sequence here; where the other
-library counts slots, it is told, or given one sequence at a time.
+without padding, padded on the right, on the left, and between tokens. Positions count the tokens of a sequence here;
+where the other library counts slots, it is told, or given one sequence at a time (ESM-2 cannot be told, so
+nothing stands between its tokens).
 
 - **float32**, **float64**: largest difference of the logits, as a share of the largest logit. It should be below 1e-5
   and 1e-9. Where the library keeps tables in float32 whatever the model's type (marked *), below 1e-6.
