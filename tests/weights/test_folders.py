@@ -118,6 +118,42 @@ def test_the_library_opens_what_is_exported(saved: Any, tmp_path: Path) -> None:
         torch.testing.assert_close(zoo.load(folder).model(ids), theirs(ids).logits, rtol=1e-5, atol=1e-5)
 
 
+def test_a_hub_name(saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, asked = saved("gpt2/three heads"), []
+
+    def download(name: str, **options: Any) -> str:
+        asked.append(name)
+        assert "*.safetensors" in options["allow_patterns"]
+        assert not [p for p in options["allow_patterns"] if "bin" in p or "py" in p]  # no pickles, no code
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert zoo.load("someone/a-model").model.settings["vocab_size"] == 30
+    assert zoo.load("a-model").model.settings["vocab_size"] == 30
+    assert asked == ["someone/a-model", "a-model"]
+    with pytest.raises(ValueError, match="holds no model"):  # a path is never asked for
+        zoo.load(folder.parent / "nothing")
+    assert len(asked) == 2
+
+
+def test_a_folder_of_zoos_own_becomes_another(saved: Any, tmp_path: Path) -> None:
+    """Also without an origin: a trained run is written so."""
+    cli.main(["import", str(saved("vit/three heads")), str(tmp_path / "b")])
+    path = tmp_path / "b" / "config.json"
+    config = json.loads(path.read_text())
+    del config["origin"]
+    path.write_text(json.dumps(config | {"more": 1}))
+    (tmp_path / "b" / "preprocess.json").write_text(
+        json.dumps({"size": 32, "channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3})
+    )
+    (tmp_path / "b" / "SHA256SUMS").unlink()
+    assert cli.main(["import", str(tmp_path / "b"), str(tmp_path / "c")]) == 0
+    same_tensors(tmp_path / "b", tmp_path / "c")
+    assert json.loads((tmp_path / "c" / "config.json").read_text()) == config | {"more": 1}
+    assert zoo.load(tmp_path / "c").tokenizer.size == 32
+    assert "preprocess.json" in (tmp_path / "c" / "SHA256SUMS").read_text()
+
+
 # -- other sizes -------------------------------------------------------------------------------------------------------
 
 

@@ -11,12 +11,12 @@ from zoo.errors import UserError
 from zoo.weights.compare import differences
 from zoo.weights.families import Given, family_of, published
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
-from zoo.weights.load import Loaded, read_settings
+from zoo.weights.load import Loaded, read_settings, tokenizer_of
 
 # What may lie beside published weights and goes with them, byte by byte.
 BESIDE = """tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt
-vocab.txt spiece.model source.spm target.spm sentencepiece.bpe.model generation_config.json preprocessor_config.json
-view.json""".split()
+vocab.txt spiece.model source.spm target.spm sentencepiece.bpe.model generation_config.json
+preprocessor_config.json""".split()
 
 
 def write(loaded: Loaded, out: Path, beside: Path) -> None:
@@ -26,16 +26,14 @@ def write(loaded: Loaded, out: Path, beside: Path) -> None:
     """
     assert isinstance(loaded.model, Network)
     with whole_folder(out) as folder:
-        config: dict[str, Any] = {"kind": loaded.config["kind"], "settings": loaded.model.to_plain()}
-        if "classes" in loaded.config:
-            config["classes"] = loaded.config["classes"]
+        config: dict[str, Any] = loaded.config | {"settings": loaded.model.to_plain()}
         if loaded.origin is not None:
             config["origin"] = loaded.origin.to_plain()
             if loaded.origin.unused:
                 write_tensors(folder / UNUSED, loaded.origin.unused)
         write_json(folder / "config.json", config)
         write_tensors(folder / "model.safetensors", untied(loaded.model))
-        _copy(beside, folder)
+        _copy(beside, folder, loaded.config["kind"])
 
 
 def write_published(loaded: Loaded, out: Path, beside: Path) -> None:
@@ -58,7 +56,7 @@ def write_published(loaded: Loaded, out: Path, beside: Path) -> None:
     with whole_folder(out) as folder:
         write_json(folder / "config.json", origin.config)
         write_tensors(folder / "model.safetensors", tensors)
-        _copy(beside, folder)
+        _copy(beside, folder, loaded.config["kind"])
 
 
 def untied(model: Network) -> dict[str, Tensor]:
@@ -70,7 +68,7 @@ def untied(model: Network) -> dict[str, Tensor]:
     return dict(found.values())
 
 
-def _copy(beside: Path, folder: Path) -> None:
-    for name in BESIDE:
+def _copy(beside: Path, folder: Path, kind: str) -> None:
+    for name in {*BESIDE, tokenizer_of(kind).filename}:
         if (beside / name).is_file():
             shutil.copyfile(beside / name, folder / name)

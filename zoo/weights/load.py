@@ -85,7 +85,7 @@ def fetch(name: str) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.spm"]))
     except HFValidationError:
         reason = "nor a name of the hub"
     except LocalEntryNotFoundError:
