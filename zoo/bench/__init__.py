@@ -3,6 +3,7 @@
 SUITES = {
     "core": "zoo.bench.core",
     "text": "zoo.bench.text",
+    "vision": "zoo.bench.vision",
     "lm": "zoo.bench.lm",
     "attend": "zoo.bench.kernels",
     "protein": "zoo.bench.protein",

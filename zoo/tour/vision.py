@@ -10,20 +10,20 @@ from zoo.tour.stop import Picture, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
-from zoo.vision.augment import Augment
+from zoo.vision.augment import Augment, Mixup
 from zoo.vision.data import Digits
 from zoo.vision.lens import look
 from zoo.vision.model import ViT
 from zoo.vision.patches import LinearPatches
 from zoo.vision.task import Classification
 
-STEPS = 1200  # enough where the machine is quick
+STEPS = 1000  # enough where the machine is quick
 
 
 def run(seconds: float) -> Stop:
     """Train and score within `seconds`."""
     begin = time.perf_counter()
-    data = Digits(augment=Augment(rotate=10, crop=0.7), batch=64)
+    data = Digits(augment=Augment(rotate=10, zoom=0.1, crop=0.8, mix=Mixup(alpha=0.4, share=0.5)), batch=64)
     stack = StackConfig(dim=64, depth=3, heads=4, position=Learned(17), ffn=Plain("gelu", 128))
     torch.manual_seed(1)
     task = Classification(
@@ -32,6 +32,7 @@ def run(seconds: float) -> Stop:
         data.classes,
         data.image_size,
         data.channels,
+        pool="mean",
         optimizer=Muon(lr=0.008, weight_decay=0.05),
         schedule=Cosine(warmup=50),
     )
