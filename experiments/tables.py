@@ -149,6 +149,23 @@ def spent(run: dict[str, Any]) -> str:
     return f"{run['steps']:,} steps, {run['seconds'] / 60:.0f} min, {run['device']}"
 
 
+def vision() -> str:
+    body = [
+        [
+            run["name"],
+            f"{run['parameters'] / 1e3:,.0f} k",
+            f"{run['tests']['test']['images']:,}",
+            f"{100 * run['tests']['test']['accuracy']:.2f} %",
+            f"{run['steps']:,}",
+            f"{run['seconds'] / 60:.0f} min",
+            run["device"],
+        ]
+        for run in results("vision")
+        if "accuracy" in run["tests"].get("test", {})
+    ]
+    return rows(["run", "parameters", "test images", "right", "steps", "time", "device"], body)
+
+
 def signatures() -> str:
     tests = [test for run in results("multi30k") for test in run["tests"].values()]
     found = {(name, value) for test in tests for name, value in test.items() if name.endswith("_signature")}
@@ -258,6 +275,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "natural": natural,
     "real_contacts": real_contacts,
     "signatures": signatures,
+    "vision": vision,
     "core": core,
     "count": count,
     "music": music,

@@ -21,7 +21,10 @@ OVERLAYS = sorted((CONFIGS / "overlay").glob("*.yaml"))
 FEW = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"]
 FEW += ["--trainer.precision", "32-true"]  # halves are slow, or missing, where tests run
 # What is made for a GPU is too much for these tests as it is.
-FEWER = {"shakespeare_gpu": ["--data.batch", "1", "--model.stack.depth", "1", "--model.compile", "false"]}
+FEWER = {
+    "shakespeare_gpu": ["--data.batch", "1", "--model.stack.depth", "1", "--model.compile", "false"],
+    "cifar10_cuda": ["--data.batch", "16", "--model.stack.depth", "1", "--model.compile", "false"],
+}
 QUIET = ["--trainer.enable_progress_bar", "false"]
 WORDS = "man woman dog red blue street ball runs jumps on the in with two young people".split()
 

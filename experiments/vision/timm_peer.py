@@ -1,7 +1,7 @@
 """timm's ViT by our recipe: `python experiments/vision/timm_peer.py fit --config FILE --model.compile false ...`.
 
-Data, augmentation, schedule and averaging are those of the configuration. Only the network is timm's: of the same width,
-depth and heads, with its own patches in place of a stem. Muon turns the matrices of our stacks, so give AdamW.
+Data, augmentation, schedule and averaging are those of the configuration. Only the network is timm's: as wide, as deep,
+with as many heads, and its own patches in place of a stem. Muon turns the matrices of our stacks, so give AdamW.
 """
 
 import sys
