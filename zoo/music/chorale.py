@@ -120,7 +120,11 @@ class Chorale(View):
 
     def heard(self, piece: np.ndarray) -> list[Heard]:
         step = 60 / TEMPO / self.steps
-        return [Heard(b * step, n * step, p, 80, ORGAN) for line in piece.T for b, n, p in notes(line)]
+        return [
+            Heard(begin * step, length * step, pitch, 80, ORGAN, voice)
+            for voice, line in enumerate(piece.T)
+            for begin, length, pitch in notes(line)
+        ]
 
     def piece(self, score: "Score", counts: Counter[str] | None = None) -> np.ndarray:
         """Four tracks, named as the voices or in their order; where notes of a voice overlap the later one cuts."""

@@ -87,31 +87,23 @@ def harmonise(
     return [*chosen[last].tolist(), view.end]
 
 
-def roll(heard: Sequence[Heard]) -> tuple[Tensor, Tensor]:
-    """Begin, end and pitch of each note that has one, "notes 3", and its place among the programs, "notes"."""
-    pitched = [note for note in heard if note.program != DRUMS]
-    programs = sorted({note.program for note in pitched})
-    where = torch.tensor([[n.begin, n.begin + n.length, n.pitch] for n in pitched]).reshape(-1, 3)
-    return where, torch.tensor([programs.index(n.program) for n in pitched])
-
-
 def piano_roll(heard: Sequence[Heard], title: str = "") -> "Figure":
-    """Notes over time: seconds to the right, pitches upwards, a colour for each program."""
+    """Notes over time: seconds to the right, pitches upwards, a colour for each voice or track; drums are left out."""
     from matplotlib.collections import PatchCollection
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    where, colours = roll(heard)
+    pitched = [note for note in heard if note.program != DRUMS]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axes: Any = figure.add_subplot()
-    boxes = [Rectangle((a, p - 0.4), b - a, 0.8) for a, b, p in where.tolist()]
+    boxes = [Rectangle((note.begin, note.pitch - 0.4), note.length, 0.8) for note in pitched]
     patches = PatchCollection(boxes, cmap="tab10", edgecolor="white", linewidth=0.4)
-    patches.set_array(colours.numpy() % 10)
+    patches.set_array(np.array([note.part % 10 for note in pitched]))
     patches.set_clim(0, 9)
     axes.add_collection(patches)
-    if len(where):
-        axes.set_xlim(0, float(where[:, 1].max()))
-        axes.set_ylim(float(where[:, 2].min()) - 2, float(where[:, 2].max()) + 2)
+    if pitched:
+        axes.set_xlim(0, max(note.begin + note.length for note in pitched))
+        axes.set_ylim(min(note.pitch for note in pitched) - 2, max(note.pitch for note in pitched) + 2)
     octaves = range(0, 128, 12)
     axes.set_yticks([p for p in octaves if axes.get_ylim()[0] <= p <= axes.get_ylim()[1]])
     axes.set_yticklabels([f"C{int(p) // 12 - 1}" for p in axes.get_yticks()])

@@ -248,6 +248,7 @@ class Events(View):
                 note.pitch,
                 VELOCITIES[note.velocity],
                 piece.programs[note.track],
+                note.track,
             )
             for note in piece.notes
         ]

@@ -30,13 +30,14 @@ REACH = 8  # one token takes the nearest ending less than this many further away
 
 
 class Heard(NamedTuple):
-    """A note as it sounds: begin and length in seconds, MIDI pitch and velocity, program (128: drums)."""
+    """A note as it sounds: begin and length in seconds, MIDI pitch and velocity, program (128: drums), its part."""
 
     begin: float
     length: float
     pitch: int
     velocity: int
     program: int
+    part: int = 0  # voice or track
 
 
 class Grammar(Generic[S]):
