@@ -73,6 +73,7 @@ masked() { # masked pretraining; what follows begins with its trunk
     train "runs/masked-$seed" --config configs/protein/natural_masked.yaml --seed_everything "$seed"
     tested "runs/masked-$seed" "natural masked, seed $seed"
     python experiments/protein/contacts.py "runs/masked-$seed"
+    python experiments/protein/lactamase.py "runs/masked-$seed"
     train "runs/structure-tuned-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" \
       --data.seed "$seed" --init-from "runs/masked-$seed/checkpoints/last.ckpt"
     tested "runs/structure-tuned-$seed" "structure, tuned, seed $seed" flip cb513 ts115

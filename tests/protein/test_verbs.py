@@ -134,7 +134,8 @@ def test_the_window_is_what_the_model_can_place() -> None:
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "wt.fasta").write_text(f">wt\n{WILD}\n")
-    (tmp_path / "v.csv").write_text("mutant,measured\nK2R,1.5\nW6F,\nK2del,0\n")
+    # a first column without a name, as tables with an index have
+    (tmp_path / "v.csv").write_text(",mutant,measured\n0,K2R,1.5\n1,W6F,\n2,K2del,0\n")
     (tmp_path / "many.fasta").write_text(f">long\n{WILD * 3}\n>short\nMKV\n>mid\n{WILD}\n")
     return tmp_path
 
@@ -144,9 +145,9 @@ def test_score_adds_columns_and_keeps_the_order(files: Path, capsys: pytest.Capt
     assert main(["score", model, str(files / "wt.fasta"), str(files / "v.csv"), "--method", "all"]) == 0
     said = capsys.readouterr()
     rows = [line.split(",") for line in said.out.splitlines()]
-    assert rows[0][:2] == ["mutant", "measured"]
-    assert set(rows[0][2:]) == set(MASKED)
-    assert [row[:2] for row in rows[1:]] == [["K2R", "1.5"], ["W6F", ""], ["K2del", "0"]]
+    assert rows[0][:3] == ["", "mutant", "measured"]
+    assert set(rows[0][3:]) == set(MASKED)
+    assert [row[:3] for row in rows[1:]] == [["0", "K2R", "1.5"], ["1", "W6F", ""], ["2", "K2del", "0"]]
     column = rows[0].index("masked-marginals")
     expected = score(masked(), Wildtype(WILD), [parse("K2R"), parse("W6F")], "masked-marginals")
     assert [float(row[column]) for row in rows[1:3]] == pytest.approx(expected, abs=1e-5)
@@ -163,6 +164,8 @@ def test_score_adds_columns_and_keeps_the_order(files: Path, capsys: pytest.Capt
         ("mutant\nK2R\nK3R\n", [], "v.csv, line 3: K3R: residue 3 is V, not K"),
         ("mutant\nK2R\nnonsense1\n", [], "line 3: 'nonsense1' is no variant"),
         ("what\nK2R\n", [], "no column mutant or variant"),
+        ("mutant,masked-marginals\nK2R,1\n", [], "has a column 'masked-marginals' already"),
+        ("mutant,x,x\nK2R,1,2\n", [], "line 1: the column 'x' stands twice"),
         ("mutant\nK2R\n", ["--column", "mutants"], "no column 'mutants'; did you mean 'mutant'?"),
         ("mutant\nK2R\n", ["--method", "masked-marginal"], "did you mean 'masked-marginals'?"),
         ("mutant\nK2R\n", ["--offset", "0"], "line 2: K2R: residue 2 is V, not K"),
@@ -261,3 +264,35 @@ def test_generate_writes_residues_alone(files: Path, capsys: pytest.CaptureFixtu
     assert "--prompt: '1' at residue 2 is a digit" in capsys.readouterr().err
     assert main(["generate", folder(files / "m", masked()), "--prompt", "MK"]) == 2
     assert "looks both ways" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.fasta", ">a\nMKV\n>b\n", "record 'b' (line 3): holds no residues"),
+        ("x.fasta", ">a\nMKV\n>a\nMKL\n", "line 3: the name 'a' stands on line 1 already"),
+        ("x.fasta", ">a\nMK7\n", "record 'a' (line 1): '7' at residue 3 is a digit"),
+        ("x.fasta.gz", ">a\nMKV\n", "x.fasta.gz: not gzip"),
+        ("x.csv", "sequence\nMK7\n", "line 2: '7' at residue 3 is a digit"),
+        ("none.fasta", None, "none.fasta: no such file"),
+    ],
+)
+def test_a_file_that_is_wrong_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    model = folder(tmp_path / "m", masked())
+    for verb in (["contacts"], ["embed", "--out", str(tmp_path / "e.npz")]):
+        assert main([verb[0], model, str(tmp_path / name), *verb[1:]]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert said in lines[0]
+
+
+def test_a_chain_of_forty_thousand_residues_goes_by_windows(tmp_path: Path) -> None:
+    (tmp_path / "x.fasta").write_text(f">huge\n{'MKVLAWDE' * 5000}\n>small\nMKV\n")
+    model = folder(tmp_path / "m", masked(depth=1))
+    given = [model, str(tmp_path / "x.fasta"), "--pooled", "--longest", "2000", "--out", str(tmp_path / "e.npz")]
+    assert main(["embed", *given]) == 0
+    assert np.load(tmp_path / "e.npz")["pooled"].shape == (2, 24)

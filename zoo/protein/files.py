@@ -87,10 +87,17 @@ def is_table(path: Path) -> bool:
     return str(path).lower().endswith(TABLES)
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a table with a header line, each with its line under "" (a tab separates in .tsv, else a comma).
+class Row(dict[str, str]):
+    """A row of a table by the names of its columns, with the line that it ends on."""
 
-    UserError names file and line: a column that is asked for and is not there, a row with more or fewer fields.
+    line: int
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Rows of a table with a header line (a tab separates in .tsv, else a comma).
+
+    UserError names file and line: a column that is asked for and is not there or stands twice, a row with more or fewer
+    fields.
     """
     path = Path(path)
     lines = read_lines(path, longest=None)
@@ -100,13 +107,17 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     for column in columns:
         if column not in head:
             raise UserError(f"{path}, line 1: no column {column!r}{nearest(column, head)}")
+    if twice := [name for i, name in enumerate(head) if name in head[:i]]:
+        raise UserError(f"{path}, line 1: the column {twice[0]!r} stands twice")
     rows = []
     for fields in reader:
         if not fields:
             continue
         if len(fields) != len(head):
             raise UserError(f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {len(head)}")
-        rows.append(dict(zip(head, fields, strict=True)) | {"": str(reader.line_num)})
+        row = Row(zip(head, fields, strict=True))
+        row.line = reader.line_num
+        rows.append(row)
     if not rows:
         raise UserError(f"{path}: no row under the header")
     return rows
@@ -119,7 +130,7 @@ def read_proteins(path: Path, column: str = "sequence") -> list[Protein]:
         return read_fasta(path)
     records = []
     for row in read_table(path, [column]):
-        line = int(row[""])
+        line = row.line
         try:
             sequence = clean(row[column])
         except ValueError as error:

@@ -179,7 +179,7 @@ class DeepScan(ValueData):
             try:
                 sequence = self.wildtype.apply(parse(row["variant"]))
             except ValueError as error:
-                raise UserError(f"{path}, line {row['']}: {error}") from None
+                raise UserError(f"{path}, line {row.line}: {error}") from None
             (few if int(row["num_mutations"]) <= most else many).append(Chain(sequence, float(row["score"])))
         train, held = part(few, held_out, seed)
         self.parts = {"train": train, "val": held, "test": many}
@@ -243,13 +243,13 @@ class OwnValues(ValueData):
             try:
                 value = float(row[label])
             except ValueError:
-                raise UserError(f"{path}, line {row['']}: {label} is {row[label]!r}, expected a number") from None
+                raise UserError(f"{path}, line {row.line}: {label} is {row[label]!r}, expected a number") from None
             if not np.isfinite(value):
-                raise UserError(f"{path}, line {row['']}: {label} is {row[label]!r}, expected a finite number")
+                raise UserError(f"{path}, line {row.line}: {label} is {row[label]!r}, expected a finite number")
             if len(protein.sequence) + 2 > self.longest:
                 raise UserError(
-                    f"{path}, line {row['']}: {len(protein.sequence):,} residues; a number belongs to a whole protein, "
-                    f"and data.longest is {self.longest}"
+                    f"{path}, line {row.line}: {len(protein.sequence):,} residues; a number belongs to a whole "
+                    f"protein, and data.longest is {self.longest}"
                 )
             chains.append(Chain(protein.sequence, value))
         return chains

@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     if column is None:
         held = ", ".join(name for name in rows[0] if name)
         raise UserError(f"{given.variants}: no column {' or '.join(COLUMNS)}; name one of {held} by --column")
-    lines = [int(row[""]) for row in rows]
+    lines = [row.line for row in rows]
     variants = []
     for row, line in zip(rows, lines, strict=True):
         try:
@@ -63,6 +63,8 @@ def main(argv: list[str]) -> int:
     for method in chosen:
         if method not in known:
             raise UserError(f"--method: unknown {method!r}{nearest(method, known)}")
+        if method in rows[0]:
+            raise UserError(f"{given.variants}: has a column {method!r} already: nothing is overwritten")
     for method in chosen:
         found = score(loaded.model, wildtype, variants, method, longest=given.longest, name=method)
         if none := sum(value is None for value in found):
@@ -103,8 +105,7 @@ def _wildtype(given: Any, sequence: str, variants: list[Any], fitting_offset: An
 def _write(rows: list[dict[str, str]], out: Path | None, separator: str) -> None:
     """The table with what was added, in the order that it came."""
     text = io.StringIO()
-    names = [name for name in rows[0] if name]
-    writer = csv.DictWriter(text, names, delimiter=separator, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=separator, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     if out is None:

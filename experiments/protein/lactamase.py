@@ -1,0 +1,57 @@
+"""Beta-lactamase (Stiffler et al. 2015) without training: what a pretrained model says of 4,996 single mutations.
+
+    python experiments/protein/lactamase.py RUN
+
+The wild type is read off the table itself, which names every residue from 24 on. Writes results/lactamase-RUN.json: the
+rank correlation of each convention with growth at 2,500 ug/ml of ampicillin.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import zoo
+from zoo.atomic import write_atomically
+from zoo.data import public
+from zoo.protein.files import read_table
+from zoo.protein.scoring import score
+from zoo.protein.task import spearman
+from zoo.protein.variants import Wildtype, parse
+from zoo.train.callbacks import commit
+
+METHODS = ("wildtype-marginals", "masked-marginals")
+
+
+def main(run: Path) -> None:
+    begin = time.time()
+    name = "BLAT_ECOLX_Ranganathan2015.csv.gz"
+    rows = read_table(public.fetch("beta_lactamase", [name]) / name, ["mutant", "2500"])
+    variants = [parse(row["mutant"]) for row in rows]
+    letters = {change.first: change.known[0][1] for variant in variants for change in variant}
+    first, last = min(letters), max(letters)
+    wildtype = Wildtype("".join(letters[place] for place in range(first, last + 1)), first)
+    measured = np.array([float(row["2500"]) for row in rows])
+    model = zoo.load(run).model
+    found = {}
+    for method in METHODS:
+        scores = score(model, wildtype, variants, method, name=method)
+        found[method] = spearman(np.array(scores), measured)
+    about = {
+        "command": f"python experiments/protein/lactamase.py {run.name}",
+        "commit": commit(),
+        "seed": 0,
+        "device": "one CPU thread",
+        "seconds": round(time.time() - begin, 1),
+        "variants": len(variants),
+        "spearman": found,
+    }
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / f"lactamase-{run.name}.json", json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
