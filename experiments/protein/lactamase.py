@@ -3,7 +3,7 @@
     python experiments/protein/lactamase.py RUN
 
 The wild type is read off the table itself, which names every residue from 24 on. Writes results/lactamase-RUN.json: the
-rank correlation of each convention with growth at 2,500 ug/ml of ampicillin.
+rank correlation of each convention with the column 2500, the growth at the highest dose of ampicillin.
 """
 
 import json
