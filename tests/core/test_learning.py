@@ -7,6 +7,7 @@ from tests.core.architectures import ALL, FULL_SIZE, build
 from zoo.check import promises
 from zoo.core import Layout, Rotary, Stack, StackConfig
 from zoo.core.block import DropPath
+from zoo.core.init import Undrawn, initialise
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -78,3 +79,19 @@ def test_dropout_acts_in_training_alone(setting: str) -> None:
     assert torch.equal(stack(x, layout), stack(x, layout))
     stack.train()
     assert any(not torch.equal(stack(x, layout), stack(x, layout)) for _ in range(8))
+
+
+def test_networks_built_undrawn_have_their_constants_and_shapes() -> None:
+    """Building is all that changes: what is set to a constant is set, and draws afterwards are draws."""
+    config = StackConfig(dim=8, depth=1, heads=2)
+    with Undrawn():
+        stack = Stack(config)
+        initialise(stack, "truncated")
+        drawn = torch.full((100,), 3.0).normal_()
+    assert {n: p.shape for n, p in stack.named_parameters()} == {
+        n: p.shape for n, p in Stack(config).named_parameters()
+    }
+    assert torch.equal(stack.final_norm.weight, torch.ones(8))
+    assert torch.equal(stack.blocks[0].ffn.branch.up.bias, torch.zeros(32))
+    assert torch.equal(drawn, torch.full((100,), 3.0))
+    assert torch.full((100,), 3.0).normal_().std() > 0.5

@@ -14,10 +14,11 @@ Embeddings of tokens are normal of `std`, or what the scheme's own code does, by
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.core.attention import CrossAttention, MultiHead, SelfAttention
 from zoo.core.block import Residual
@@ -59,6 +60,16 @@ def initialise(module: nn.Module, scheme: Scheme, *, std: float = 0.02) -> None:
             last = branch.to_out if hasattr(branch, "to_out") else branch.down
             assert isinstance(last, nn.Linear)
             last.weight.div_(math.sqrt(len(branches)))
+
+
+class Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within it draws in place leave what stands there: networks whose weights are about to be replaced are built
+    several times as fast. Constants (norms, biases) are set as ever."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _zero(bias: Tensor | None) -> None:

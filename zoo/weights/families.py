@@ -185,7 +185,7 @@ class Held:
     def join(self, pieces: Sequence[Tensor]) -> Tensor:
         if self.laid:
             pieces = [rearrange(piece, self.laid, **self.axes) for piece in pieces]
-        return torch.cat(tuple(pieces))
+        return torch.cat(tuple(pieces)) if len(pieces) > 1 else pieces[0]
 
     def split(self, whole: Tensor) -> list[Tensor]:
         pieces = list(whole.split(self.rows or [len(whole) // len(self.names)] * len(self.names)))

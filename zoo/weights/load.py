@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.core.init import Undrawn
 from zoo.errors import UserError, nearest
 from zoo.weights.families import Family, Given, Origin, build, check_depth, common_type, family_of, renamed, type_name
 from zoo.weights.files import INDEX, UNUSED, WEIGHTS, read_file, read_json, read_tensors, verify
@@ -98,7 +99,8 @@ def fetch(name: str) -> Path:
 def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded:
     kind = class_of(config["kind"])
     try:
-        model: nn.Module = kind.from_plain(config["settings"])
+        with Undrawn():
+            model: nn.Module = kind.from_plain(config["settings"])
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
     weights, where = read_weights(folder, checkpoint)
@@ -128,7 +130,8 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
         shapes = build(class_of(kind), settings, where)
     place = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else INDEX)
     ours, unused = renamed(family, shapes, tensors, place)
-    model = build(class_of(kind), settings, where)
+    with Undrawn():
+        model = build(class_of(kind), settings, where)
     fill(model.to(common_type(ours.values())), ours, place)
     for note in [*given.notes, *told(folder, config)]:
         print(f"{where}: {note}", file=sys.stderr)
