@@ -10,6 +10,8 @@ from torch import Tensor
 
 from zoo.atomic import write_atomically
 from zoo.core import Norm, StackConfig
+from zoo.errors import UserError
+from zoo.train.checkpoint import find_checkpoint, open_checkpoint
 from zoo.train.losses import TokenLoss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
@@ -24,6 +26,10 @@ class Classification(Task):
     `label_smoothing` spreads that share of the target over all classes (Szegedy et al. 2016, section 7); mixed images
     have the shares of both classes. Validation and test give accuracy and loss of the mean of the heads; a test writes
     how often each class was taken for which.
+
+    `teacher`: the run of a ViT for the same images and classes, which sees each training image as the student does.
+    With `distillation` the second head learns the class that it takes (Touvron et al. 2021, section 4, hard
+    distillation); without, the head's targets are half its probabilities (Hinton et al. 2015).
     """
 
     kind = "ViT"
@@ -44,6 +50,7 @@ class Classification(Task):
         pool: Pool = "class",
         head_norm: Norm | None = None,
         label_smoothing: float = 0.0,
+        teacher: Path | None = None,
         compile: bool = False,
         optimizer: Optimiser | None = None,
         schedule: Schedule | None = None,
@@ -65,15 +72,18 @@ class Classification(Task):
             head_norm=head_norm,
         )
         self.label_smoothing = label_smoothing
+        # in a list, so that it is no part of what is trained, saved and averaged
+        self.teacher = [] if teacher is None else [taught_by(Path(teacher), self.network)]
         if compile:
             self.network.stack.compile()
         self.confusion = torch.zeros(classes, classes, dtype=torch.long)
 
     def loss(self, batch: Any) -> TokenLoss:
         scores = self.network.scores(batch.images).float()
+        targets = self.targets(batch, len(scores)) if self.training else [batch.targets] * len(scores)
         loss = sum(
-            F.cross_entropy(head, batch.targets, reduction="sum", label_smoothing=self.label_smoothing)
-            for head in scores
+            F.cross_entropy(head, right, reduction="sum", label_smoothing=self.label_smoothing)
+            for head, right in zip(scores, targets, strict=True)
         )
         mean = scores.detach().mean(0)
         return TokenLoss(
@@ -82,6 +92,16 @@ class Classification(Task):
             correct=(mean.argmax(-1) == batch.labels).sum(),
             tokens=torch.tensor(len(mean), device=mean.device),
         )
+
+    def targets(self, batch: Any, heads: int) -> list[Tensor]:
+        """What each head learns, "b v" each: the batch's targets, and where there is a teacher what it says."""
+        if not self.teacher:
+            return [batch.targets] * heads
+        with torch.no_grad():
+            said = self.teacher[0].to(batch.images.device)(batch.images).float()
+        if heads == 1:
+            return [(batch.targets + said.softmax(-1)) / 2]
+        return [batch.targets, F.one_hot(said.argmax(-1), said.shape[-1]).to(batch.targets.dtype)]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.score(batch, "val")
@@ -125,6 +145,25 @@ class Classification(Task):
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             for row in sorted(made):
                 print(data.names[made[row]])
+
+
+def taught_by(run: Path, student: ViT) -> ViT:
+    """The ViT of a run folder, in eval mode; UserError where it is none, or not for the student's images."""
+    path = run / "config.json"
+    if not path.is_file():
+        raise UserError(f"teacher: {run} holds no model (no config.json)")
+    described = json.loads(path.read_text(encoding="utf-8"))
+    if described.get("kind") != "ViT":
+        raise UserError(f"teacher: {run} holds a {described.get('kind')}, expected a ViT")
+    teacher = ViT.from_plain(described["settings"])
+    for name in ("classes", "image_size", "channels"):
+        theirs, ours = teacher.settings[name], student.settings[name]
+        if theirs != ours:
+            raise UserError(f"teacher: {run} has {name} {theirs}, the student has {ours}")
+    state = open_checkpoint(find_checkpoint(run))["state_dict"]
+    prefix = "network."
+    teacher.load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
+    return teacher.eval().requires_grad_(False)
 
 
 class MaskedImages(Task):

@@ -1,0 +1,153 @@
+"""Training on images through the command line: a teacher, another size, a masked autoencoder's trunk, faults."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.vision.pictures import write_folder
+from zoo.cli import main
+from zoo.core import Learned, StackConfig
+from zoo.vision.data import Batch
+from zoo.vision.patches import LinearPatches
+from zoo.vision.task import Classification
+
+QUIET = ["--trainer.enable_progress_bar", "false"]
+STACK = {"dim": 16, "depth": 1, "heads": 2, "position": {"class_path": "Learned", "init_args": {"length": 10}}}
+
+
+class Images:
+    """A folder with images, settings for them, and runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        write_folder(folder / "images")
+        self.config = folder / "base.yaml"
+        plain = {
+            "model": {
+                "class_path": "Classification",
+                "init_args": {
+                    "stack": STACK,
+                    "patches": {"class_path": "LinearPatches", "init_args": {"size": 4}},
+                    "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.005}},
+                },
+            },
+            "data": {
+                "class_path": "ImageFolder",
+                "init_args": {"path": str(folder / "images"), "image_size": 12, "held_out": 4, "batch": 7},
+            },
+            "trainer": {"accelerator": "cpu", "max_epochs": 2},
+        }
+        self.config.write_text(yaml.safe_dump(plain))
+
+    def fit(self, run: str, *options: object, config: Path | None = None) -> int:
+        given = ["--config", config or self.config, "--run", self.folder / run, *QUIET, *options]
+        return main(["fit", *map(str, given)])
+
+    def weights(self, run: str) -> dict[str, torch.Tensor]:
+        path = self.folder / run / "checkpoints" / "last.ckpt"
+        return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    return Images(tmp_path)
+
+
+def test_colours_are_learned_and_the_test_says_which_are_taken_for_which(
+    images: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert images.fit("run", "--trainer.max_epochs", 12) == 0
+    capsys.readouterr()
+    assert main(["test", str(images.folder / "run"), *QUIET]) == 0
+    assert "accuracy: 1.0" in capsys.readouterr().out
+    found = json.loads((images.folder / "run" / "confusion.json").read_text())
+    table = torch.tensor(found["rows are right, columns made"])
+    assert table.sum() == table.diagonal().sum() == 4
+    assert main(["predict", str(images.folder / "run"), *QUIET]) == 0
+    said = capsys.readouterr().out.split()
+    assert len(said) == 4
+    assert set(said) <= {"class0", "class1", "class2"}
+
+
+def test_a_run_that_stopped_goes_on_bit_for_bit(images: Images) -> None:
+    change = ["--data.augment.flip", "true", "--data.augment.shift", "2", "--data.augment.mix", "Mixup"]
+    assert images.fit("whole", *change, "--trainer.max_steps", 7, "--trainer.max_epochs", -1) == 0
+    assert images.fit("parts", *change, "--trainer.max_steps", 3, "--trainer.max_epochs", -1) == 0
+    assert images.fit("parts", *change, "--resume", "last", "--trainer.max_steps", 7, "--trainer.max_epochs", -1) == 0
+    whole, parts = images.weights("whole"), images.weights("parts")
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_another_size_begins_with_the_weights_of_the_first(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
+    assert images.fit("small") == 0
+    last = images.folder / "small" / "checkpoints" / "last.ckpt"
+    larger = ["--data.image_size", 16, "--model.stack.position.length", 17]
+    still = ["--trainer.max_steps", 1, "--model.optimizer.lr", 1e-12]
+    assert images.fit("large", *larger, *still, "--init-from", last) == 0
+    small, large = images.weights("small"), images.weights("large")
+    table = "network.stack.position.table.weight"
+    assert large[table].shape == (17, 16)
+    for name, value in small.items():
+        found, expected = (large[name][0], value[0]) if name == table else (large[name], value)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    capsys.readouterr()
+    assert images.fit("small", *larger, "--resume", "last") == 2
+    assert "begin a new run with --init-from to change it" in capsys.readouterr().err
+
+
+def test_a_teacher_is_listened_to(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
+    assert images.fit("teacher") == 0
+    stack = StackConfig(dim=16, depth=1, heads=2, position=Learned(11))
+    task = Classification(stack, LinearPatches(4), 3, 12, 3, distillation=True, teacher=images.folder / "teacher")
+    x = torch.randn(5, 3, 12, 12)
+    batch = Batch(x, torch.eye(3)[[0, 1, 2, 0, 1]], torch.tensor([0, 1, 2, 0, 1]), torch.arange(5))
+    own, taught = task.targets(batch, 2)
+    assert torch.equal(own, batch.targets)
+    assert torch.equal(taught.argmax(-1), task.teacher[0](x).argmax(-1))
+    (soft,) = task.targets(batch, 1)
+    torch.testing.assert_close(soft, (batch.targets + task.teacher[0](x).softmax(-1)) / 2)
+    assert not any("teacher" in name for name in task.state_dict())
+    assert images.fit("student", "--model.teacher", images.folder / "teacher") == 0
+    capsys.readouterr()
+    for options, message in (
+        (["--model.teacher", images.folder], "holds no model (no config.json)"),
+        (
+            ["--model.teacher", images.folder / "teacher", "--data.channels", 1],
+            "teacher has channels 3, the student has 1",
+        ),
+    ):
+        assert images.fit("none", *options) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.image_size", 13], "image_size (13) is not divisible by the patch (4): give 12 or 16"),
+        (["--data.image_size", 16], "position.length (10) must be 17: 4 x 4 patches, 1 tokens before them"),
+        (["--data.channels", 2], "channels (2) must be 1 (grey) or 3 (RGB)"),
+        (["--data.path", "none"], "none: no such folder"),
+        (["--data.augment.crop", 2], "crop (2.0) must be from 0.01 to 1"),
+        (["--data.held_out", 30], "36 images are too few to hold out 30"),
+        (["--model.image_size", 12], "model.image_size is the data's to say: pixels along a side of its images"),
+        (["--model.pool", "max"], "'max' is not one of class, mean, attention"),
+    ],
+)
+def test_faults_are_one_line(
+    images: Images, capsys: pytest.CaptureFixture[str], options: list[object], message: str
+) -> None:
+    assert images.fit("run", *options) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (images.folder / "run").exists()
+
+
+def test_text_is_no_image(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
+    assert images.fit("run", "--data", "Numbers") == 2
+    assert "needs data that knows" in capsys.readouterr().err
