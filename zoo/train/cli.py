@@ -171,6 +171,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CL
     # Both are so by design: a run that goes on finds its own folder, and our sampler takes up the order (Task).
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*|.*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*custom batch sampler.*|.*predict returned None.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen trunk
     warnings.filterwarnings("ignore", message=".*tensorboardX.*|.*LeafSpec.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*WeightAveraging callback with a model that overrides.*")  # AverageLast
     set_parsing_settings(subclasses_enabled=[Setting])

@@ -1,0 +1,167 @@
+"""Training proteins: what is hidden and counted, what stays frozen, what a trunk begins with."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import zoo
+from zoo.cli import main
+from zoo.core import Rotary, StackConfig
+from zoo.data.corruption import IGNORED
+from zoo.protein.data import Batch, Chain, Windows, collate
+from zoo.protein.task import CausalProteins, MaskedProteins, ProteinValues, ratio, spearman
+from zoo.protein.tokens import RESIDUES, Residues
+
+STACK = StackConfig(dim=16, depth=1, heads=2, position=Rotary())
+QUIET = ["--trainer.enable_progress_bar", "false"]
+
+
+def batch(*sequences: str) -> Batch:
+    windows = Windows([Chain(s) for s in sequences], 512, 0, whole=True, seed=1)
+    return collate([windows[(0, i)] for i in range(len(windows))])
+
+
+def test_residues_alone_are_hidden_and_validation_hides_the_same() -> None:
+    task = MaskedProteins(STACK, 33, rate=0.5)
+    given = batch("MKV-LAX" * 5, "WWWWWW")
+    hidden = task.hide(given, None)
+    chosen = hidden.labels != IGNORED
+    assert chosen.sum() == round(0.5 * 25) + 3  # the gap and X are never chosen
+    assert set(hidden.labels[chosen].tolist()) <= set(Residues.residues)
+    assert torch.equal(hidden.ids[~chosen], given.ids[~chosen])
+    first, second = (task.nats(given)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(task.hide(given, None).ids, task.hide(given, None).ids)  # training hides anew
+
+
+def test_the_loss_is_that_of_the_hidden_residues() -> None:
+    torch.manual_seed(0)
+    task = MaskedProteins(STACK, 33).eval()
+    given = batch("MKVLAWDEGH" * 3, "MKV")
+    out = task.loss(given, torch.Generator().manual_seed(3))
+    hidden = task.hide(given, torch.Generator().manual_seed(3))
+    logits = task.network(hidden.ids, given.keep)
+    right = torch.nn.functional.cross_entropy(logits.flatten(0, 1), hidden.labels.flatten(), reduction="sum")
+    torch.testing.assert_close(out.loss, right)
+    assert int(out.tokens) == int((hidden.labels != IGNORED).sum())
+
+
+def test_a_causal_model_is_told_the_next_token_and_counts_residues_in_tests() -> None:
+    torch.manual_seed(0)
+    task = CausalProteins(STACK.replace(causal=True), 33).eval()
+    sequences = ["MKVLAWDEGH", "MKXV"]
+    given = batch(*sequences)
+    out = task.loss(given)
+    total = counted = residues = 0.0
+    for sequence in sequences:
+        ids = torch.tensor([Residues().frame(sequence)])
+        table = task.network(ids[:, :-1]).log_softmax(-1)[0]
+        nats = -table[torch.arange(len(sequence) + 1), ids[0, 1:]].detach()
+        total += float(nats.sum())
+        residues += float(sum(n for n, letter in zip(nats, sequence, strict=False) if letter in RESIDUES))
+        counted += len(sequence) + 1
+    assert float(out.loss) == pytest.approx(total, rel=1e-5)
+    assert int(out.tokens) == counted  # the end too
+    nll, real = task.nats(given)
+    assert float((nll * real).sum()) == pytest.approx(residues, rel=1e-5)
+    assert int(real.sum()) == 13  # neither X nor the end
+
+
+def test_stacks_that_read_the_wrong_way_are_refused() -> None:
+    with pytest.raises(ValueError, match="train CausalProteins"):
+        MaskedProteins(STACK.replace(causal=True), 33)
+    with pytest.raises(ValueError, match="train MaskedProteins"):
+        CausalProteins(STACK, 33)
+
+
+def test_spearman_and_the_error_of_a_ratio() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(0)
+    a, b = random.integers(0, 5, 50).astype(float), random.normal(size=50)
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert spearman(np.ones(5), b[:5]) == 0.0
+    counts = random.integers(10, 500, 4000)
+    totals = counts * 2.9 + random.normal(size=4000) * counts * 0.1
+    mean, error = ratio(totals, counts)
+    drawn = [random.integers(0, 4000, 4000) for _ in range(300)]  # against the bootstrap
+    assert error == pytest.approx(np.std([totals[i].sum() / counts[i].sum() for i in drawn]), rel=0.15)
+    assert mean == pytest.approx(2.9, abs=0.01)
+
+
+def test_values_are_learned_in_their_own_units() -> None:
+    torch.manual_seed(0)
+    task = ProteinValues(STACK, 33)
+    task.network.scale_to(100.0, 20.0)
+    windows = Windows([Chain("MKV", 120.0), Chain("MKVLAW", 80.0)], 64, 0, whole=True, seed=1)
+    given = collate([windows[(0, i)] for i in range(2)])
+    assert given.labels.tolist() == [120.0, 80.0]
+    found = task.network(given.ids, given.keep)[:, 0]
+    assert abs(float(found.mean()) - 100) < 20  # untrained: near the mean
+    by_hand = ((found - given.labels) / 20).square().sum() / 2
+    torch.testing.assert_close(task.loss(given).loss, by_hand)
+    with pytest.raises(ValueError, match="all the same"):
+        task.network.scale_to(1.0, 0.0)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Settings for a masked pretraining and for labels on its trunk, on a few made-up proteins."""
+    draw = np.random.default_rng(0)
+    proteins = ["".join(draw.choice(list(RESIDUES), 30)) for _ in range(20)]
+    (tmp_path / "p.fasta").write_text("".join(f">p{i}\n{s}\n" for i, s in enumerate(proteins)))
+    # a label that one residue tells: what a probe of any trunk can learn
+    rows = [f"{s},{''.join('H' if c in 'AEILMFQ' else 'C' for c in s)}" for s in proteins]
+    (tmp_path / "t.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
+    stack = {"dim": 16, "depth": 1, "heads": 2, "position": "Rotary"}
+    fit = {"class_path": "AdamW", "init_args": {"lr": 0.02}}
+    masked = {
+        "model": {"class_path": "MaskedProteins", "init_args": {"stack": stack, "optimizer": fit}},
+        "data": {"class_path": "Proteins", "init_args": {"path": str(tmp_path / "p.fasta"), "held_out": 0.2}},
+        "trainer": {"accelerator": "cpu", "max_steps": 3},
+    }
+    labels = {
+        "model": {"class_path": "ResidueLabels", "init_args": {"stack": stack, "optimizer": fit}},
+        "data": {"class_path": "OwnResidues", "init_args": {"path": str(tmp_path / "t.csv"), "held_out": 0.2}},
+        "trainer": {"accelerator": "cpu", "max_steps": 40},
+    }
+    for name, plain in {"masked": masked, "labels": labels}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(plain))
+    return tmp_path
+
+
+def test_a_probe_learns_on_a_trunk_that_stays(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", str(runs / "masked.yaml"), "--run", str(runs / "m"), *QUIET]) == 0
+    given = ["fit", "--config", str(runs / "labels.yaml"), "--init-from", str(runs / "m" / "checkpoints" / "last.ckpt")]
+    assert main([*given, "--run", str(runs / "probe"), "--model.frozen", "true", *QUIET]) == 0
+    assert "taken from" in capsys.readouterr().err
+    assert main([*given, "--run", str(runs / "tuned"), *QUIET]) == 0
+    begun, probed, tuned = (zoo.load(runs / name, checkpoint="last").model.trunk for name in ("m", "probe", "tuned"))
+    for name, value in begun.state_dict().items():
+        assert torch.equal(value, probed.state_dict()[name]), name
+    assert any(not torch.equal(v, tuned.state_dict()[n]) for n, v in begun.state_dict().items())
+    capsys.readouterr()
+    assert main(["test", str(runs / "tuned"), *QUIET]) == 0
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert float(said["accuracy"]) > 0.95
+    result = json.loads((runs / "tuned" / "test-test.json").read_text())
+    confusion = result["confusion"]
+    assert set(confusion) == {"C", "H"}
+    right, total = sum(confusion[c][c] for c in confusion), sum(sum(row.values()) for row in confusion.values())
+    assert total == result["residues"]
+    assert right / total == pytest.approx(result["accuracy"])
+
+
+def test_a_test_keeps_what_every_chain_has_had(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--config", str(runs / "masked.yaml"), "--run", str(runs / "m"), *QUIET]) == 0
+    capsys.readouterr()
+    assert main(["test", str(runs / "m"), *QUIET]) == 0
+    said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    rows = np.loadtxt(runs / "m" / "chains-test.csv", delimiter=",", skiprows=1)
+    assert len(rows) == int(said["chains"]) == 4
+    assert rows[:, 1].sum() / rows[:, 2].sum() == pytest.approx(float(said["nll"]))
+    assert math.exp(float(said["nll"])) == pytest.approx(float(said["perplexity"]))
