@@ -1,5 +1,6 @@
 """The tour: its table, its page, and what is said when it is asked for what is not."""
 
+import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -80,6 +81,18 @@ def test_a_tour_of_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert float(first) > 2
     assert str(tmp_path / "index.html") in out + err
     assert "two hundred thirty-one thousand" in last or 'class="heat"' in last
+
+
+def test_the_stop_for_music_can_be_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A few seconds bring the loss below an even guess; the page plays what was written and says the best loss."""
+    assert main(["tour", "music", "--seconds", "6", "--out", str(tmp_path)]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "harmony" in line)
+    score, best = map(float, re.search(r"([\d.]+) nats a token +([\d.]+)", row).groups())  # type: ignore[union-attr]
+    assert 0.15 < best < 0.3 < score < 3.8  # 49 tokens: an even guess has 3.9
+    html = (tmp_path / "index.html").read_text()
+    (sound,) = re.findall(r"data:audio/wav;base64,([\w+/=]+)", html)
+    assert base64.b64decode(sound).startswith(b"RIFF")
+    assert html.count('class="heat"') > 20  # the piano roll
 
 
 @pytest.mark.parametrize(
