@@ -472,6 +472,7 @@ def test_a_signal_leaves_a_checkpoint_and_its_exit_code(bench: Bench, sent: sign
     assert "Traceback" not in done.stderr
     last = torch.load(bench.run / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 6
+    assert [(leg["from"], leg["to"]) for leg in json.loads((bench.run / "run.json").read_text())["legs"]] == [(0, 6)]
     assert bench.fit(run="whole") == bench.fit("--resume", "last") == 0
     assert torch.equal(bench.weights(), bench.weights("whole"))
 

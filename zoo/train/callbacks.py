@@ -65,12 +65,18 @@ class RunFolder(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.begun, self.first = time.time(), trainer.global_step
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, SystemExit) and hasattr(
+            self, "begun"
+        ):  # told to stop, with a checkpoint (StopOnSignal)
+            self.on_train_end(trainer, pl_module)
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
             path = self.folder / "run.json"
             before = json.loads(path.read_text())
             leg = {"from": self.first, "to": trainer.global_step, "seconds": round(time.time() - self.begun, 1)}
-            legs = [*before.get("legs", []), leg]  # seconds of training and validation; a leg that was cut off has none
+            legs = [*before.get("legs", []), leg]  # seconds of training and validation; a leg that crashed has none
             write_atomically(path, json.dumps(before | {"legs": legs}, indent=2) + "\n")
 
 
