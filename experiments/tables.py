@@ -166,6 +166,49 @@ def vision() -> str:
     return rows(["run", "parameters", "test images", "right", "steps", "time", "device"], body)
 
 
+def sentences() -> str:
+    body = [
+        [
+            run["name"],
+            f"{run['parameters'] / 1e6:.2f} M",
+            f"{100 * run['tests']['test']['accuracy']:.1f} of {run['tests']['test']['texts']:,}",
+            str(run["seed"]),
+            f"{run['steps']:,}",
+            f"{run['seconds']:.0f} s",
+            run["device"],
+        ]
+        for run in results("sentences")
+    ]
+    return rows(["run", "parameters", "right, %", "seed", "steps", "time", "device"], body)
+
+
+def hidden(topic: str) -> str:
+    """Losses of what was hidden, as they fell."""
+    body = [
+        [
+            run["name"],
+            f"{run['parameters'] / 1e6:.2f} M",
+            " ".join(f"{point['val/nll']:.2f}" for point in run["validation"]),
+            f"{run['tests']['test']['nll']:.3f}",
+            f"{100 * run['tests']['test']['accuracy']:.1f}",
+            f"{run['steps']:,}",
+            f"{run['seconds'] / 60:.0f} min",
+            run["device"],
+        ]
+        for run in results(topic)
+    ]
+    head = ["run", "parameters", "nats a token while training", "at the end", "right, %", "steps", "time", "device"]
+    return rows(head, body)
+
+
+def masked() -> str:
+    return hidden("masked")
+
+
+def spans() -> str:
+    return hidden("spans")
+
+
 def signatures() -> str:
     tests = [test for run in results("multi30k") for test in run["tests"].values()]
     found = {(name, value) for test in tests for name, value in test.items() if name.endswith("_signature")}
@@ -268,6 +311,9 @@ def music_memory() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "multi30k": multi30k,
     "shakespeare": shakespeare,
+    "sentences": sentences,
+    "masked": masked,
+    "spans": spans,
     "planted": planted,
     "structure": structure,
     "confusion": confusion,

@@ -216,3 +216,18 @@ def test_what_does_not_fit_is_refused(make, message: str) -> None:
 
 def test_a_causal_stack_can_be_pooled_by_its_mean() -> None:
     assert TextClassifier(STACK.replace(causal=True), 20, 2)(torch.ones(1, 3).long()).shape == (1, 2)
+
+
+def test_a_text_beyond_what_the_model_can_read_is_said() -> None:
+    from zoo.errors import UserError
+    from zoo.text.classify import classify
+    from zoo.text.fill import fill
+    from zoo.text.tokens import Tokenizer
+
+    tokens = Tokenizer.train(["a"], 270)
+    short = STACK.replace(position=Learned(6))
+    assert len(fill(MaskedLM(short, 270).eval(), tokens, "ab[MASK]")[0]) == 5
+    with pytest.raises(UserError, match="9 tokens, this model reads at most 6"):
+        fill(MaskedLM(short, 270), tokens, "abcdef[MASK]")
+    with pytest.raises(UserError, match="text 2: 8 tokens, this model reads at most 6"):
+        list(classify(TextClassifier(short, 270, 2), tokens, ["a", "abcdef"]))

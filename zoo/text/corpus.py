@@ -191,8 +191,9 @@ class Corpus(TextData):
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         tokens = self.part(split)
         if len(tokens) <= self.length:
+            whole = "" if self.source.documents == "running" else " (held_out is met by whole documents)"
             raise UserError(
-                f"the {split} part has {len(tokens)} tokens: too few for one window of length {self.length}"
+                f"the {split} part has {len(tokens)} tokens: too few for one window of length {self.length}{whole}"
             )
         sampler = WindowSampler(len(tokens), self.length, self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
         return DataLoader(self.windows(tokens), batch_size=None, sampler=sampler, num_workers=self.workers)
