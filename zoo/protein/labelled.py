@@ -92,7 +92,7 @@ class SecondaryStructure(ResidueData):
 class OwnResidues(ResidueData):
     """Labels of residues of one's own: a table with columns `sequence` and `label`, or two FASTA files whose records
     have the same names (`path` the proteins, `marks` a letter for each residue). A residue marked `.`, `-`, `?` or with
-    a blank has no label. `validation` as for `path`, in a table; where there is none, the share `held_out` is drawn.
+    a blank has no label. The share `held_out` is drawn for validation.
     """
 
     def __init__(
