@@ -47,7 +47,7 @@ def fit(folder: Path, name: str, model: dict, data: dict, *options: object, epoc
 def masked(folder: Path, name: str = "masked", **changes: object) -> int:
     model = {"class_path": "MaskedLanguageModel", "init_args": {"stack": STACK, "optimizer": FAST, "rate": 0.3}}
     text = {"path": str(folder / "text.txt"), "documents": "lines", "vocab_size": 300, "length": 60, "batch": 4}
-    return fit(folder, name, model, {"class_path": "Corpus", "init_args": text | changes}, epochs=10)
+    return fit(folder, name, model, {"class_path": "Corpus", "init_args": text | changes}, epochs=24)
 
 
 def classifier(folder: Path, name: str, *options: object, **data: object) -> int:
