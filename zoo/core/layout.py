@@ -54,7 +54,8 @@ class Layout:
                 batch=batch, length=length, pos=repeat(count, "n -> (b n)", b=batch), start=start, reach=start + length
             )
         pos = pos.flatten(0, 1)
-        return Layout(batch=batch, length=length, pos=pos, start=None, reach=_reach(pos), placed=_placed(pos))
+        reach, placed = _bounds(pos)
+        return Layout(batch=batch, length=length, pos=pos, start=None, reach=reach, placed=placed)
 
     @staticmethod
     def of(rows: Tensor, keep: Tensor | None) -> "Layout":
@@ -85,12 +86,9 @@ class Layout:
         column = (keep.cumsum(-1) - 1).flatten()[slots]
         row = slots // width
         offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-        if pos is None:
-            chosen = column if start is None else column + start[row]
-            reach = length if start is None else _reach(chosen)
-        else:
-            chosen = pos.flatten(0, 1)[slots]
-            reach = _reach(chosen)
+        counted = column if start is None else column + start[row]
+        chosen = counted if pos is None else pos.flatten(0, 1)[slots]
+        reach, placed = (length, None) if start is None and pos is None else _bounds(chosen)
         return Layout(
             batch=batch,
             length=length,
@@ -101,7 +99,7 @@ class Layout:
             keep=torch.arange(length, device=keep.device) < lengths.unsqueeze(-1),
             index=row * length + column,
             offsets=offsets,
-            placed=None if pos is None else _placed(chosen),
+            placed=placed,
         )
 
     @staticmethod
@@ -235,11 +233,9 @@ class _Gather(torch.autograd.Function):
         return g.new_zeros(ctx.slots, *g.shape[1:]).index_copy_(0, index, g.contiguous()), None
 
 
-def _reach(pos: Tensor) -> int:
-    return int(pos.max()) + 1 if pos.numel() else 1
-
-
-def _placed(pos: Tensor) -> Tensor | None:
-    """Which positions ("t" or "t a") are a place; None where all are."""
-    placed = (pos if pos.dim() == 1 else pos.amin(-1)) >= 0
-    return None if bool(placed.all()) else placed
+def _bounds(pos: Tensor) -> tuple[int, Tensor | None]:
+    """What every position ("t" or "t a") is below, and which are a place ("t"; None: all). One wait for the device."""
+    if not pos.numel():
+        return 1, None
+    low, high = torch.stack(torch.aminmax(pos)).tolist()
+    return high + 1, None if low >= 0 else (pos if pos.dim() == 1 else pos.amin(-1)) >= 0

@@ -113,7 +113,7 @@ class SinusoidalPosition(PositionModule):
             raise ValueError(f"Sinusoidal position over {pos.shape[-1]} axes needs an even share of dim ({self.dim})")
         if layout.reach < layout.tokens:  # a sine is dear, a look-up is not
             table = self.waves(torch.arange(layout.reach, device=x.device), width)
-            added = table[pos.clamp(min=0)]
+            added = table[_some_place(pos, layout)]
         else:
             added = self.waves(pos, width)
         return x + _where_placed(rearrange(added, "t a w -> t (a w)").to(x.dtype), layout)
@@ -161,7 +161,7 @@ class LearnedPosition(PositionModule):
             raise UserError(
                 f"a sequence reaches position {layout.reach - 1}, the position table has {self.length} rows"
             )
-        added: Tensor = self.table(_one_axis(layout.pos, "Learned").clamp(min=0) + self.offset)
+        added: Tensor = self.table(_some_place(_one_axis(layout.pos, "Learned"), layout) + self.offset)
         return x + _where_placed(added, layout)
 
 
@@ -456,6 +456,11 @@ def _skew(products: Tensor, m: int) -> Tensor:
 
 def _axes(pos: Tensor) -> Tensor:
     return pos if pos.dim() == 2 else pos.unsqueeze(-1)
+
+
+def _some_place(pos: Tensor, layout: Layout) -> Tensor:
+    """Positions that can be looked up: a token without a place takes the first's, and `_where_placed` drops it."""
+    return pos if layout.placed is None else pos.clamp(min=0)
 
 
 def _where_placed(added: Tensor, layout: Layout) -> Tensor:

@@ -165,15 +165,13 @@ class Coding(Task):
         self.log("val/perplexity", self._perplexity().mean(), sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
-        if self.trainer.is_global_zero:
-            result = {
+        self.report(
+            {
                 "nll": float(self.trainer.callback_metrics["test/nll"]),
                 "perplexity": [round(float(x), 1) for x in self._perplexity()],
                 "codes": self.network.settings["size"],
             }
-            write_atomically(Path(self.trainer.default_root_dir) / "test.json", json.dumps(result, indent=2) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
+        )
 
     def _perplexity(self) -> Tensor:
         return perplexity(torch.cat(self.codes), self.network.settings["size"])
@@ -311,9 +309,5 @@ class Sounding(Task):
         self.score(batch, "test")
 
     def on_test_epoch_end(self) -> None:
-        if self.trainer.is_global_zero:
-            metrics = self.trainer.callback_metrics
-            result = {name: float(metrics[f"test/{name}"]) for name in ("nll", "accuracy")}
-            write_atomically(Path(self.trainer.default_root_dir) / "test.json", json.dumps(result, indent=2) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
+        metrics = self.trainer.callback_metrics
+        self.report({name: float(metrics[f"test/{name}"]) for name in ("nll", "accuracy")})

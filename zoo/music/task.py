@@ -1,10 +1,7 @@
 """Training a model of music: the loss of the next token, in nats a token, a note and a time step."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.music.model import MusicLM
 from zoo.train.losses import TokenLoss, token_loss
@@ -62,12 +59,7 @@ class Composing(Task):
             self.log(f"{stage}/nll_{unit}", out.nll / max(total, 1), batch_size=max(total, 1), sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         metrics = self.trainer.callback_metrics
-        if self.trainer.is_global_zero:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            result = {"test_set": data.test_set}
-            result |= {name: float(metrics[f"test/{name}"]) for name in ("nll", "nll_note", "nll_step", "accuracy")}
-            path = Path(self.trainer.default_root_dir) / f"test-{data.test_set}.json"
-            write_atomically(path, json.dumps(result, indent=2) + "\n")
-            for name, value in result.items():
-                print(f"{name}: {value}")
+        found = {name: float(metrics[f"test/{name}"]) for name in ("nll", "nll_note", "nll_step", "accuracy")}
+        self.report({"test_set": data.test_set} | found, f"test-{data.test_set}.json")

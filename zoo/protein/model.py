@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
-from zoo.core.head import TransformHead
+from zoo.core.head import LinearHead, TransformHead
 from zoo.core.init import Scheme, initialise
 from zoo.core.pool import Mean, Pool
 from zoo.core.writer import Writer
@@ -95,14 +95,15 @@ class ProteinLM(Writer):
             "init": init,
         }
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
-        if stack.causal:
-            self.head: nn.Module = nn.Linear(stack.dim, vocab_size, bias=False)
-        else:
-            self.head = TransformHead(stack.dim, vocab_size, activation="gelu", norm=stack.norm)
+        self.head: LinearHead | TransformHead = (
+            LinearHead(stack.dim, vocab_size, bias=False)
+            if stack.causal
+            else TransformHead(stack.dim, vocab_size, activation="gelu", norm=stack.norm)
+        )
         self.contacts = ContactRegression(stack.depth * stack.heads)
         initialise(self, init)
         if tied:
-            self.out.weight = self.trunk.embedding.weight
+            self.head.out.weight = self.trunk.embedding.weight
 
     @property
     def stack(self) -> Stack:  # type: ignore[override]
@@ -111,15 +112,6 @@ class ProteinLM(Writer):
     @property
     def causal(self) -> bool:
         return self.stack.config.causal
-
-    @property
-    def out(self) -> nn.Linear:
-        """The last map of the head, to the vocabulary."""
-        return self.head if isinstance(self.head, nn.Linear) else self.head.out
-
-    def features(self, states: Tensor) -> Tensor:
-        """States "t d" to what the last map sees: a loss that chunks it takes both apart."""
-        return states if isinstance(self.head, nn.Linear) else self.head.features(states)
 
     def hidden(self, ids: Tensor, keep: Tensor | None = None, cache: Cache | None = None) -> tuple[Tensor, Layout]:
         """States "t d" of the real tokens of "b n" before the head, with their layout."""

@@ -131,8 +131,8 @@ class MaskedProteins(Likelihood):
         states, layout = self.network.hidden(hidden.ids, batch.keep)
         labels = layout.take(hidden.labels, batch.keep)
         chosen = labels != IGNORED  # the head's own transform sees these alone too
-        out = self.network.out
-        return token_loss(self.network.features(states[chosen]), out.weight, labels[chosen], out.bias)
+        head = self.network.head
+        return token_loss(head.features(states[chosen]), head.out.weight, labels[chosen], head.out.bias)
 
     def score(self, batch: Any, stage: str) -> TokenLoss:
         out = self.loss(batch, same(batch))
@@ -199,8 +199,8 @@ class CausalProteins(Likelihood):
     def loss(self, batch: Any) -> TokenLoss:
         states, layout = self.network.hidden(batch.ids, batch.keep)
         nexts = torch.nn.functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORED)
-        out = self.network.out
-        return token_loss(states, out.weight, layout.take(nexts, batch.keep), out.bias)
+        head = self.network.head
+        return token_loss(states, head.weight, layout.take(nexts, batch.keep), head.bias)
 
     def nats(self, batch: Any) -> tuple[Tensor, Tensor]:
         nll = surprise(self.network(batch.ids, batch.keep)[:, :-1], batch.labels[:, 1:])

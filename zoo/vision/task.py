@@ -79,7 +79,10 @@ class Classification(Task):
         self.confusion = torch.zeros(classes, classes, dtype=torch.long)
 
     def loss(self, batch: Any) -> TokenLoss:
-        scores = self.network.scores(batch.images).float()
+        return self.judged(self.network.scores(batch.images).float(), batch)
+
+    def judged(self, scores: Tensor, batch: Any) -> TokenLoss:
+        """The loss of each head's logits, "k b v"."""
         targets = self.targets(batch, len(scores)) if self.training else [batch.targets] * len(scores)
         loss = sum(
             F.cross_entropy(head, right, reduction="sum", label_smoothing=self.label_smoothing)
@@ -110,8 +113,9 @@ class Classification(Task):
         self.confusion.zero_()
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "test")
-        made = self.network(batch.images).argmax(-1)
+        scores = self.network.scores(batch.images).float()
+        self.log_score(self.judged(scores, batch), "test")
+        made = scores.mean(0).argmax(-1)
         pairs = torch.stack([batch.labels, made]).cpu()
         self.confusion.index_put_(tuple(pairs), torch.tensor(1), accumulate=True)
 
