@@ -1,6 +1,7 @@
 """Patterns of codebooks give back what they lay out, models write under them, and a codec brings sound to codes."""
 
 import io
+import json
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,10 @@ from zoo.core import Rotary, StackConfig
 from zoo.core.decode import Sampling
 from zoo.errors import UserError
 from zoo.music import MusicLM
-from zoo.music.audio import SoundCodes, open_codec
+from zoo.music.audio import SoundCodes
 from zoo.music.codebooks import Codebooks, Delay, Flat, Parallel, Pattern
 from zoo.music.codec import Codec, Residual, perplexity, spectral_distance
+from zoo.train.start import open_network
 
 PATTERNS = [Parallel(), Delay(), Delay(3), Flat()]
 patterned = pytest.mark.parametrize("pattern", PATTERNS, ids=str)
@@ -185,7 +187,16 @@ def test_rendered_harmony_in_and_sound_out(tmp_path: Path, capsys: pytest.Captur
     assert "--melody needs a model of notes" in capsys.readouterr().err
     assert main(["compose", str(tmp_path / "codec")]) == 2
     assert "holds a Codec, which does not compose" in capsys.readouterr().err
-    with pytest.raises(UserError, match="holds a MusicLM, no codec"):
-        open_codec(tmp_path / "codes")
-    with pytest.raises(UserError, match="holds no codec"):
+    with pytest.raises(UserError, match="holds a MusicLM, expected a Codec"):
+        open_network(tmp_path / "codes", Codec)
+    with pytest.raises(UserError, match="holds no model"):
         SoundCodes(tmp_path)
+    described = tmp_path / "codec" / "config.json"
+    other = json.loads(described.read_text())
+    other["settings"]["size"] *= 2
+    described.write_text(json.dumps(other))
+    with pytest.raises(UserError, match="not weights of this network"):
+        open_network(tmp_path / "codec", Codec)
+    described.write_text("{}")
+    with pytest.raises(UserError, match="no description of a network"):
+        open_network(tmp_path / "codec", Codec)

@@ -11,7 +11,7 @@ from zoo.core import Learned, NoNorm, Plain, StackConfig
 from zoo.errors import UserError
 from zoo.vision import ViT
 from zoo.vision.lens import look, overlay
-from zoo.vision.patches import LinearPatches, unpatchify
+from zoo.vision.patches import LinearPatches, patchify, unpatchify
 
 PATCH, SIDE, CLASSES = 4, 4, 4
 STACK = StackConfig(dim=32, depth=2, heads=2, position=Learned(17), ffn=Plain("gelu", 64))
@@ -93,8 +93,6 @@ def test_another_class_is_looked_for_elsewhere(learned: ViT) -> None:
     """Two deciding patches: the map for each class leans to its own."""
     images, _, _ = planted(200, 5)
     signs = torch.randint(0, 2, (CLASSES, PATCH**2), generator=torch.Generator().manual_seed(99)) * 2.0 - 1
-    from zoo.vision.patches import patchify
-
     patches = patchify(images, PATCH)
     patches[:, 3], patches[:, 12] = signs[0], signs[1]
     both = unpatchify(patches, PATCH, 1)

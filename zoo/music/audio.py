@@ -20,18 +20,17 @@ from tqdm import tqdm
 from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.data.batches import EpochSampler
-from zoo.errors import UserError
 from zoo.music import synth
 from zoo.music.codebooks import Codebooks, Delay, Pattern
 from zoo.music.codec import Codec, perplexity, spectral_distance
 from zoo.music.data import UNSCORED, JSBChorales, MusicData, RuleHarmony
 from zoo.music.model import MusicLM
 from zoo.music.view import View
-from zoo.train.checkpoint import find_checkpoint, open_checkpoint
 from zoo.train.data import DataModule, Split
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
+from zoo.train.start import open_network
 from zoo.train.task import Task
 
 Source = Literal["jsb", "harmony"]
@@ -177,23 +176,6 @@ class Coding(Task):
         return perplexity(torch.cat(self.codes), self.network.settings["size"])
 
 
-def open_codec(folder: Path) -> Codec:
-    """The codec of a run folder. UserError where it holds none."""
-    folder = Path(folder)
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(f"{folder} holds no codec (no config.json); train one with configs/music/codec.yaml")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("kind") != "Codec":
-        raise UserError(f"{folder} holds a {config.get('kind')}, no codec")
-    codec = Codec.from_plain(config["settings"])
-    state = open_checkpoint(find_checkpoint(folder, "best"))["state_dict"]
-    codec.load_state_dict(
-        {name.removeprefix("network."): x for name, x in state.items() if name.startswith("network.")}
-    )
-    return codec.eval()
-
-
 class Codes(NamedTuple):
     """Windows of codes laid out by a pattern; `labels` are the codes after `ids`, UNSCORED where none stands."""
 
@@ -221,7 +203,7 @@ class SoundCodes(DataModule):
         workers: int = 0,
     ):
         super().__init__()
-        self.codec_folder, self.codec = Path(codec), open_codec(codec)
+        self.codec_folder, self.codec = Path(codec), open_network(Path(codec), Codec)
         books, size = self.codec.settings["codebooks"], self.codec.settings["size"]
         self.view = Codebooks(books, size, Delay() if pattern is None else pattern)
         self.vocab_size, self.codebooks = self.view.vocab_size, books

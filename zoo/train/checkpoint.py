@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
+from torch import Tensor
 
 from zoo.errors import UserError
 
@@ -54,6 +55,13 @@ def open_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path}: not a training checkpoint (it holds no state_dict)")
     return checkpoint
+
+
+def network_weights(path: str | Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint's network, by the network's own names."""
+    inside = "network."
+    state: dict[str, Tensor] = open_checkpoint(path)["state_dict"]
+    return {name.removeprefix(inside): value for name, value in state.items() if name.startswith(inside)}
 
 
 def find_checkpoint(run: Path, which: str = "best") -> Path:

@@ -1,17 +1,20 @@
 """What a training starts with: the weights of a checkpoint, all of them or those of some parts."""
 
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from zoo.core.network import Network
 from zoo.errors import UserError
-from zoo.train.checkpoint import open_checkpoint
+from zoo.train.checkpoint import find_checkpoint, network_weights, open_checkpoint
 from zoo.train.task import Task
+
+N = TypeVar("N", bound=Network)
 
 
 def load_weights(task: Task, path: Path) -> None:
@@ -54,6 +57,30 @@ def begin_with(task: Task, path: Path) -> None:
     if rank_zero_only.rank == 0:
         new = _parts(name for name in own if name not in taken)
         print(f"taken from {path}: {_parts(taken)} ({len(taken)} tensors); new: {new or 'nothing'}", file=sys.stderr)
+
+
+def open_network(run: Path, kind: type[N]) -> N:
+    """The network of another run, in eval mode, for a training that needs it beside its own: a teacher, a codec.
+
+    UserError where the folder holds no such network. (`zoo.load` stands above the domains and opens any.)
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run} holds no model (no config.json)")
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        if described["kind"] != kind.__name__:
+            raise UserError(f"{run} holds a {described['kind']}, expected a {kind.__name__}")
+        network = kind.from_plain(described["settings"])
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: no description of a network ({error})") from None
+    checkpoint = find_checkpoint(run)
+    weights = network_weights(checkpoint)
+    check_same(weights, network.state_dict(), f"{checkpoint}: not weights of this network")
+    network.load_state_dict(weights)
+    return network.eval()
 
 
 def adapted(network: Network, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

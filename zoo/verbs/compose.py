@@ -6,16 +6,22 @@ A model of a codec's codes writes sound alone: WAV, and its spectrogram.
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from zoo.errors import UserError
 from zoo.options import Options
 from zoo.verbs.opening import add_options, open_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from symusic import Score
+
     from zoo.core.decode import Sampling
     from zoo.music.codebooks import Codebooks
     from zoo.music.model import MusicLM
+
+T = TypeVar("T")
 
 
 def main(argv: list[str]) -> int:
@@ -114,12 +120,12 @@ def _files(out: Path | None) -> dict[str, Path]:
     return files
 
 
-def _fits(view_of: "object", path: Path) -> "object":
+def _fits(view_of: "Callable[[Score], T]", path: Path) -> "T":
     """A MIDI file by way of a view; UserError names the file where it does not fit."""
     from zoo.music import midi
 
     score = midi.read(path)
     try:
-        return view_of(score)  # type: ignore[operator]
+        return view_of(score)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None

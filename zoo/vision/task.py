@@ -11,10 +11,10 @@ from torch import Tensor
 from zoo.atomic import write_atomically
 from zoo.core import Norm, StackConfig
 from zoo.errors import UserError
-from zoo.train.checkpoint import find_checkpoint, open_checkpoint
 from zoo.train.losses import TokenLoss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
+from zoo.train.start import open_network
 from zoo.train.task import Task
 from zoo.vision.model import MaskedAutoencoder, Pool, ViT
 from zoo.vision.patches import Patches
@@ -153,21 +153,15 @@ class Classification(Task):
 
 def taught_by(run: Path, student: ViT) -> ViT:
     """The ViT of a run folder, in eval mode; UserError where it is none, or not for the student's images."""
-    path = run / "config.json"
-    if not path.is_file():
-        raise UserError(f"teacher: {run} holds no model (no config.json)")
-    described = json.loads(path.read_text(encoding="utf-8"))
-    if described.get("kind") != "ViT":
-        raise UserError(f"teacher: {run} holds a {described.get('kind')}, expected a ViT")
-    teacher = ViT.from_plain(described["settings"])
+    try:
+        teacher = open_network(run, ViT)
+    except UserError as error:
+        raise UserError(f"teacher: {error}") from None
     for name in ("classes", "image_size", "channels"):
         theirs, ours = teacher.settings[name], student.settings[name]
         if theirs != ours:
             raise UserError(f"teacher: {run} has {name} {theirs}, the student has {ours}")
-    state = open_checkpoint(find_checkpoint(run))["state_dict"]
-    prefix = "network."
-    teacher.load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
-    return teacher.eval().requires_grad_(False)
+    return teacher.requires_grad_(False)
 
 
 class MaskedImages(Task):

@@ -239,11 +239,10 @@ def read_weights(folder: Path, checkpoint: str) -> tuple[dict[str, Tensor], Path
     """Names and tensors of the network, and their file: model.safetensors, or a training checkpoint."""
     if (folder / WEIGHTS).is_file() and checkpoint == "best":
         return read_tensors(folder), folder / WEIGHTS
-    from zoo.train.checkpoint import find_checkpoint, open_checkpoint
+    from zoo.train.checkpoint import find_checkpoint, network_weights
 
     path = find_checkpoint(folder, checkpoint)
-    state = open_checkpoint(path)["state_dict"]
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}, path
+    return network_weights(path), path
 
 
 @torch.no_grad()
