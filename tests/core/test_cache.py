@@ -16,6 +16,7 @@ from zoo.core import (
     Layout,
     Learned,
     NoPosition,
+    Peaks,
     RelativeBuckets,
     RMSNorm,
     Rotary,
@@ -33,6 +34,7 @@ POSITIONS = {
     "rotary": Rotary(),
     "buckets": RelativeBuckets(8, 6),
     "alibi": ALiBi(),
+    "peaks": Peaks((0, -1, -2, -4), (0.1, 1.0, 1.0, 0.5)),
     "skewed": Skewed(5, Sinusoidal()),
 }
 BASE = StackConfig(dim=24, depth=2, heads=4, head_dim=6, causal=True, qk_norm=RMSNorm())

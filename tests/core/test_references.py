@@ -23,6 +23,7 @@ from zoo.core import (
     LongStretch,
     NoNorm,
     NoStretch,
+    Peaks,
     Plain,
     RelativeBuckets,
     RMSNorm,
@@ -33,6 +34,9 @@ from zoo.core import (
     StackConfig,
     attend,
 )
+from zoo.core.attention import SelfAttention
+from zoo.core.cache import State
+from zoo.core.mixer import Frame
 
 DOUBLE = torch.float64
 POST = StackConfig(dim=24, depth=2, heads=4, norm_order="post", final_norm=NoNorm(), ffn=Plain("relu", 40))
@@ -309,7 +313,9 @@ def test_t5_buckets(both: bool, buckets: int, far: int) -> None:
     assert max(abs(a - b) for a, b in zip(got, expected, strict=True)) <= 1
 
 
-@pytest.mark.parametrize("scheme", [RelativeBuckets(8, 20), ALiBi()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "scheme", [RelativeBuckets(8, 20), ALiBi(), Peaks((0, -2), (1.0, 0.1))], ids=lambda s: type(s).__name__
+)
 def test_static_bias_by_diagonals_is_the_bias_pair_by_pair(scheme) -> None:
     module = scheme.build(StackConfig(dim=8, depth=1, heads=2, causal=True))
     even = module.prepare(Layout.dense(2, 5, start=3), Layout.dense(2, 8))
@@ -326,6 +332,29 @@ def test_alibi_slopes() -> None:
     twelve = ALiBi().build(StackConfig(dim=12, depth=1, heads=12)).slopes
     assert twelve[:8] == module.slopes
     assert twelve[8:] == pytest.approx([2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5])
+
+
+def test_steep_peaks_are_the_taps_of_a_convolution() -> None:
+    """Cordonnier et al. 2020, section 3: with queries of zero, head i reads the token at distances[i] and no other."""
+    distances = (-1, 0, 1)
+    config = StackConfig(dim=6, depth=1, heads=3, position=Peaks(distances, slopes=(200.0,) * 3))
+    mixer, position = config.mixer.build(config, 0).double(), config.position.build(config)
+    assert isinstance(mixer, SelfAttention)
+    with torch.no_grad():
+        mixer.to_qkv.weight[:6] = 0
+        mixer.to_qkv.bias[:6] = 0
+    layout = Layout.from_keep(torch.arange(9) < torch.tensor([[9], [5]]))
+    x = torch.randn(14, 6, dtype=DOUBLE)
+    frame = Frame(layout=layout, keys=layout, position=position, prepared=position.prepare(layout, layout))
+    found = layout.pad(mixer(x, frame, State()))
+    values = rearrange(mixer.to_qkv.weight[12:], "(h e) d -> h e d", h=3)
+    out = rearrange(mixer.to_out.weight, "d (h e) -> h d e", h=3)
+    kernel = rearrange(out @ values, "h o i -> o i h")
+    bias = mixer.to_out(mixer.to_qkv.bias[12:])
+    expected = nn.functional.conv1d(rearrange(layout.pad(x), "b n d -> b d n"), kernel, bias, padding=1)
+    for row, length in enumerate((9, 5)):  # a convolution reads zeros beyond the ends, a head the last token there is
+        inner = slice(1, length - 1)
+        torch.testing.assert_close(found[row, inner], expected[row, :, inner].T)
 
 
 @pytest.mark.parametrize("causal", [True, False])

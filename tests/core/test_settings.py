@@ -18,6 +18,7 @@ from zoo.core import (
     Learned,
     NoNorm,
     NoPosition,
+    Peaks,
     Plain,
     RelativeBuckets,
     RMSNorm,
@@ -82,6 +83,14 @@ def test_every_choice_serves_an_architecture_or_is_a_recurrent_mixer(family: typ
         ({"causal": 1}, "causal: expected bool, got 1"),
         ({"dim": 24.0}, "dim: expected int, got 24.0"),
         ({"dim": True}, "dim: expected int, got True"),
+        (
+            {"position": {"class_path": "Peaks", "init_args": {"distances": 1, "slopes": [1.0]}}},
+            "expected a list, got 1",
+        ),
+        (
+            {"position": {"class_path": "Peaks", "init_args": {"distances": [1, "a"], "slopes": [1.0]}}},
+            r"position.distances\[1\]: expected int, got 'a'",
+        ),
     ],
 )
 def test_wrong_values_are_named(values: dict, message: str) -> None:
@@ -111,6 +120,10 @@ def test_reading_imports_nothing() -> None:
         ({"mixer": LSTM(hidden=7)}, r"reads both ways: hidden \(7\) must be even"),
         ({"dim": 27, "heads": 9, "position": Sinusoidal()}, r"pairs channels: dim \(27\) must be even"),
         ({"head_dim": 5, "position": Rotary()}, "even"),
+        ({"position": Peaks((-1, 0, 1), (1.0,) * 4)}, "4 heads need as many distances, not 3"),
+        ({"position": Peaks((-1, 0, 0, 1), (1.0,))}, "4 heads need as many slopes, not 1"),
+        ({"position": Peaks((-1, 0, 0, 1), (1.0, 1.0, 1.0, -1.0))}, "must be at least 0"),
+        ({"causal": True, "position": Peaks((-1, 0, 0, 1), (1.0,) * 4)}, "a causal stack sees no key at distance 1"),
     ],
 )
 def test_what_cannot_work_is_refused_when_built(changes: dict, message: str) -> None:

@@ -371,6 +371,50 @@ class LinearBias(StaticBias):
 
 
 @dataclass(frozen=True)
+class Peaks(Position):
+    """ALiBi whose heads look at neighbours: head i has no penalty at distances[i] (key minus query), and slopes[i] for
+    each place between a key and there.
+
+    The steeper, the more a head is one tap of a convolution (Cordonnier et al. 2020, section 3; d'Ascoli et al. 2021
+    begin with such heads); the flatter, the more of a sequence it sees. Content counts as ever, and direction is told,
+    which ALiBi keeps from a stack that is not causal.
+    """
+
+    distances: tuple[int, ...]
+    slopes: tuple[float, ...]
+
+    in_attention: ClassVar[bool] = True
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return PeakedBias(self)
+
+    def check(self, config: "StackConfig") -> None:
+        for name in ("distances", "slopes"):
+            if len(getattr(self, name)) != config.heads:
+                raise ValueError(f"Peaks: {config.heads} heads need as many {name}, not {len(getattr(self, name))}")
+        if min(self.slopes) < 0:
+            raise ValueError(f"Peaks: slopes {self.slopes} must be at least 0")
+        if config.causal and max(self.distances) > 0:
+            raise ValueError(f"Peaks: a causal stack sees no key at distance {max(self.distances)}")
+
+
+class PeakedBias(StaticBias):
+    def __init__(self, setting: Peaks):
+        super().__init__()
+        self.setting = setting
+
+    def bias(self, distance: Tensor) -> Tensor:
+        peaks, slopes = (
+            torch.tensor(values, device=distance.device).view(-1, *[1] * distance.dim())
+            for values in (self.setting.distances, self.setting.slopes)
+        )
+        return -slopes * (distance - peaks).abs()
+
+    def extra_repr(self) -> str:
+        return f"{self.setting}"
+
+
+@dataclass(frozen=True)
 class Skewed(Position):
     """Each layer and head learns a vector for every distance; a query's product with it biases the score.
 

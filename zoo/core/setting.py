@@ -78,6 +78,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in get_args(hint):
             return None
         (hint,) = (a for a in get_args(hint) if a is not type(None))
+    if get_origin(hint) is tuple:  # any number of values of one type
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{where}: expected a list, got {value!r}")
+        return tuple(_value(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if isinstance(hint, type) and issubclass(hint, Setting):
         return hint.from_plain(value, where)
     if dataclasses.is_dataclass(hint):
@@ -97,6 +101,8 @@ def to_plain(value: Any) -> Any:
     """The plain values of a setting or a dataclass of settings, such that reading them back gives an equal one."""
     if isinstance(value, Setting):
         return {"class_path": type(value).__name__, "init_args": _fields(value)}
+    if isinstance(value, tuple):
+        return [to_plain(item) for item in value]
     return _fields(value) if dataclasses.is_dataclass(value) else value
 
 
