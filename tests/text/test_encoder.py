@@ -5,7 +5,21 @@ import json
 import pytest
 import torch
 
-from zoo.core import First, LayerNorm, Layout, Learned, Max, Mean, NoNorm, Plain, Pool, Pooler, Rotary, StackConfig
+from zoo.core import (
+    First,
+    LayerNorm,
+    Layout,
+    Learned,
+    LearnedQuery,
+    Max,
+    Mean,
+    NoNorm,
+    Plain,
+    Pool,
+    Pooler,
+    Rotary,
+    StackConfig,
+)
 from zoo.data.corruption import IGNORED, mask_tokens
 from zoo.text import MaskedLM, TextClassifier
 from zoo.train.losses import token_loss
@@ -147,7 +161,9 @@ def test_the_head_on_hidden_positions_alone_is_the_whole_heads(tied: bool) -> No
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("pool", [First(), Mean(), Max(), Pooler()], ids=lambda pool: type(pool).__name__)
+@pytest.mark.parametrize(
+    "pool", [First(), Mean(), Max(), Pooler(), LearnedQuery()], ids=lambda pool: type(pool).__name__
+)
 def test_a_batch_is_its_texts_one_by_one(pool: Pool) -> None:
     net = stirred(TextClassifier(STACK, 50, 3, pool=pool)).double()
     ids, keep = rows()
@@ -161,17 +177,20 @@ def test_a_batch_is_its_texts_one_by_one(pool: Pool) -> None:
 def test_pools() -> None:
     keep = torch.tensor([[True, True, True], [True, False, False], [False, False, False]])
     layout = Layout.from_keep(keep)
+    two = StackConfig(dim=2, depth=1, heads=1)
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0], [7.0, 8.0]])
-    assert First().build(2)(x, layout).tolist() == [[1, 2], [7, 8], [0, 0]]
-    assert Mean().build(2)(x, layout).tolist() == [[3, 5], [7, 8], [0, 0]]
-    assert Max().build(2)(-x, layout).tolist() == [[-1, -2], [-7, -8], [0, 0]]
+    assert First().build(two)(x, layout).tolist() == [[1, 2], [7, 8], [0, 0]]
+    assert Mean().build(two)(x, layout).tolist() == [[3, 5], [7, 8], [0, 0]]
+    assert Max().build(two)(-x, layout).tolist() == [[-1, -2], [-7, -8], [0, 0]]
     dense = Layout.dense(2, 2)
-    assert Max().build(2)(x, dense).tolist() == [[3, 4], [7, 9]]
-    assert First().build(2)(x, dense).tolist() == [[1, 2], [5, 9]]
-    assert Mean().build(2)(x, dense).tolist() == [[2, 3], [6, 8.5]]
-    pooler = Pooler().build(2)
+    assert Max().build(two)(x, dense).tolist() == [[3, 4], [7, 9]]
+    assert First().build(two)(x, dense).tolist() == [[1, 2], [5, 9]]
+    assert Mean().build(two)(x, dense).tolist() == [[2, 3], [6, 8.5]]
+    pooler = Pooler().build(two)
     torch.testing.assert_close(pooler(x, dense), torch.tanh(pooler.dense(x[[0, 2]])))
-    half = Mean().build(2)(torch.full((4096, 2), 100.0, dtype=torch.float16), Layout.dense(1, 4096))
+    looked = LearnedQuery().build(two)(x, layout)
+    assert looked.isfinite().all()
+    half = Mean().build(two)(torch.full((4096, 2), 100.0, dtype=torch.float16), Layout.dense(1, 4096))
     assert half.tolist() == [[100, 100]]  # the sum would be infinite in half precision
 
 

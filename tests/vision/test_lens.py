@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.core import Learned, NoNorm, Plain, StackConfig
+from zoo.core import First, Learned, LearnedQuery, Max, Mean, NoNorm, Plain, Pool, StackConfig
 from zoo.errors import UserError
 from zoo.vision import ViT
 from zoo.vision.lens import look, overlay
@@ -60,7 +60,7 @@ def pointed(model: ViT, images: Tensor, place: Tensor) -> float:
     return float((look(model, images).weighted.argmax(-1) == place).float().mean())
 
 
-def check(pool: str, learned: ViT) -> None:
+def check(pool: Pool, learned: ViT) -> None:
     images, labels, place = planted(1000, 10**6)
     assert pointed(network(pool=pool).eval(), images, place) < 0.3  # untrained: sixteen places to point at
     assert (learned(images).argmax(-1) == labels).float().mean() > 0.98
@@ -68,12 +68,12 @@ def check(pool: str, learned: ViT) -> None:
 
 
 def test_the_map_points_at_the_patch_that_decides(learned: ViT) -> None:
-    check("class", learned)
+    check(First(), learned)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", ["mean", "attention"])
-def test_so_it_does_however_the_patches_are_pooled(pool: str) -> None:
+@pytest.mark.parametrize("pool", [Mean(), LearnedQuery()])
+def test_so_it_does_however_the_patches_are_pooled(pool: Pool) -> None:
     check(pool, trained(network(pool=pool)))
 
 
@@ -87,6 +87,11 @@ def test_looks_are_shares_and_the_kernels_own() -> None:
     assert (looks.weighted >= 0).all()
     torch.testing.assert_close(looks.probabilities.sum(-1), torch.ones(5))
     assert all(p.grad is None for p in model.parameters())  # nothing is left behind
+
+
+def test_a_pooling_that_cannot_be_followed_is_named() -> None:
+    with pytest.raises(UserError, match=r"pools by Max: where it looks is known for First"):
+        look(network(pool=Max()).eval(), planted(2, 1)[0])
 
 
 def test_another_class_is_looked_for_elsewhere(learned: ViT) -> None:

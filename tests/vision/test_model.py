@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.core import LayerNorm, Learned, NoNorm, Plain, Rotary, Sinusoidal, StackConfig
+from zoo.core import LayerNorm, Learned, LearnedQuery, Mean, NoNorm, Plain, Rotary, Sinusoidal, StackConfig
 from zoo.vision import MaskedAutoencoder, ViT
 from zoo.vision.patches import ConvStem, LinearPatches, patchify, resize_positions, unpatchify
 
@@ -106,14 +106,14 @@ TIMM = {
     "registers with places": ({"reg_tokens": 2}, ["cls_token", "reg_token"], 19, {}, {"registers": 2}),
     "mean, its norm behind": (
         {"global_pool": "avg"}, ["cls_token"], 17, {"final_norm": NoNorm()},
-        {"pool": "mean", "head_norm": LayerNorm(eps=1e-6)},
+        {"pool": Mean(), "head_norm": LayerNorm(eps=1e-6)},
     ),
     "mean, no prefix": (
         {"global_pool": "avg", "class_token": False, "fc_norm": False}, [], 16, {},
-        {"pool": "mean", "class_token": False},
+        {"pool": Mean(), "class_token": False},
     ),
     "attention": (
-        {"global_pool": "map", "class_token": False}, [], 16, {}, {"pool": "attention", "class_token": False}
+        {"global_pool": "map", "class_token": False}, [], 16, {}, {"pool": LearnedQuery(), "class_token": False}
     ),
     "norm before, layer scale, query-key norms": (
         {"pre_norm": True, "init_values": 0.5}, ["cls_token"], 17,
@@ -260,7 +260,7 @@ def test_a_stem_has_as_many_tokens_and_the_parameters_that_it_says(patches) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"pool": "mean"}, {"pool": "attention"}, {"distillation": True, "registers": 1}]
+    "options", [{}, {"pool": Mean()}, {"pool": LearnedQuery()}, {"distillation": True, "registers": 1}]
 )
 @pytest.mark.parametrize("patches", [LinearPatches(4), ConvStem(4, 16)])
 def test_plain_values_and_back_and_every_parameter_learns(options: dict, patches) -> None:
@@ -282,10 +282,9 @@ def test_plain_values_and_back_and_every_parameter_learns(options: dict, patches
         ({"causal": True}, {}, "neither causal nor cross"),
         ({"position": Learned(16)}, {}, r"position.length \(16\) must be 17: 4 x 4 patches, 1 tokens before"),
         ({}, {"image_size": 18}, r"image_size \(18\) is not divisible by the patch \(4\): give 16 or 20"),
-        ({"position": Learned(16)}, {"class_token": False}, "pool 'class' reads the class token"),
-        ({"position": Learned(18)}, {"distillation": True, "pool": "mean"}, "distillation goes with pool 'class'"),
+        ({"position": Learned(16)}, {"class_token": False}, "pool First reads the class token"),
+        ({"position": Learned(18)}, {"distillation": True, "pool": Mean()}, "distillation goes with pool First"),
         ({}, {"classes": 0}, r"classes \(0\) must be at least 1"),
-        ({}, {"pool": "max"}, r"pool \('max'\) is not one of"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes: dict, options: dict, message: str) -> None:

@@ -135,7 +135,7 @@ def test_a_teacher_is_listened_to(images: Images, capsys: pytest.CaptureFixture[
         (["--data.augment.crop", 2], "crop (2.0) must be from 0.01 to 1"),
         (["--data.held_out", 30], "36 images are too few to hold out 30"),
         (["--model.image_size", 12], "model.image_size is the data's to say: pixels along a side of its images"),
-        (["--model.pool", "max"], "'max' is not one of class, mean, attention"),
+        (["--model.pool", "Meen"], "model.pool: there is no 'Meen'; did you mean 'Mean'?"),
     ],
 )
 def test_faults_are_one_line(

@@ -1,18 +1,29 @@
 """One state for a whole sequence. Axes: t tokens, b sequences, d model width."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from zoo.core.attention import CrossAttention
+from zoo.core.cache import STATELESS
 from zoo.core.layout import Layout
+from zoo.core.mixer import Frame
+from zoo.core.position import PositionModule
 from zoo.core.setting import Setting
+
+if TYPE_CHECKING:
+    from zoo.core.config import StackConfig
 
 
 class Pool(Setting):
-    """A way to make one state of a sequence's states. The module it builds maps (states "t d", layout) to "b d"."""
+    """A way to make one state of a sequence's states. The module it builds maps (states "t d", layout) to "b d".
 
-    def build(self, dim: int) -> nn.Module:
+    `stack`: whose states they are; it says the width, and of what a pool with weights is made.
+    """
+
+    def build(self, stack: "StackConfig") -> nn.Module:
         raise NotImplementedError
 
 
@@ -20,7 +31,7 @@ class Pool(Setting):
 class First(Pool):
     """The first token's state: that of a class token."""
 
-    def build(self, dim: int) -> nn.Module:
+    def build(self, stack: "StackConfig") -> nn.Module:
         return FirstToken()
 
 
@@ -28,7 +39,7 @@ class First(Pool):
 class Mean(Pool):
     """The mean of the real tokens' states."""
 
-    def build(self, dim: int) -> nn.Module:
+    def build(self, stack: "StackConfig") -> nn.Module:
         return MeanOfTokens()
 
 
@@ -36,7 +47,7 @@ class Mean(Pool):
 class Max(Pool):
     """The largest value of each channel over the real tokens (Collobert et al. 2011, section 3.2.2)."""
 
-    def build(self, dim: int) -> nn.Module:
+    def build(self, stack: "StackConfig") -> nn.Module:
         return MaxOfTokens()
 
 
@@ -44,8 +55,19 @@ class Max(Pool):
 class Pooler(Pool):
     """tanh(dense(first token's state)). Devlin et al. 2019's code."""
 
-    def build(self, dim: int) -> nn.Module:
-        return TanhOfFirst(dim)
+    def build(self, stack: "StackConfig") -> nn.Module:
+        return TanhOfFirst(stack.dim)
+
+
+@dataclass(frozen=True)
+class LearnedQuery(Pool):
+    """A learned query looks at the real tokens, and a feed-forward follows. Lee et al. 2019, section 3.2, one seed.
+
+    The heads, their norms and biases, and the feed-forward are the stack's.
+    """
+
+    def build(self, stack: "StackConfig") -> nn.Module:
+        return LookOfQuery(stack)
 
 
 class FirstToken(nn.Module):
@@ -80,3 +102,29 @@ class TanhOfFirst(nn.Module):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         return torch.tanh(self.dense(layout.first(x)))
+
+
+class LookOfQuery(nn.Module):
+    """For a sequence without any token: what the feed-forward makes of nothing seen."""
+
+    def __init__(self, stack: "StackConfig"):
+        super().__init__()
+        self.query = nn.Parameter(torch.empty(1, stack.dim))
+        self.attention = CrossAttention(stack, 0)
+        self.norm = stack.norm.build(stack.dim)
+        self.ffn = stack.ffn.build(stack)
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        queries = Layout.dense(layout.batch, 1, device=x.device)
+        frame = Frame(
+            layout=queries,
+            keys=queries,
+            position=PositionModule(),
+            prepared=None,
+            context=x,
+            context_layout=layout,
+        )
+        x = self.attention(self.query.expand(layout.batch, -1), frame, STATELESS.cross)
+        out: Tensor = x + self.ffn(self.norm(x))
+        return out

@@ -187,7 +187,7 @@ class SequenceModel(Network):
             "init": init,
         }
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
-        self.pool = pool.build(stack.dim)
+        self.pool = pool.build(stack)
         self.head = nn.Linear(stack.dim, outputs)
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))

@@ -95,7 +95,7 @@ class MaskedLM(Network):
             "init": init,
         }
         self.trunk = Trunk(stack, vocab_size, types=types, embed_scale=embed_scale)
-        self.pool = pool.build(stack.dim)
+        self.pool = pool.build(stack)
         self.head = TransformHead(stack.dim, vocab_size, activation=activation, norm=stack.norm, bias=head_bias)
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
         if tied:
@@ -152,7 +152,7 @@ class TextClassifier(Network):
             "init": init,
         }
         self.trunk = Trunk(stack, vocab_size, types=types, embed_scale=embed_scale)
-        self.pool = pool.build(stack.dim)
+        self.pool = pool.build(stack)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(stack.dim, classes)
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from zoo.core import Learned, Plain, StackConfig
+from zoo.core import Learned, Mean, Plain, StackConfig
 from zoo.tour.draw import heat, raster
 from zoo.tour.stop import Picture, Stop
 from zoo.tour.training import train
@@ -32,7 +32,7 @@ def run(seconds: float) -> Stop:
         data.classes,
         data.image_size,
         data.channels,
-        pool="mean",
+        pool=Mean(),
         optimizer=Muon(lr=0.008, weight_decay=0.05),
         schedule=Cosine(warmup=50),
     )

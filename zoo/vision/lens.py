@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from zoo.core.pool import First, LearnedQuery, Mean, Pooler
 from zoo.core.record import record
 from zoo.core.rollout import rollout, weighted, weighted_rollout
 from zoo.errors import UserError, nearest
@@ -65,12 +66,17 @@ def _reads(model: ViT, like: Tensor, ends: Sequence[Tensor]) -> Tensor:
     batch, tokens = len(like), like.shape[-1]
     out = like.new_zeros(batch, tokens)
     match model.settings["pool"]:
-        case "class":
+        case First() | Pooler():
             out[:, : len(model.heads)] = 1 / len(model.heads)
-        case "mean":
+        case Mean():
             out[:, model.prefixes :] = 1 / (tokens - model.prefixes)
-        case "attention":
+        case LearnedQuery():
             out[:, model.prefixes :] = ends[0][:, 0]
+        case other:
+            raise UserError(
+                f"this model pools by {type(other).__name__}: where it looks is known for "
+                "First, Pooler, Mean and LearnedQuery"
+            )
     return out
 
 

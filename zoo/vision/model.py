@@ -8,21 +8,17 @@ is in the stack's settings: a norm before the blocks is its `embed_norm`, LayerS
 `layer_scale` and `drop_path`.
 """
 
-from typing import Literal
-
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor, nn
 
 from zoo.core import Layout, Network, NoNorm, Norm, Stack, StackConfig
-from zoo.core.attention import CrossAttention
-from zoo.core.cache import STATELESS
 from zoo.core.init import Scheme, initialise
-from zoo.core.mixer import Frame
-from zoo.core.position import Learned, PositionModule
+from zoo.core.pool import First, Pool, Pooler
+from zoo.core.position import Learned
 from zoo.vision.patches import LinearPatches, Patches, patchify, resize_positions
 
-Pool = Literal["class", "mean", "attention"]
+CLASS_TOKEN = First()
 
 
 class ImageEncoder(Network):
@@ -100,9 +96,9 @@ class ImageEncoder(Network):
 class ViT(ImageEncoder):
     """A classifier of images (Dosovitskiy et al. 2021, section 3.1; DeiT: Touvron et al. 2021, section 4).
 
-    `pool`: what the head reads: the class token, the mean of the patches, or attention to them by a learned query.
-    `head_norm`: a norm of what was pooled (timm's fc_norm; the stack's `final_norm` is then mostly none). With
-    `distillation` a second token has a head of its own, and the logits are the mean of both.
+    `pool`: what the head reads: First and Pooler take the class token, the others the patches alone. `head_norm`: a
+    norm of what was pooled (timm's fc_norm; the stack's `final_norm` is then mostly none). With `distillation` a second
+    token has a head of its own, and the logits are the mean of both.
     """
 
     def __init__(
@@ -117,7 +113,7 @@ class ViT(ImageEncoder):
         distillation: bool = False,
         registers: int = 0,
         prefix_placed: bool = True,
-        pool: Pool = "class",
+        pool: Pool = CLASS_TOKEN,
         head_norm: Norm | None = None,
         init: Scheme = "truncated",
     ):
@@ -127,12 +123,11 @@ class ViT(ImageEncoder):
             raise ValueError(f"classes ({classes}) must be at least 1")
         if registers < 0:
             raise ValueError(f"registers ({registers}) must be at least 0")
-        if pool not in POOLS:
-            raise ValueError(f"pool ({pool!r}) is not one of {', '.join(map(repr, POOLS))}")
-        if pool == "class" and not class_token:
-            raise ValueError("pool 'class' reads the class token: set class_token, or pool 'mean' or 'attention'")
-        if distillation and pool != "class":
-            raise ValueError(f"distillation goes with pool 'class', not {pool!r}: each token has its own head")
+        by_token, name = isinstance(pool, (First, Pooler)), type(pool).__name__
+        if by_token and not class_token:
+            raise ValueError(f"pool {name} reads the class token: set class_token, or pool the patches (Mean)")
+        if distillation and not isinstance(pool, First):
+            raise ValueError(f"distillation goes with pool First, not {name}: each token has its own head")
         head_norm = NoNorm() if head_norm is None else head_norm
         self.settings = {
             "stack": stack,
@@ -148,17 +143,20 @@ class ViT(ImageEncoder):
             "head_norm": head_norm,
             "init": init,
         }
-        self.pool = POOLS[pool](stack, 2 if distillation else 1, prefix)
+        self.pool = pool.build(stack)
+        self.begins = [*range(1 + distillation)] if by_token else [prefix]  # the first token that a head's pool sees
         self.head_norm = head_norm.build(stack.dim)
-        self.heads = nn.ModuleList(nn.Linear(stack.dim, classes) for _ in range(2 if distillation else 1))
+        self.heads = nn.ModuleList(nn.Linear(stack.dim, classes) for _ in self.begins)
         initialise(self, init)
         nn.init.trunc_normal_(self.prefix, std=0.02)
 
     def features(self, images: Tensor) -> Tensor:
         """Images "b c H W" to what the heads read, "k b d": one row, or with distillation two."""
         states, layout = self.states(images)
-        pooled: Tensor = self.head_norm(self.pool(layout.pad(states)))
-        return pooled
+        rows = [layout.pad(states)[:, begin:] for begin in self.begins]
+        pooled = [self.pool(x.flatten(0, 1), Layout.dense(*x.shape[:2], device=x.device)) for x in rows]
+        out: Tensor = self.head_norm(torch.stack(pooled))
+        return out
 
     def scores(self, images: Tensor) -> Tensor:
         """Logits of each head, "k b v": class, and with distillation the teacher's."""
@@ -178,59 +176,6 @@ class ViT(ImageEncoder):
         other = ViT(**(self.settings | {"stack": stack, "image_size": image_size}))
         other.load_state_dict(other.adapt(self.state_dict()))
         return other.train(self.training)
-
-
-class FirstTokens(nn.Module):
-    """The first tokens of each image: those that the heads read."""
-
-    def __init__(self, stack: StackConfig, heads: int, prefix: int):
-        super().__init__()
-        self.heads = heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        """States "b n d" to "k b d"."""
-        return rearrange(x[:, : self.heads], "b k d -> k b d")
-
-
-class Mean(nn.Module):
-    """The mean of the patches."""
-
-    def __init__(self, stack: StackConfig, heads: int, prefix: int):
-        super().__init__()
-        self.prefix = prefix
-
-    def forward(self, x: Tensor) -> Tensor:
-        return rearrange(x[:, self.prefix :].mean(1), "b d -> 1 b d")
-
-
-class AttentionPool(nn.Module):
-    """A learned query looks at the patches, and a feed-forward follows. Lee et al. 2019, section 3.2, one seed."""
-
-    def __init__(self, stack: StackConfig, heads: int, prefix: int):
-        super().__init__()
-        self.prefix = prefix
-        self.query = nn.Parameter(torch.empty(1, stack.dim))
-        self.attention = CrossAttention(stack, 0)
-        self.norm = stack.norm.build(stack.dim)
-        self.ffn = stack.ffn.build(stack)
-        nn.init.trunc_normal_(self.query, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, length = len(x), x.shape[1] - self.prefix
-        layout = Layout.dense(batch, 1, device=x.device)
-        frame = Frame(
-            layout=layout,
-            keys=layout,
-            position=PositionModule(),
-            prepared=None,
-            context=x[:, self.prefix :].flatten(0, 1),
-            context_layout=Layout.dense(batch, length, device=x.device),
-        )
-        x = self.attention(self.query.expand(batch, -1), frame, STATELESS.cross)
-        return rearrange(x + self.ffn(self.norm(x)), "b d -> 1 b d")
-
-
-POOLS: dict[Pool, type[nn.Module]] = {"class": FirstTokens, "mean": Mean, "attention": AttentionPool}
 
 
 class MaskedAutoencoder(ImageEncoder):

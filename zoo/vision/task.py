@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.atomic import write_atomically
-from zoo.core import Norm, StackConfig
+from zoo.core import Norm, Pool, StackConfig
 from zoo.errors import UserError
 from zoo.train.losses import TokenLoss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.start import open_network
 from zoo.train.task import Task
-from zoo.vision.model import MaskedAutoencoder, Pool, ViT
+from zoo.vision.model import CLASS_TOKEN, MaskedAutoencoder, ViT
 from zoo.vision.patches import Patches
 
 
@@ -47,7 +47,7 @@ class Classification(Task):
         distillation: bool = False,
         registers: int = 0,
         prefix_placed: bool = True,
-        pool: Pool = "class",
+        pool: Pool = CLASS_TOKEN,
         head_norm: Norm | None = None,
         label_smoothing: float = 0.0,
         teacher: Path | None = None,

@@ -6,7 +6,7 @@ The file names an architecture; what that means is the table below, and `model_a
 import re
 from typing import Any
 
-from zoo.core import Bias, LayerNorm, Learned, NoNorm, Plain, StackConfig
+from zoo.core import Bias, First, LayerNorm, Learned, LearnedQuery, Mean, NoNorm, Plain, StackConfig
 from zoo.core.network import Network
 from zoo.vision.patches import LinearPatches
 from zoo.weights.families import Family, Given, Table, laid
@@ -35,12 +35,12 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
     image_size, size = (square(args, *pair) for pair in (("img_size", found["image"]), ("patch_size", found["patch"])))
     patches = LinearPatches(size, bias=not args.flag("pre_norm", False))
     norm = LayerNorm(eps=1e-6)
-    pools = {"token": "class", "avg": "mean", "map": "attention"}
+    pools = {"token": First(), "avg": Mean(), "map": LearnedQuery()}
     pool = args.choice("global_pool", pools, given.take("global_pool", "token"))
-    if pool == "attention":  # whose maps have biases and no norms, whatever those of the blocks have
+    if pool == LearnedQuery():  # whose maps have biases and no norms, whatever those of the blocks have
         args.only(qkv_bias=True, proj_bias=True, qk_norm=False)
     # the last norm moves behind the pooling where that is a mean
-    late = args.flag("fc_norm", pool == "mean")
+    late = args.flag("fc_norm", pool == Mean())
     distilled, registers = bool(found["dist"]), args.whole("reg_tokens", 0)
     class_token, placed = args.flag("class_token", True), not args.flag("no_embed_class", third)
     prefix = class_token + distilled + registers
