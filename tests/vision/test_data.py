@@ -10,7 +10,9 @@ from PIL import Image
 from tests.vision.pictures import write_cifar, write_folder, write_mnist
 from zoo.errors import UserError
 from zoo.vision.augment import Augment, MixupOrCutMix, RandAugment
-from zoo.vision.data import MNIST, Cifar10Jpeg, Decoding, Digits, ImageFolder, ParquetImages, TorchvisionSet, read_idx
+from zoo.vision.data import MNIST, Cifar10Jpeg, Digits, ImageFolder, ParquetImages, TorchvisionSet
+from zoo.vision.files import read_idx
+from zoo.vision.pictures import Decoding
 
 
 def all_of(loader) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:

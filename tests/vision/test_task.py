@@ -10,8 +10,8 @@ import yaml
 from tests.vision.pictures import write_folder
 from zoo.cli import main
 from zoo.core import Learned, StackConfig
-from zoo.vision.data import Batch
 from zoo.vision.patches import LinearPatches
+from zoo.vision.pictures import Batch
 from zoo.vision.task import Classification
 
 QUIET = ["--trainer.enable_progress_bar", "false"]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from zoo.bench.harness import AMX, Bound, Race, Step
 from zoo.core import LayerNorm, Learned, Plain, StackConfig
 from zoo.vision.augment import Augment, TrivialAugment
-from zoo.vision.data import Pixels, Views
 from zoo.vision.images import Preprocess
 from zoo.vision.model import ViT
 from zoo.vision.patches import LinearPatches
+from zoo.vision.pictures import Pixels, Views
 
 BOUNDS = (
     Bound("ViT-Ti/4 32x32 training bfloat16", "zoo", "timm", 0.60, AMX),
