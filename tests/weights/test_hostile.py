@@ -298,6 +298,20 @@ def test_a_tokenizer_that_is_none(folder: Path, capsys: pytest.CaptureFixture[st
     assert "tokenizer.json: not a tokenizer" in refused(folder, capsys)
 
 
+def test_a_mistyped_folder_beside_others_is_no_hub_name(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any, **__: Any) -> None:
+        pytest.fail("the hub was asked for a folder of the user's")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    (folder.parent / "runs").mkdir()
+    folder.rename(folder.parent / "runs" / "mnist")
+    monkeypatch.chdir(folder.parent)
+    assert cli.main(["import", "runs/mnits", "out"]) == 2
+    assert capsys.readouterr().err == "zoo import: runs/mnits: no such folder; did you mean 'mnist'?\n"
+
+
 def test_a_hub_name_without_a_hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("nobody/no-such-model-here", "nomodel"):
         assert cli.main(["import", name, str(tmp_path / "out")]) == 2

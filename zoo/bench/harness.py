@@ -151,6 +151,16 @@ def judge(results: Sequence[Result], bounds: Sequence[Bound]) -> list[tuple[Boun
     return found
 
 
+def to_plain(results: Sequence[Result], bounds: Sequence[Bound]) -> dict[str, Any]:
+    """Bounds and results as plain values."""
+    said = [
+        {"case": case, "ours": bound.ours, "reference": bound.reference, "at_most": bound.at_most, "ratio": ratio}
+        | {"machine": bound.machine, "kept": kept}
+        for bound, case, ratio, kept in judge(results, bounds)
+    ]
+    return {"bounds": said, "results": [result.to_plain() for result in results]}
+
+
 def table(results: Sequence[Result]) -> str:
     """Cases in rows, each candidate's share of the reference's time."""
     lines = []

@@ -46,20 +46,6 @@ def main(argv: list[str]) -> int:
         print(
             "bfloat16 is left out: this processor has no units for it (--dtype bfloat16 asks for it)", file=sys.stderr
         )
-    begin, results = time.time(), []
-    for name in names:
-        for race in suite.races(getattr(torch, name), device, quick=given.quick):
-            if given.only not in race.case:
-                continue
-            result = harness.run(race, rounds=given.rounds, device=device, memory=not given.no_memory)
-            results.append(result)
-            print(harness.table([result]), flush=True)
-    if not results:
-        raise UserError(f"--only {given.only!r}: no case of this suite has that in its name")
-    judged = harness.judge(results, suite.BOUNDS)
-    for bound, case, ratio, kept in judged:
-        word = {True: "kept", False: "MISSED", None: f"not checked, it is for {bound.machine}"}[kept]
-        print(f"bound: {bound.ours} at most {bound.at_most} of {bound.reference}: {ratio:.3f} in {case}: {word}")
     about: dict[str, object] = {
         "command": shlex.join(["zoo", "bench", *argv]),
         "commit": commit(),
@@ -68,17 +54,26 @@ def main(argv: list[str]) -> int:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "seed": 0,
-        "seconds": round(time.time() - begin, 1),
     }
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        bounds = [
-            {"case": case, "ours": b.ours, "reference": b.reference, "at_most": b.at_most, "ratio": ratio}
-            | {"machine": b.machine, "kept": kept}
-            for b, case, ratio, kept in judged
-        ]
-        plain = about | {"bounds": bounds, "results": [result.to_plain() for result in results]}
-        write_atomically(given.json, json.dumps(plain, indent=1) + "\n")
+    begin, results = time.time(), []
+    for name in names:
+        for race in suite.races(getattr(torch, name), device, quick=given.quick):
+            if given.only not in race.case:
+                continue
+            result = harness.run(race, rounds=given.rounds, device=device, memory=not given.no_memory)
+            results.append(result)
+            print(harness.table([result]), flush=True)
+            about["seconds"] = round(time.time() - begin, 1)
+            if given.json:  # after every case: who breaks off has what was measured
+                given.json.parent.mkdir(parents=True, exist_ok=True)
+                plain = about | harness.to_plain(results, suite.BOUNDS)
+                write_atomically(given.json, json.dumps(plain, indent=1) + "\n")
+    if not results:
+        raise UserError(f"--only {given.only!r}: no case of this suite has that in its name")
+    judged = harness.judge(results, suite.BOUNDS)
+    for bound, case, ratio, kept in judged:
+        word = {True: "kept", False: "MISSED", None: f"not checked, it is for {bound.machine}"}[kept]
+        print(f"bound: {bound.ours} at most {bound.at_most} of {bound.reference}: {ratio:.3f} in {case}: {word}")
     if given.save:
         from zoo.core.attend import thresholds_file
 

@@ -72,9 +72,18 @@ def load(source: str | Path, *, checkpoint: str = "best") -> Loaded:
 
 
 def find(source: str | Path) -> Path:
-    """The folder itself, or where the hub's model of that name lies."""
-    named = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source))
-    return fetch(str(source)) if named and not Path(source).exists() else Path(source)
+    """The folder itself, or where the hub's model of that name lies.
+
+    UserError where only the last part of a path is wrong: who has a folder `runs` does not mean the hub by runs/mnits.
+    """
+    path = Path(source)
+    if path.exists() or not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source)):
+        return path
+    if path.parent != Path() and path.parent.is_dir():
+        raise UserError(
+            f"{source}: no such folder{nearest(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()])}"
+        )
+    return fetch(str(source))
 
 
 def fetch(name: str) -> Path:
