@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from zoo.core import Mean, Pool, StackConfig
+from zoo.core.init import Scheme
 from zoo.text.encoder import TextClassifier
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
@@ -36,6 +37,7 @@ class TextClassification(Task):
         word_dropout: float = 0.0,
         label_smoothing: float = 0.0,
         embed_scale: bool = False,
+        init: Scheme = "normal",
         compile: bool = False,
         optimizer: Optimiser | None = None,
         schedule: Schedule | None = None,
@@ -51,6 +53,7 @@ class TextClassification(Task):
             pool=Mean() if pool is None else pool,
             dropout=dropout,
             embed_scale=embed_scale,
+            init=init,
         )
         self.mask, self.ordinary = mask, ordinary
         self.word_dropout, self.label_smoothing = word_dropout, label_smoothing
