@@ -14,6 +14,7 @@ from tests.test_traps import QUIET
 from zoo.cli import main
 from zoo.core import StackConfig
 from zoo.data.corruption import fill_spans
+from zoo.text.classification import TextClassification
 from zoo.text.fill import fill
 from zoo.text.masked import MaskedLanguageModel
 from zoo.text.tokens import Tokenizer
@@ -174,3 +175,16 @@ def test_a_span_writer_fills_gaps_of_any_length(folder: Path, capsys: pytest.Cap
     assert len(capsys.readouterr().out.splitlines()) == 3
     gaps = "[MASK] a " * 21
     assert "can write 20 spans, not 21" in one_line(capsys, main(["fill", str(folder / "spans"), gaps]))
+
+
+def test_a_classifier_is_drawn_by_the_scheme_it_is_given() -> None:
+    stack = StackConfig.from_plain(STACK)
+    drawn = {}
+    for scheme in ("normal", "xavier"):
+        torch.manual_seed(1)
+        task = TextClassification(stack, 50, 3, mask=3, ordinary=(4, 50), init=scheme)
+        assert task.describe()["settings"]["init"] == scheme
+        drawn[scheme] = task.network.head.weight
+    bound = math.sqrt(6 / (32 + 3))  # Glorot & Bengio 2010, of a map from 32 channels to 3 classes
+    assert 0.5 * bound < drawn["xavier"].abs().max() <= bound
+    assert drawn["normal"].abs().max() < 0.25 * bound
