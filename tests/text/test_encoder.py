@@ -19,6 +19,7 @@ from zoo.core import (
     Pooler,
     Rotary,
     StackConfig,
+    Standardised,
 )
 from zoo.data.corruption import IGNORED, mask_tokens
 from zoo.text import MaskedLM, TextClassifier
@@ -192,6 +193,27 @@ def test_pools() -> None:
     assert looked.isfinite().all()
     half = Mean().build(two)(torch.full((4096, 2), 100.0, dtype=torch.float16), Layout.dense(1, 4096))
     assert half.tolist() == [[100, 100]]  # the sum would be infinite in half precision
+
+
+def test_standardised_states_tell_sequences_apart_that_differ_in_one_token() -> None:
+    """Against the formula; and a difference of one token in 200, next to nothing in a mean, has size one."""
+    torch.manual_seed(0)
+    rows = torch.randn(200, 2).expand(8, -1, -1).clone()
+    rows[torch.arange(8), torch.randint(200, (8,))] += torch.randn(8, 2)
+    x, layout = rows.flatten(0, 1), Layout.dense(8, 200)
+    pool = Standardised().build(StackConfig(dim=2, depth=1, heads=1))
+    mean = Mean().build(StackConfig(dim=2, depth=1, heads=1))(x, layout)
+    spread = mean.var(0, unbiased=False)
+    assert spread.sqrt().max() < 0.02
+    pool.norm.eps = 0.0
+    torch.testing.assert_close(pool(x, layout), (mean - mean.mean(0)) / spread.sqrt(), atol=1e-3, rtol=1e-3)
+    for _ in range(200):
+        pool(x, layout)
+    pool.eval()  # averages of what was seen, whatever stands beside: a sequence alone has the state it has among others
+    alone, among = pool(x[:200], Layout.dense(1, 200))[0], pool(x, layout)
+    torch.testing.assert_close(alone, among[0])
+    torch.testing.assert_close(among.std(0), torch.ones(2), atol=0.02, rtol=0)
+    assert Standardised(First()).build(StackConfig(dim=2, depth=1, heads=1)).pool(x, layout).shape == (8, 2)
 
 
 def test_plain_values_and_back() -> None:

@@ -15,7 +15,7 @@ from zoo.core.layout import Layout
 from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
-from zoo.core.pool import First, LearnedQuery, Max, Mean, Pool, Pooler
+from zoo.core.pool import First, LearnedQuery, Max, Mean, Pool, Pooler, Standardised
 from zoo.core.position import (
     ALiBi,
     EvenStretch,
@@ -74,6 +74,7 @@ __all__ = [
     "Skewed",
     "Stack",
     "StackConfig",
+    "Standardised",
     "Stretch",
     "TransformHead",
     "attend",

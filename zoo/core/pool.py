@@ -1,6 +1,6 @@
 """One state for a whole sequence. Axes: t tokens, b sequences, d model width."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,6 +52,21 @@ class Max(Pool):
 
 
 @dataclass(frozen=True)
+class Standardised(Pool):
+    """Another pool's states, each channel with mean 0 and deviation 1 over the sequences: those of the batch in
+    training, moving averages afterwards (Ioffe & Szegedy 2015, without their gains).
+
+    What all sequences share goes, and what tells them apart is brought to one scale: variants of one protein differ in
+    one token of hundreds, of which a mean leaves next to nothing.
+    """
+
+    pool: Pool = field(default_factory=Mean)
+
+    def build(self, stack: "StackConfig") -> nn.Module:
+        return StandardisedState(self.pool.build(stack), stack.dim)
+
+
+@dataclass(frozen=True)
 class Pooler(Pool):
     """tanh(dense(first token's state)). Devlin et al. 2019's code."""
 
@@ -93,6 +108,17 @@ class MaxOfTokens(nn.Module):
             return rows.amax(1)
         largest = rows.masked_fill(~layout.keep.unsqueeze(-1), float("-inf")).amax(1)
         return largest.masked_fill(~layout.keep.any(1, keepdim=True), 0)
+
+
+class StandardisedState(nn.Module):
+    def __init__(self, pool: nn.Module, dim: int):
+        super().__init__()
+        self.pool = pool
+        self.norm = nn.BatchNorm1d(dim, affine=False)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        pooled: Tensor = self.norm(self.pool(x, layout))
+        return pooled
 
 
 class TanhOfFirst(nn.Module):
