@@ -209,10 +209,11 @@ def test_standardised_states_tell_sequences_apart_that_differ_in_one_token() -> 
     torch.testing.assert_close(pool(x, layout), (mean - mean.mean(0)) / spread.sqrt(), atol=1e-3, rtol=1e-3)
     for _ in range(200):
         pool(x, layout)
+    assert pool(x[:200], Layout.dense(1, 200)).abs().max() < 10  # in training too
     pool.eval()  # averages of what was seen, whatever stands beside: a sequence alone has the state it has among others
     alone, among = pool(x[:200], Layout.dense(1, 200))[0], pool(x, layout)
     torch.testing.assert_close(alone, among[0])
-    torch.testing.assert_close(among.std(0), torch.ones(2), atol=0.02, rtol=0)
+    torch.testing.assert_close(among.std(0), torch.ones(2), atol=0.05, rtol=0)
     assert Standardised(First()).build(StackConfig(dim=2, depth=1, heads=1)).pool(x, layout).shape == (8, 2)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.core.attention import CrossAttention
@@ -117,8 +118,11 @@ class StandardisedState(nn.Module):
         self.norm = nn.BatchNorm1d(dim, affine=False)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        pooled: Tensor = self.norm(self.pool(x, layout))
-        return pooled
+        pooled: Tensor = self.pool(x, layout)
+        if len(pooled) == 1:  # one sequence alone has no deviation: what was seen before it has
+            return F.batch_norm(pooled, self.norm.running_mean, self.norm.running_var, eps=self.norm.eps)
+        normed: Tensor = self.norm(pooled)
+        return normed
 
 
 class TanhOfFirst(nn.Module):
