@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,26 @@ def core() -> str:
     return rows(["case", "reference", "share of its time (below 1 is faster)", "machine"], body)
 
 
+def raced(suite: str) -> str:
+    """Races of a suite: each candidate's share of the reference's time, its peak memory, its work a second."""
+    body = []
+    for run in results("bench", f"{suite}-*.json"):
+        for race in run["results"]:
+            unit = race.get("unit")
+
+            def beside(c: dict[str, Any], unit: str | None = unit) -> str:
+                said = [f"{c['peak_bytes'] / 2**20:,.0f} MiB"] if c["peak_bytes"] is not None else []
+                said += [f"{c['per_second']:,.4g} {unit}/s"] if unit else []
+                return f" ({', '.join(said)})" if said else ""
+
+            candidates = dict(race["candidates"])
+            own = candidates.pop(race["reference"])
+            first = f"{race['reference']}, {1000 * own['median_s']:,.3g} ms{beside(own)}"
+            cells = ", ".join(f"{name} {c['ratio']:.2f}{beside(c)}" for name, c in candidates.items())
+            body.append([race["case"], first, cells, f"{run['device']}, torch {run['torch']}"])
+    return rows(["case", "reference", "share of its time (below 1 is faster)", "machine"], body)
+
+
 def count() -> str:
     (run,) = results("design", "count.json")
     counts: dict[str, dict[str, Any]] = run["counts"]
@@ -323,6 +344,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "signatures": signatures,
     "vision": vision,
     "core": core,
+    **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music", "protein")},
     "count": count,
     "music": music,
     "music_samples": music_samples,

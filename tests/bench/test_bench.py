@@ -48,6 +48,19 @@ def test_peak_memory_is_what_stands_at_once() -> None:
     assert peak_bytes(lambda: [torch.zeros(1_000_000) for _ in range(3)], CPU) == pytest.approx(12e6, rel=0.01)
 
 
+def test_work_a_second_stands_beside_the_time() -> None:
+    result = Result(
+        "case", {"peer": [2.0, 4.0, 3.0], "zoo": [1.0, 2.0, 1.5]}, {"peer": 2**21, "zoo": 2**20}, 600, "images"
+    )
+    plain = result.to_plain()
+    assert [plain["candidates"][name]["per_second"] for name in ("peer", "zoo")] == [200, 400]
+    said = harness.table([result])
+    assert "peer 3e+03 ms (2 MiB, 200 images/s) = 1; zoo 0.50 (1 MiB, 400 images/s)" in said
+    bare = Result("case", {"peer": [1.0], "zoo": [1.0]}, {})
+    assert bare.to_plain()["candidates"]["zoo"]["per_second"] is None
+    assert harness.table([bare]).endswith("peer 1e+03 ms = 1; zoo 1.00")
+
+
 def test_bounds_hold_fail_or_wait_for_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "machine", lambda: {"here"})
     result = Result("case one", {"peer": [1.0], "zoo": [0.9]}, {})

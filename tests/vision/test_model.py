@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.core import LayerNorm, Learned, LearnedQuery, Mean, NoNorm, Plain, Rotary, Sinusoidal, StackConfig
+from zoo.core import (
+    First,
+    LayerNorm,
+    Learned,
+    LearnedQuery,
+    Mean,
+    NoNorm,
+    Plain,
+    Rotary,
+    Sinusoidal,
+    StackConfig,
+    Standardised,
+)
 from zoo.vision import MaskedAutoencoder, ViT
 from zoo.vision.patches import ConvStem, LinearPatches, patchify, resize_positions, unpatchify
 
@@ -260,7 +272,14 @@ def test_a_stem_has_as_many_tokens_and_the_parameters_that_it_says(patches) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"pool": Mean()}, {"pool": LearnedQuery()}, {"distillation": True, "registers": 1}]
+    "options",
+    [
+        {},
+        {"pool": Standardised(First())},
+        {"pool": Mean()},
+        {"pool": LearnedQuery()},
+        {"distillation": True, "registers": 1},
+    ],
 )
 @pytest.mark.parametrize("patches", [LinearPatches(4), ConvStem(4, 16)])
 def test_plain_values_and_back_and_every_parameter_learns(options: dict, patches) -> None:

@@ -36,19 +36,26 @@ class Bound:
 
 @dataclass(frozen=True)
 class Race:
-    """One case: `entries` by name, the reference first; each makes its step when its turn to be built comes."""
+    """One case: `entries` by name, the reference first; each makes its step when its turn to be built comes.
+
+    `work`: what a step gets done, in `unit`s (tokens, images), from which come those a second; 0: not said.
+    """
 
     case: str
     entries: Mapping[str, Callable[[], Step]]
+    work: float = 0
+    unit: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of every turn by candidate; peak bytes of one step above what stood before."""
+    """Seconds of every turn by candidate; peak bytes of one step above what stood before; the work of a step."""
 
     case: str
     seconds: dict[str, list[float]] = field(repr=False)
     peak: dict[str, int]
+    work: float = 0
+    unit: str = ""
 
     def median(self, name: str) -> float:
         return statistics.median(self.seconds[name])
@@ -61,6 +68,7 @@ class Result:
         return {
             "case": self.case,
             "reference": next(iter(self.seconds)),
+            "unit": self.unit,
             "candidates": {
                 name: {
                     "median_s": self.median(name),
@@ -69,6 +77,7 @@ class Result:
                     "ratio": self.ratio(name),
                     "rounds": len(times),
                     "peak_bytes": self.peak.get(name),
+                    "per_second": self.work / self.median(name) if self.unit else None,
                 }
                 for name, times in self.seconds.items()
             },
@@ -100,7 +109,7 @@ def run(race: Race, *, rounds: int, device: torch.device, least: float = 0.03, m
         if collecting:
             gc.enable()
     peak = {name: peak_bytes(step, device) for name, step in steps.items()} if memory else {}
-    return Result(race.case, seconds, peak)
+    return Result(race.case, seconds, peak, race.work, race.unit)
 
 
 def _now(device: torch.device) -> float:
@@ -167,12 +176,16 @@ def table(results: Sequence[Result]) -> str:
     for result in results:
         reference = next(iter(result.seconds))
         others = [
-            f"{name} {result.ratio(name):.2f}" + (f" ({result.peak[name] / 2**20:.0f} MiB)" if result.peak else "")
-            for name in result.seconds
-            if name != reference
+            f"{name} {result.ratio(name):.2f}{_beside(result, name)}" for name in result.seconds if name != reference
         ]
-        own = f"{reference} {1000 * result.median(reference):.3g} ms"
-        if result.peak:
-            own += f" ({result.peak[reference] / 2**20:.0f} MiB)"
+        own = f"{reference} {1000 * result.median(reference):.3g} ms{_beside(result, reference)}"
         lines.append(f"{result.case:<58} {own} = 1; {'; '.join(others)}")
     return "\n".join(lines)
+
+
+def _beside(result: Result, name: str) -> str:
+    """What stands beside a candidate's time: peak memory, work a second."""
+    said = [f"{result.peak[name] / 2**20:.0f} MiB"] if result.peak else []
+    if result.unit:
+        said.append(f"{result.work / result.median(name):,.4g} {result.unit}/s")
+    return f" ({', '.join(said)})" if said else ""

@@ -37,7 +37,12 @@ def races(dtype: torch.dtype, device: torch.device, *, quick: bool) -> Iterator[
         yield Race(f"music step {name} {DIM}x{DEPTH} T {length} B 2", training(length, dtype, device))
     if dtype == torch.float32:
         for length in (32,) if quick else (1024, 2048):
-            yield Race(f"music writing float32 batch 1 {length} tokens", writing(length, device))
+            yield Race(
+                f"music writing float32 batch 1 {length} tokens",
+                writing(length, device),
+                length * SECONDS,
+                "s of music",
+            )
 
 
 def ours(position: Position, ffn: int) -> MusicLM:

@@ -38,9 +38,9 @@ def races(dtype: torch.dtype, device: torch.device, *, quick: bool) -> Iterator[
     name = str(dtype).removeprefix("torch.")
     lengths, origin = protein_lengths(BATCH if quick else PROTEINS)
     case = f"masked step {name} {DIM}x{DEPTH}x{HEADS}, {sum(lengths)} tokens, {origin}"
-    yield Race(case, training(lengths, dtype, device))
+    yield Race(case, training(lengths, dtype, device), sum(lengths), "tokens")
     scanned = 20 if quick else SCANNED
-    yield Race(f"scan {name} of {scanned} residues", scan(scanned, dtype, device))
+    yield Race(f"scan {name} of {scanned} residues", scan(scanned, dtype, device), 19 * scanned, "variants")
     long = 64 if quick else LONG
     yield Race(f"one protein of {long} tokens, masked step {name}", training([long], dtype, device))
 

@@ -30,11 +30,13 @@ def races(dtype: torch.dtype, device: torch.device, *, quick: bool) -> Iterator[
     name = str(dtype).removeprefix("torch.")
     depth, batch = (2, 16) if quick else (12, 128)
     tiny = {"size": 32, "patch": 4, "dim": 192, "depth": depth, "heads": 3}
-    yield Race(f"ViT-Ti/4 32x32 training {name} batch {batch}", training(tiny, batch, dtype, device))
+    yield Race(f"ViT-Ti/4 32x32 training {name} batch {batch}", training(tiny, batch, dtype, device), batch, "images")
     small = {"size": 224, "patch": 16, "dim": 384, "depth": depth, "heads": 6}
     count = 2 if quick else 16
-    yield Race(f"ViT-S/16 224x224 inference {name} batch {count}", inference(small, count, dtype, device))
-    yield Race(f"batches of {batch}, ViT-Ti/4 32x32 {name}", feeding(tiny, batch, dtype, device))
+    yield Race(
+        f"ViT-S/16 224x224 inference {name} batch {count}", inference(small, count, dtype, device), count, "images"
+    )
+    yield Race(f"batches of {batch}, ViT-Ti/4 32x32 {name}", feeding(tiny, batch, dtype, device), batch, "images")
 
 
 def ours(size: int, patch: int, dim: int, depth: int, heads: int) -> nn.Module:

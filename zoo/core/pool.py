@@ -24,6 +24,10 @@ class Pool(Setting):
     `stack`: whose states they are; it says the width, and of what a pool with weights is made.
     """
 
+    def of_first(self) -> bool:
+        """Whether it reads the first token alone, which must then have seen the others."""
+        return False
+
     def build(self, stack: "StackConfig") -> nn.Module:
         raise NotImplementedError
 
@@ -31,6 +35,9 @@ class Pool(Setting):
 @dataclass(frozen=True)
 class First(Pool):
     """The first token's state: that of a class token."""
+
+    def of_first(self) -> bool:
+        return True
 
     def build(self, stack: "StackConfig") -> nn.Module:
         return FirstToken()
@@ -57,11 +64,14 @@ class Standardised(Pool):
     """Another pool's states, each channel with mean 0 and deviation 1 over the sequences: those of the batch in
     training, moving averages afterwards (Ioffe & Szegedy 2015, without their gains).
 
-    What all sequences share goes, and what tells them apart is brought to one scale: variants of one protein differ in
-    one token of hundreds, of which a mean leaves next to nothing.
+    What all sequences share goes, and what tells them apart is brought to one scale: where they differ in one token of
+    hundreds, a mean leaves next to nothing of that.
     """
 
     pool: Pool = field(default_factory=Mean)
+
+    def of_first(self) -> bool:
+        return self.pool.of_first()
 
     def build(self, stack: "StackConfig") -> nn.Module:
         return StandardisedState(self.pool.build(stack), stack.dim)
@@ -70,6 +80,9 @@ class Standardised(Pool):
 @dataclass(frozen=True)
 class Pooler(Pool):
     """tanh(dense(first token's state)). Devlin et al. 2019's code."""
+
+    def of_first(self) -> bool:
+        return True
 
     def build(self, stack: "StackConfig") -> nn.Module:
         return TanhOfFirst(stack.dim)

@@ -11,7 +11,7 @@ import math
 
 from torch import Tensor, nn
 
-from zoo.core import First, Layout, Mean, Network, Pool, Pooler, Stack, StackConfig, TransformHead
+from zoo.core import First, Layout, Mean, Network, Pool, Stack, StackConfig, TransformHead
 from zoo.core.feedforward import Activation
 from zoo.core.init import Scheme, initialise
 
@@ -137,7 +137,7 @@ class TextClassifier(Network):
         init: Scheme = "normal",
     ):
         super().__init__()
-        if stack.causal and isinstance(pool, (First, Pooler)):
+        if stack.causal and pool.of_first():
             raise ValueError(
                 f"the first token of a causal stack sees itself alone: {type(pool).__name__} cannot pool it"
             )

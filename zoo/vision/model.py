@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo.core import Layout, Network, NoNorm, Norm, Stack, StackConfig
 from zoo.core.init import Scheme, initialise
-from zoo.core.pool import First, Pool, Pooler
+from zoo.core.pool import First, Pool
 from zoo.core.position import Learned
 from zoo.vision.patches import LinearPatches, Patches, patchify, resize_positions
 
@@ -123,10 +123,10 @@ class ViT(ImageEncoder):
             raise ValueError(f"classes ({classes}) must be at least 1")
         if registers < 0:
             raise ValueError(f"registers ({registers}) must be at least 0")
-        by_token, name = isinstance(pool, (First, Pooler)), type(pool).__name__
-        if by_token and not class_token:
+        name = type(pool).__name__
+        if pool.of_first() and not class_token:
             raise ValueError(f"pool {name} reads the class token: set class_token, or pool the patches (Mean)")
-        if distillation and not isinstance(pool, First):
+        if distillation and not pool.of_first():
             raise ValueError(f"distillation goes with pool First, not {name}: each token has its own head")
         head_norm = NoNorm() if head_norm is None else head_norm
         self.settings = {
@@ -144,7 +144,9 @@ class ViT(ImageEncoder):
             "init": init,
         }
         self.pool = pool.build(stack)
-        self.begins = [*range(1 + distillation)] if by_token else [prefix]  # the first token that a head's pool sees
+        self.begins = (
+            [*range(1 + distillation)] if pool.of_first() else [prefix]
+        )  # the first token that a head's pool sees
         self.head_norm = head_norm.build(stack.dim)
         self.heads = nn.ModuleList(nn.Linear(stack.dim, classes) for _ in self.begins)
         initialise(self, init)
