@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -283,6 +284,22 @@ def music() -> str:
     return rows(head, body)
 
 
+def music_seeds() -> str:
+    """Position schemes on the 16th grid over seeds: mean and deviation of nats a token."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in sorted(results("music", "16th-*.json"), key=lambda run: run["seed"]):
+        found.setdefault(run["name"].removeprefix("16th ").split(" seed ")[0], []).append(run)
+    body = []
+    for name, runs in found.items():
+        if len(runs) == 1:
+            continue
+        val = [min(point["val/nll"] for point in run["validation"]) for run in runs]
+        test = [run["tests"]["test"]["nll"] for run in runs]
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        body.append([name, seeds, *(f"{mean(x):.3f} +- {stdev(x):.3f}" for x in (val, test))])
+    return rows(["positions", "seeds", "val, nats a token", "test, nats a token"], body)
+
+
 def music_samples() -> str:
     body = [
         [name, f"{one['samples']:,}", f"{one['tokens']:,}", *(f"{held:,}" for held in one["hold"].values())]
@@ -347,6 +364,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music", "protein")},
     "count": count,
     "music": music,
+    "music_seeds": music_seeds,
     "music_samples": music_samples,
     "music_sense": music_sense,
     "music_memory": music_memory,
