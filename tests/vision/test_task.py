@@ -81,6 +81,27 @@ def test_a_run_that_stopped_goes_on_bit_for_bit(images: Images) -> None:
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
 
 
+def test_a_training_begins_with_published_weights(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    theirs = ViTForImageClassification(ViTConfig(**sizes, image_size=16, patch_size=4, num_labels=5))
+    theirs.save_pretrained(images.folder / "published")
+    gelu = ["--model.stack.ffn", "Plain", "--model.stack.ffn.activation", "gelu", "--model.stack.ffn.dim", "64"]
+    still = ["--trainer.max_steps", 1, "--model.optimizer.lr", 1e-12]
+    assert images.fit("tuned", *gelu, *still, "--init-from", images.folder / "published") == 0
+    assert "published: stack, patches, prefix" in capsys.readouterr().err
+    tuned = images.weights("tuned")
+    stored = load_file(images.folder / "published" / "model.safetensors")
+    expected = stored["vit.encoder.layer.0.output.dense.weight"]
+    torch.testing.assert_close(tuned["network.stack.blocks.0.ffn.branch.down.weight"], expected, rtol=0, atol=1e-9)
+    assert tuned["network.stack.position.table.weight"].shape == (10, 16)  # of 17 rows there
+    deeper = ["--model.stack.depth", 2]
+    assert images.fit("deeper", *gelu, *deeper, "--init-from", images.folder / "published") == 2
+    assert "its stack is not this model's (it lacks 'network.stack.blocks.1" in capsys.readouterr().err
+
+
 def test_another_size_begins_with_the_weights_of_the_first(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
     assert images.fit("small") == 0
     last = images.folder / "small" / "checkpoints" / "last.ckpt"

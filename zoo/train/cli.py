@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
@@ -193,8 +195,8 @@ Train a model: FILE says which, on what data, how. A run is a folder that holds 
   --NAME VALUE      any setting by its name, as --trainer.max_steps 1000 or --model.encoder.position Rotary
   --run FOLDER      where the run is kept (default: runs/ and the name of the first FILE)
   --resume last     go on where the run stopped, exactly; or --resume CHECKPOINT
-  --init-from FILE  begin with the weights of a checkpoint, anew in all else; of another kind of model: with the parts
-                    that both have
+  --init-from PATH  begin with the weights of a checkpoint or of any folder that zoo.load opens (a run's best, published
+                    weights), anew in all else; of another kind of model: with the parts that both have
   --print_config    print all settings as they would be, with their defaults, and stop
   --help-settings   every setting with its type and meaning
 
@@ -203,8 +205,8 @@ Train a model: FILE says which, on what data, how. A run is a folder that holds 
   zoo fit --run runs/mine --resume last"""
 
 
-def fit(argv: list[str]) -> int:
-    """Train: `zoo fit`."""
+def fit(argv: list[str], opened: Callable[[Path], dict[str, Tensor]]) -> int:
+    """Train: `zoo fit`. `opened`: the weights of a model's folder, by its network's names."""
     if {"-h", "--help"} & set(argv):
         print(HELP)
         return 0
@@ -238,9 +240,14 @@ def fit(argv: list[str]) -> int:
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
             return 0
     if ours.init_from is not None:
-        if (ours.init_from.parent.parent / CONFIG).is_file():
-            cli.datamodule.check_origin(ours.init_from.parent.parent)
-        begin_with(cli.model, ours.init_from)
+        source = ours.init_from
+        if source.is_file() or source.suffix == ".ckpt":
+            folder, state = source.parent.parent, open_checkpoint(source)["state_dict"]
+        else:
+            folder, state = source, {f"network.{name}": value for name, value in opened(source).items()}
+        if (folder / CONFIG).is_file() or folder is source:
+            cli.datamodule.check_origin(folder)
+        begin_with(cli.model, state, source)
     if cli.trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / CONFIG, cli.text())

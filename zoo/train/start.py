@@ -29,18 +29,19 @@ def fitting(task: Task, stored: dict[str, Any], path: Path) -> dict[str, Tensor]
     return state
 
 
-def begin_with(task: Task, path: Path) -> None:
-    """Begin with a checkpoint's weights: all where all fit, else those of the parts that the task may carry over.
+def begin_with(task: Task, state: dict[str, Tensor], path: Path) -> None:
+    """Begin with the weights `state` of another task, from `path`: all where all fit, else those of the parts that the
+    task may carry over.
 
     The network may first make them its own (a table of positions of another length). A part is taken whole or not at
     all, and stderr says what was taken and what is new. UserError where nothing fits.
     """
-    stored = open_checkpoint(path)
-    state = stored["state_dict"] = adapted(task.network, stored["state_dict"], path)
+    state = adapted(task.network, state, path)
     own = task.state_dict()
     same = {name: value.shape for name, value in state.items()} == {name: value.shape for name, value in own.items()}
     if same or not task.carried:
-        task.load_state_dict(fitting(task, stored, path))
+        check_same(state, own, f"{path}: not weights of this model")
+        task.load_state_dict(state)
         return
     taken: dict[str, Tensor] = {}
     for part in task.carried:

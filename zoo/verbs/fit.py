@@ -1,6 +1,9 @@
 """`zoo fit|validate|test|predict`: Lightning's command line over the tasks and data of every domain."""
 
 import importlib
+from pathlib import Path
+
+from torch import Tensor
 
 from zoo.train.cli import evaluate, fit
 
@@ -28,4 +31,10 @@ MODULES = (
 def main(verb: str, argv: list[str]) -> int:
     for module in MODULES:
         importlib.import_module(module)
-    return fit(argv) if verb == "fit" else evaluate(verb, argv)
+    return fit(argv, opened) if verb == "fit" else evaluate(verb, argv)
+
+
+def opened(folder: Path) -> dict[str, Tensor]:
+    from zoo.weights.load import load  # above the trainings: it knows the networks of every domain
+
+    return load(folder).model.state_dict()
