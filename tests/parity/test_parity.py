@@ -154,7 +154,7 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
     },
     "vit/three heads": {
         "eps": {"norm": LayerNorm(eps=1e-6)},
-        "pooling": {"pool": "mean"},
+        "pooling": {"pool": Mean()},
         "heads": {"heads": 2},
         "activation": {"activation": "gelu_tanh"},
     },
@@ -162,7 +162,7 @@ WRONG: dict[str, dict[str, dict[str, Any]]] = {
         "eps": {"norm": LayerNorm(eps=1e-5)},
         "norm of queries": {"qk_norm": NoNorm()},
         "gains": {"layer_scale": None},
-        "pooling": {"pool": "mean"},
+        "pooling": {"pool": Mean()},
     },
     "timm/mean, no class token": {"norm before the mean": {"final_norm": LayerNorm(eps=1e-6)}},
     "esm2/token dropout": {
