@@ -141,6 +141,20 @@ def test_weights_that_mean_other_tokens_are_refused(
     assert not (folder / "other").exists()
 
 
+def test_a_folder_of_weights_is_begun_with_where_its_tokens_are_these(
+    trained: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = folder / "kept"
+    assert main(["import", str(trained), str(kept)]) == 0
+    begin = ["--init-from", kept, "--trainer.max_steps", "1"]
+    assert classifier(folder, "third", *begin, tokenizer=str(trained)) == 0
+    assert f"taken from {kept}: trunk (15 tensors); new: head" in capsys.readouterr().err
+    for name in ("tokenizer.json", "SHA256SUMS"):
+        (kept / name).unlink()
+    said = one_line(capsys, classifier(folder, "fourth", *begin, tokenizer=str(trained)))
+    assert "says of no tokens what they are: it has no tokenizer.json" in said
+
+
 def test_what_fill_and_classify_cannot_do_is_one_line(
     trained: Path, tuned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -298,18 +298,30 @@ def test_a_tokenizer_that_is_none(folder: Path, capsys: pytest.CaptureFixture[st
     assert "tokenizer.json: not a tokenizer" in refused(folder, capsys)
 
 
-def test_a_mistyped_folder_beside_others_is_no_hub_name(
+def test_a_mistyped_run_beside_others_is_no_hub_name(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(*_: Any, **__: Any) -> None:
         pytest.fail("the hub was asked for a folder of the user's")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
-    (folder.parent / "runs").mkdir()
-    folder.rename(folder.parent / "runs" / "mnist")
+    (folder.parent / "runs" / "mnist" / "checkpoints").mkdir(parents=True)
     monkeypatch.chdir(folder.parent)
     assert cli.main(["import", "runs/mnits", "out"]) == 2
     assert capsys.readouterr().err == "zoo import: runs/mnits: no such folder; did you mean 'mnist'?\n"
+
+
+def test_a_folder_of_published_models_may_be_called_as_one_of_the_hub(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = folder.parent / "somebody" / "gpt2"
+    there.parent.mkdir()
+    folder.rename(there)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **_: there if name == "somebody/gpt3" else None
+    )
+    monkeypatch.chdir(there.parent.parent)
+    assert cli.main(["import", "somebody/gpt3", "out"]) == 0
 
 
 def test_a_hub_name_without_a_hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ images are no special cases. One instance serves the whole stack; what a layer o
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -353,21 +354,12 @@ class ALiBi(Position):
     in_attention: ClassVar[bool] = True
 
     def build(self, config: "StackConfig") -> PositionModule:
-        return LinearBias(config.heads)
-
-
-class LinearBias(StaticBias):
-    def __init__(self, heads: int):
-        super().__init__()
         # The paper's slopes for a power of two; for other counts, those and every second one of the next power.
+        heads = config.heads
         power = 2 ** math.floor(math.log2(heads))
         slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
         slopes += [2 ** (-4 * (2 * i + 1) / power) for i in range(heads - power)]
-        self.slopes = slopes
-
-    def bias(self, distance: Tensor) -> Tensor:
-        slopes = torch.tensor(self.slopes, device=distance.device)
-        return -slopes.view(-1, *[1] * distance.dim()) * distance.abs()
+        return LinearBias(slopes, [0] * heads)
 
 
 @dataclass(frozen=True)
@@ -386,7 +378,7 @@ class Peaks(Position):
     in_attention: ClassVar[bool] = True
 
     def build(self, config: "StackConfig") -> PositionModule:
-        return PeakedBias(self)
+        return LinearBias(self.slopes, self.distances)
 
     def check(self, config: "StackConfig") -> None:
         for name in ("distances", "slopes"):
@@ -398,20 +390,22 @@ class Peaks(Position):
             raise ValueError(f"Peaks: a causal stack sees no key at distance {max(self.distances)}")
 
 
-class PeakedBias(StaticBias):
-    def __init__(self, setting: Peaks):
+class LinearBias(StaticBias):
+    """No penalty at a head's peak, and its slope for each place from there."""
+
+    def __init__(self, slopes: Sequence[float], peaks: Sequence[int]):
         super().__init__()
-        self.setting = setting
+        self.slopes, self.peaks = slopes, peaks
 
     def bias(self, distance: Tensor) -> Tensor:
-        peaks, slopes = (
+        slopes, peaks = (
             torch.tensor(values, device=distance.device).view(-1, *[1] * distance.dim())
-            for values in (self.setting.distances, self.setting.slopes)
+            for values in (self.slopes, self.peaks)
         )
         return -slopes * (distance - peaks).abs()
 
     def extra_repr(self) -> str:
-        return f"{self.setting}"
+        return f"slopes={self.slopes}, peaks={self.peaks}"
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ class TextData(DataModule):
 
     def check_origin(self, run: Path) -> None:
         path = run / Tokenizer.filename
-        if path.is_file() and Tokenizer.load(path).to_json() != self.tokenizer.to_json():
+        if not path.is_file():
+            raise UserError(f"{run} says of no tokens what they are: it has no {Tokenizer.filename}")
+        if Tokenizer.load(path).to_json() != self.tokenizer.to_json():
             raise UserError(f"{run} was trained on other tokens: take its own with --data.tokenizer {run}")
 
 

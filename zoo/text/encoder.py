@@ -120,7 +120,7 @@ class MaskedLM(Network):
 class TextClassifier(Network):
     """One of `classes` for a text. ValueError where its pooling takes a token that has not seen the text.
 
-    `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; Mean and Max those of all
+    `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; the others those of all
     tokens. `dropout`: of the pooled state. The rest as for MaskedLM.
     """
 

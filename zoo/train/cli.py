@@ -205,8 +205,8 @@ Train a model: FILE says which, on what data, how. A run is a folder that holds 
   zoo fit --run runs/mine --resume last"""
 
 
-def fit(argv: list[str], opened: Callable[[Path], dict[str, Tensor]]) -> int:
-    """Train: `zoo fit`. `opened`: the weights of a model's folder, by its network's names."""
+def fit(argv: list[str], opened: Callable[[Path], tuple[Path, dict[str, Tensor]]]) -> int:
+    """Train: `zoo fit`. `opened`: a model's folder (fetched where it is a hub's), and its weights by its own names."""
     if {"-h", "--help"} & set(argv):
         print(HELP)
         return 0
@@ -242,10 +242,12 @@ def fit(argv: list[str], opened: Callable[[Path], dict[str, Tensor]]) -> int:
     if ours.init_from is not None:
         source = ours.init_from
         if source.is_file() or source.suffix == ".ckpt":
-            folder, state = source.parent.parent, open_checkpoint(source)["state_dict"]
+            state = open_checkpoint(source)["state_dict"]
+            if (source.parent.parent / CONFIG).is_file():
+                cli.datamodule.check_origin(source.parent.parent)
         else:
-            folder, state = source, {f"network.{name}": value for name, value in opened(source).items()}
-        if (folder / CONFIG).is_file() or folder is source:
+            folder, weights = opened(source)
+            state = {f"network.{name}": value for name, value in weights.items()}
             cli.datamodule.check_origin(folder)
         begin_with(cli.model, state, source)
     if cli.trainer.is_global_zero:

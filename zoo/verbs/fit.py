@@ -34,7 +34,9 @@ def main(verb: str, argv: list[str]) -> int:
     return fit(argv, opened) if verb == "fit" else evaluate(verb, argv)
 
 
-def opened(folder: Path) -> dict[str, Tensor]:
-    from zoo.weights.load import load  # above the trainings: it knows the networks of every domain
+def opened(source: Path) -> tuple[Path, dict[str, Tensor]]:
+    """Where a model lies, and its weights. Handed to the trainings, which stand below what opens every domain's."""
+    from zoo.weights.load import find, load
 
-    return load(folder).model.state_dict()
+    folder = find(source)
+    return folder, load(folder).model.state_dict()

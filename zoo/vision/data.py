@@ -235,12 +235,12 @@ class TorchvisionSet(ImageData):
         labelled: float = 1.0,
     ):
         root = data_folder() / "torchvision" if root is None else Path(root)
-        self.splits: dict[Split, Pictures | Pixels] = {}
+        self.splits: dict[Split, Pictures | Pixels]
         if name == "ImageNet":
             sets = [_torchvision(name, root, split=split) for split in ("train", "val")]
             size = 224 if image_size is None else image_size
-            self.splits = {s: on_disk(found.samples) for s, found in zip(("train", "val"), sets, strict=True)}  # type: ignore[misc]
-            self.splits["test"] = self.splits["val"]  # ImageNet's own test images have no public labels
+            train, val = (on_disk(found.samples) for found in sets)
+            self.splits = {"train": train, "val": val, "test": val}  # ImageNet's own test images have no public labels
         else:
             sets = [_torchvision(name, root, train=train, download=True) for train in (True, False)]
             train, test = (

@@ -144,9 +144,8 @@ class ViT(ImageEncoder):
             "init": init,
         }
         self.pool = pool.build(stack)
-        self.begins = (
-            [*range(1 + distillation)] if pool.of_first() else [prefix]
-        )  # the first token that a head's pool sees
+        # the first token that each head's pool sees
+        self.begins = [*range(1 + distillation)] if pool.of_first() else [prefix]
         self.head_norm = head_norm.build(stack.dim)
         self.heads = nn.ModuleList(nn.Linear(stack.dim, classes) for _ in self.begins)
         initialise(self, init)
@@ -155,8 +154,9 @@ class ViT(ImageEncoder):
     def features(self, images: Tensor) -> Tensor:
         """Images "b c H W" to what the heads read, "k b d": one row, or with distillation two."""
         states, layout = self.states(images)
-        rows = [layout.pad(states)[:, begin:] for begin in self.begins]
-        pooled = [self.pool(x.flatten(0, 1), Layout.dense(*x.shape[:2], device=x.device)) for x in rows]
+        rows = layout.pad(states)
+        seen = [rows[:, begin:] for begin in self.begins]
+        pooled = [self.pool(x.flatten(0, 1), Layout.of(x, None)) for x in seen]
         out: Tensor = self.head_norm(torch.stack(pooled))
         return out
 

@@ -74,15 +74,14 @@ def load(source: str | Path, *, checkpoint: str = "best") -> Loaded:
 def find(source: str | Path) -> Path:
     """The folder itself, or where the hub's model of that name lies.
 
-    UserError where only the last part of a path is wrong: who has a folder `runs` does not mean the hub by runs/mnits.
+    UserError where a path's last part is missing beside runs: who has some in `runs` means no hub by runs/mnits.
     """
     path = Path(source)
     if path.exists() or not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", str(source)):
         return path
-    if path.parent != Path() and path.parent.is_dir():
-        raise UserError(
-            f"{source}: no such folder{nearest(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()])}"
-        )
+    runs = [found.parent.name for found in path.parent.glob("*/checkpoints")]
+    if path.parent != Path() and runs:
+        raise UserError(f"{source}: no such folder{nearest(path.name, runs)}")
     return fetch(str(source))
 
 

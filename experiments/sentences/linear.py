@@ -1,0 +1,49 @@
+"""Words and pairs of words to a linear classifier, the model to hold a network of sentences against.
+
+    python experiments/sentences/linear.py
+
+Which words and pairs a sentence has are its features; the penalty of the support vector machine is chosen on the
+validation part. Writes results/linear.json.
+"""
+
+import json
+import time
+from pathlib import Path
+
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.svm import LinearSVC
+
+from zoo.atomic import write_atomically
+from zoo.text.labelled import SST2, TREC
+from zoo.train.callbacks import commit
+
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+def main() -> None:
+    begin, found = time.time(), {}
+    for name, data in {"TREC": TREC(tokens="words"), "SST-2": SST2(tokens="words")}.items():
+        counter = CountVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", binary=True)
+        parts = {split: tuple(zip(*data.labelled(split), strict=True)) for split in ("train", "val", "test")}
+        x = {"train": counter.fit_transform(parts["train"][0])}
+        x |= {split: counter.transform(parts[split][0]) for split in ("val", "test")}
+        fits = {c: LinearSVC(C=c, random_state=1).fit(x["train"], parts["train"][1]) for c in PENALTIES}
+        right = {c: float(fit.score(x["val"], parts["val"][1])) for c, fit in fits.items()}
+        best = max(right, key=lambda c: right[c])
+        test = float(fits[best].score(x["test"], parts["test"][1]))
+        found[name] = {"penalty": best, "val": right[best], "test": test, "texts": len(parts["test"][1])}
+    about = {
+        "command": "python experiments/sentences/linear.py",
+        "commit": commit(),
+        "seed": 1,
+        "device": "one CPU thread",
+        "seconds": round(time.time() - begin, 1),
+        "sets": found,
+    }
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / "linear.json", json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
