@@ -180,7 +180,12 @@ def sentences() -> str:
             run["device"],
         ]
         for run in results("sentences")
+        if "tests" in run
     ]
+    (linear,) = results("sentences", "linear.json")
+    for name, one in linear["sets"].items():
+        right = f"{100 * one['test']:.1f} of {one['texts']:,}"
+        body.append([f"{name}, words and pairs, linear", "", right, "", "", "", linear["device"]])
     return rows(["run", "parameters", "right, %", "seed", "steps", "time", "device"], body)
 
 
@@ -217,36 +222,46 @@ def signatures() -> str:
     return "".join(f"- {name.removesuffix('_signature')}: `{value}`\n" for name, value in sorted(found))
 
 
-def core() -> str:
-    body = []
-    for run in results("bench", "core-*.json"):
-        for race in run["results"]:
-            if not race["case"].startswith(("causal LM", "encoder block", "decoder block", "norm")):
-                continue
-            others = [(name, c) for name, c in race["candidates"].items() if name != race["reference"]]
-            cells = ", ".join(f"{name} {c['ratio']:.2f}" for name, c in others)
-            body.append([race["case"], f"{race['reference']} 1", cells, f"{run['device']}, torch {run['torch']}"])
-    return rows(["case", "reference", "share of its time (below 1 is faster)", "machine"], body)
+def raced(suite: str, *begins: str) -> str:
+    """Races of a suite: each candidate's share of the reference's time, its peak memory, its work a second.
 
-
-def raced(suite: str) -> str:
-    """Races of a suite: each candidate's share of the reference's time, its peak memory, its work a second."""
+    `begins`: of how the cases that are shown begin; without any, all are.
+    """
     body = []
     for run in results("bench", f"{suite}-*.json"):
         for race in run["results"]:
-            unit = race.get("unit")
-
-            def beside(c: dict[str, Any], unit: str | None = unit) -> str:
-                said = [f"{c['peak_bytes'] / 2**20:,.0f} MiB"] if c["peak_bytes"] is not None else []
-                said += [f"{c['per_second']:,.4g} {unit}/s"] if unit else []
-                return f" ({', '.join(said)})" if said else ""
-
+            if not race["case"].startswith(begins or ""):
+                continue
             candidates = dict(race["candidates"])
             own = candidates.pop(race["reference"])
-            first = f"{race['reference']}, {1000 * own['median_s']:,.3g} ms{beside(own)}"
-            cells = ", ".join(f"{name} {c['ratio']:.2f}{beside(c)}" for name, c in candidates.items())
+            first = f"{race['reference']}, {1000 * own['median_s']:,.3g} ms{beside(own, race)}"
+            cells = ", ".join(f"{name} {c['ratio']:.2f}{beside(c, race)}" for name, c in candidates.items())
             body.append([race["case"], first, cells, f"{run['device']}, torch {run['torch']}"])
     return rows(["case", "reference", "share of its time (below 1 is faster)", "machine"], body)
+
+
+def beside(candidate: dict[str, Any], race: dict[str, Any]) -> str:
+    said = []
+    if candidate["peak_bytes"] is not None:
+        said.append(f"{candidate['peak_bytes'] / 2**20:,.0f} MiB")
+    if race.get("unit"):
+        said.append(f"{candidate['per_second']:,.4g} {race['unit']}/s")
+    return f" ({', '.join(said)})" if said else ""
+
+
+def speed() -> str:
+    """zoo's time as a share of each peer's, for whole models."""
+    body = []
+    for suite in ("text", "lm", "vision", "music"):
+        for run in results("bench", f"{suite}-*.json"):
+            for race in run["results"]:
+                times = {name: c["median_s"] for name, c in race["candidates"].items()}
+                ours = next((name for name in ("zoo", "zoo rotary") if name in times), None)
+                if ours is not None:
+                    peers = {name: time for name, time in times.items() if not name.startswith("zoo")}
+                    shares = ", ".join(f"{times[ours] / time:.2f} of {name}" for name, time in peers.items())
+                    body.append([race["case"], shares, run["device"]])
+    return rows(["case", "zoo's time", "machine"], body)
 
 
 def count() -> str:
@@ -265,6 +280,8 @@ def music() -> str:
     for grid, counted in base["grids"].items():
         tokens, notes, steps = (counted[unit]["test"] for unit in ("tokens", "notes", "steps"))
         for run in results("music", f"{grid}-*.json"):
+            if " seed " in run["name"]:  # those have a table of their own
+                continue
             test = run["tests"]["test"]
             body.append(
                 [
@@ -360,8 +377,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "real_contacts": real_contacts,
     "signatures": signatures,
     "vision": vision,
-    "core": core,
-    **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music", "protein")},
+    "core": partial(raced, "core", "causal LM", "encoder block", "decoder block", "norm"),
+    **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music")},
+    "speed": speed,
     "count": count,
     "music": music,
     "music_seeds": music_seeds,

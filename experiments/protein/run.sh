@@ -36,6 +36,9 @@ structure() { # three states from one sequence, from nothing
   for seed in $SEEDS; do
     train "runs/structure-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" --data.seed "$seed"
     tested "runs/structure-$seed" "structure, from nothing, seed $seed" flip cb513 ts115
+    train "runs/structure-alibi-$seed" --config configs/protein/structure.yaml --seed_everything "$seed" \
+      --data.seed "$seed" --model.stack.position ALiBi
+    tested "runs/structure-alibi-$seed" "structure, ALiBi, seed $seed" flip cb513 ts115
   done
 }
 
@@ -43,12 +46,14 @@ fitness() { # a linear model, and networks from nothing
   python experiments/protein/ridge.py
   for seed in $SEEDS; do
     local own=(--config configs/protein/fitness.yaml --seed_everything "$seed" --data.seed "$seed")
+    local gb1=("${own[@]}" --data GB1 --data.seed "$seed" --data.tokens_per_batch 8192
+      --model.stack.position.length 267 --trainer.max_steps 400 --trainer.val_check_interval 200)
     for split in two_vs_rest three_vs_rest low_vs_high; do
-      train "runs/gb1-$split-$seed" "${own[@]}" --data GB1 --data.split $split --data.seed "$seed" \
-        --data.tokens_per_batch 8192 --model.stack.position.length 267 --trainer.max_steps 400 \
-        --trainer.val_check_interval 200
+      train "runs/gb1-$split-$seed" "${gb1[@]}" --data.split $split
       tested "runs/gb1-$split-$seed" "gb1 $split, from nothing, seed $seed"
     done
+    train "runs/gb1-mean-$seed" "${gb1[@]}" --data.split three_vs_rest --model.pool Mean
+    tested "runs/gb1-mean-$seed" "mean pool, gb1 three_vs_rest, seed $seed"
     train "runs/avgfp-$seed" "${own[@]}"
     tested "runs/avgfp-$seed" "avgfp, from nothing, seed $seed"
   done
