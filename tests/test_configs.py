@@ -10,7 +10,7 @@ import yaml
 from tests.music.pieces import write_codec, write_jsb, write_pop909
 from tests.protein.sets import write_sets
 from tests.text.sentences import write_sentences
-from tests.vision.pictures import write_cifar, write_mnist
+from tests.vision.pictures import write_cifar, write_folder, write_mnist
 from zoo.cli import main
 from zoo.core import StackConfig
 from zoo.train.cli import build
@@ -23,8 +23,12 @@ FEW += ["--trainer.precision", "32-true"]  # halves are slow, or missing, where 
 # What is made for a GPU is too much for these tests as it is.
 FEWER = {
     "shakespeare_gpu": ["--data.batch", "1", "--model.stack.depth", "1", "--model.compile", "false"],
+    "tune_images": ["--data.held_out", "4", "--data.batch", "4"],
+    "tune_structure": ["--trainer.check_val_every_n_epoch", "null"],
     "cifar10_cuda": ["--data.batch", "16", "--model.stack.depth", "1", "--model.compile", "false"],
 }
+# What is made to begin with another model: the file whose run it gets here.
+BEGINS = {"tune_text": "text/sst_masked", "tune_images": "vision/cifar10", "tune_structure": "protein/natural_masked"}
 QUIET = ["--trainer.enable_progress_bar", "false"]
 WORDS = "man woman dog red blue street ball runs jumps on the in with two young people".split()
 
@@ -48,6 +52,7 @@ def captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_cifar(tmp_path / "cifar10_jpeg")
     write_pop909(tmp_path / "pop909")
     write_codec(tmp_path / "runs" / "codec")
+    write_folder(tmp_path / "images")  # configs/vision/tune_images.yaml reads them
     monkeypatch.chdir(tmp_path)  # configs/music/codes.yaml reads runs/codec
     write_sets(tmp_path)
     monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
@@ -60,6 +65,10 @@ def test_trains_tests_and_says_so(
 ) -> None:
     run = tmp_path / "run"
     given = [*FEW, *FEWER.get(path.stem, [])]
+    if path.stem in BEGINS:
+        first = str(CONFIGS / f"{BEGINS[path.stem]}.yaml")
+        assert main(["fit", "--config", first, "--run", str(tmp_path / "first"), *FEW, *QUIET]) == 0
+        given += ["--init-from", str(tmp_path / "first")]
     assert main(["fit", "--config", str(path), "--run", str(run), *given, *QUIET]) == 0
     merged = yaml.safe_load((run / "config.yaml").read_text())
     shipped = yaml.safe_load(path.read_text())

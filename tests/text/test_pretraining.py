@@ -133,7 +133,9 @@ def test_weights_that_mean_other_tokens_are_refused(
     trained: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = trained / "checkpoints" / "last.ckpt"
-    said = one_line(capsys, classifier(folder, "other", "--init-from", last))
+    assert classifier(folder, "apart", "--trainer.max_steps", "1") == 0
+    capsys.readouterr()
+    said = one_line(capsys, classifier(folder, "other", "--init-from", last, tokenizer=str(folder / "apart")))
     assert f"was trained on other tokens: take its own with --data.tokenizer {trained}" in said
     wide = ["--model.stack.dim", "64"]
     code = classifier(folder, "other", "--init-from", last, *wide, tokenizer=str(trained))

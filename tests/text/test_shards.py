@@ -83,7 +83,7 @@ def test_what_is_cut_off_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tokenizer, "encode_batch", fail)
+        patch.setattr(Tokenizer, "pieces", fail)
         with pytest.raises(KeyboardInterrupt):
             shard(source, "train", 0.35, BPE)
     assert set((data_folder() / "shards").glob("*")) == before

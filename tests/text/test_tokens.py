@@ -50,7 +50,7 @@ def test_lower_case_where_asked_for() -> None:
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
-    TOKENS.save(tmp_path / "tokenizer.json")
+    TOKENS.save(tmp_path)
     assert Tokenizer.load(tmp_path / "tokenizer.json").encode("a blue man </s>") == TOKENS.encode("a blue man </s>")
 
 

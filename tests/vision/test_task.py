@@ -13,6 +13,7 @@ from zoo.core import Learned, StackConfig
 from zoo.vision.patches import LinearPatches
 from zoo.vision.pictures import Batch
 from zoo.vision.task import Classification
+from zoo.weights.load import load
 
 QUIET = ["--trainer.enable_progress_bar", "false"]
 STACK = {"dim": 16, "depth": 1, "heads": 2, "position": {"class_path": "Learned", "init_args": {"length": 10}}}
@@ -100,6 +101,27 @@ def test_a_training_begins_with_published_weights(images: Images, capsys: pytest
     deeper = ["--model.stack.depth", 2]
     assert images.fit("deeper", *gelu, *deeper, "--init-from", images.folder / "published") == 2
     assert "its stack is not this model's (it lacks 'network.stack.blocks.1" in capsys.readouterr().err
+
+
+def test_what_is_left_unset_is_that_of_the_published_model(images: Images) -> None:
+    """Stack, patches and image size, and the same logits as theirs on the same pixels."""
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
+    theirs = ViTForImageClassification(ViTConfig(**sizes, image_size=20, patch_size=5, num_labels=5))
+    theirs.save_pretrained(images.folder / "published")
+    ViTImageProcessor(size={"height": 20, "width": 20}).save_pretrained(images.folder / "published")
+    plain = yaml.safe_load(images.config.read_text())
+    plain["model"]["init_args"] = {"optimizer": {"class_path": "AdamW", "init_args": {"lr": 1e-30}}}
+    plain["data"]["init_args"].pop("image_size")
+    (images.folder / "unset.yaml").write_text(yaml.safe_dump(plain))
+    run = images.folder / "tuned"
+    given = ["--config", images.folder / "unset.yaml", "--run", run, "--init-from", images.folder / "published"]
+    assert main(["fit", *map(str, given), "--trainer.max_steps", "1", *QUIET]) == 0
+    ours, pixels = load(run).model, torch.randn(2, 3, 20, 20)
+    with torch.no_grad():
+        states = theirs.eval().vit(pixels).last_hidden_state[:, 0]
+        torch.testing.assert_close(ours(pixels), ours.heads[0](states), rtol=1e-4, atol=1e-5)
 
 
 def test_another_size_begins_with_the_weights_of_the_first(images: Images, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from zoo.data import public
 from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
-from zoo.text.data import Batch, TextData, collate, tokenizer_for
+from zoo.text.data import Batch, TextData, check_own, collate, tokenizer_for
 from zoo.text.shards import Documents, Source, Tokens, at_words, shard
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
@@ -243,6 +243,7 @@ class SpanCorpus(Corpus):
         sentinels: int = 100,
     ):
         super().__init__(path, tokens, vocab_size, held_out, length, batch, seed, workers, documents, tokenizer)
+        check_own(self.tokenizer)
         self.density, self.mean = density, mean
         if not self.tokenizer.sentinels:
             self.tokenizer = self.tokenizer.with_sentinels(sentinels)

@@ -17,6 +17,7 @@ from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import data_folder, read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
+from zoo.text.published import AnyTokenizer, PublishedTokenizer
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import DataModule, Split
 
@@ -75,13 +76,17 @@ class TextData(DataModule):
 
     def save(self, folder: Path) -> None:
         """The tokenizer, into a run folder."""
-        write_atomically(folder / Tokenizer.filename, self.tokenizer.to_json())
+        self.tokenizer.save(folder)
+
+    @classmethod
+    def like(cls, folder: Path) -> dict[str, Any]:
+        return {"tokenizer": str(folder)} if (folder / Tokenizer.filename).is_file() else {}
 
     def check_origin(self, run: Path) -> None:
         path = run / Tokenizer.filename
         if not path.is_file():
             raise UserError(f"{run} says of no tokens what they are: it has no {Tokenizer.filename}")
-        if Tokenizer.load(path).to_json() != self.tokenizer.to_json():
+        if AnyTokenizer.load(path).to_json() != self.tokenizer.to_json():
             raise UserError(f"{run} was trained on other tokens: take its own with --data.tokenizer {run}")
 
 
@@ -104,7 +109,7 @@ def tokenizer_for(
     no tokenizer is where it should be.
     """
     if given is not None:
-        return Tokenizer.load(given / Tokenizer.filename if given.is_dir() else given)
+        return AnyTokenizer.load(given / Tokenizer.filename if given.is_dir() else given)
     key = hashlib.sha256(json.dumps([content, vocab_size, lowercase]).encode()).hexdigest()
     path = data_folder() / "tokenizers" / f"{tokens}-{key[:24]}.json"
     if not path.is_file():
@@ -113,6 +118,13 @@ def tokenizer_for(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, trained.to_json())
     return Tokenizer.load(path)
+
+
+def check_own(tokenizer: Tokenizer) -> None:
+    """UserError where a tokenizer was published with another model: what writes texts needs tokens that begin and end
+    them, and published models differ in which those are."""
+    if isinstance(tokenizer, PublishedTokenizer):
+        raise UserError(f"{tokenizer.where}: pairs of texts are trained on tokens of zoo's own; leave tokenizer unset")
 
 
 class PairedText(TextData):
@@ -148,6 +160,7 @@ class PairedText(TextData):
         self.tokenizer = tokenizer_for(
             tokenizer, lambda: texts, _digest(self._pairs("train")), vocab_size, lowercase=lowercase
         )
+        check_own(self.tokenizer)
 
     def pairs(self, split: Split) -> Pairs:
         """Source and target of every pair of a split."""

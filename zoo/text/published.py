@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
+from zoo.atomic import write_atomically
 from zoo.errors import UserError
-from zoo.text.tokens import Tokenizer
+from zoo.text.tokens import Tokenizer, is_own, read
 
 # In what their files call them; the first that is there counts.
 ROLES = {
@@ -38,10 +40,7 @@ class PublishedTokenizer(Tokenizer):
     def load(cls, path: str | Path) -> "PublishedTokenizer":
         """UserError where the file is not a tokenizer."""
         path = Path(path)
-        try:
-            inner = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
-            raise UserError(f"{path}: not a tokenizer ({error})") from None
+        inner = read(path)
         said: dict[str, Any] = {}
         for name in SAID:
             if (path.parent / name).is_file():
@@ -63,6 +62,12 @@ class PublishedTokenizer(Tokenizer):
             raise UserError(f"{self.where}: has no token for {role}")
         return found
 
+    def save(self, folder: Path) -> None:
+        """Into a model's folder, with what its special tokens are for."""
+        super().save(folder)
+        said = {ROLES[role][0]: name for role, name in self.names.items()}
+        write_atomically(folder / SAID[0], json.dumps(said, ensure_ascii=False, indent=1) + "\n")
+
     @property
     def pad(self) -> int:  # type: ignore[override]
         """Any token where it has none: what stands at padding is never read."""
@@ -80,6 +85,13 @@ class PublishedTokenizer(Tokenizer):
     def mask(self) -> int:  # type: ignore[override]
         return self._id("mask")
 
+    @property
+    def ordinary(self) -> tuple[int, int]:
+        """The longest range of ids that holds no special token."""
+        added = self.bpe.get_added_tokens_decoder()
+        bounds = [-1, *sorted(i for i, token in added.items() if token.special), self.vocab_size]
+        return max(((a + 1, b) for a, b in pairwise(bounds)), key=lambda ids: ids[1] - ids[0])
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [row.ids for row in self.bpe.encode_batch(list(texts))]
 
@@ -93,3 +105,16 @@ class PublishedTokenizer(Tokenizer):
         """Ids of the text with the names of the tokens in its gaps."""
         names = [*map(self.bpe.id_to_token, gaps), ""]
         return self.encode("".join(piece + name for piece, name in zip(pieces, names, strict=True)))
+
+
+class AnyTokenizer:
+    """What a folder of texts' models holds, trained here or published; its content says which."""
+
+    filename = Tokenizer.filename
+
+    @staticmethod
+    def load(path: str | Path) -> Tokenizer:
+        """UserError where the file is not a tokenizer."""
+        path = Path(path)
+        own = is_own(read(path)) and not any((path.parent / name).is_file() for name in SAID)
+        return Tokenizer.load(path) if own else PublishedTokenizer.load(path)

@@ -238,7 +238,7 @@ def _write(folder: Path, pieces: Pieces, tokenizer: Tokenizer, *, whole: bool) -
     with (folder / "tokens.bin").open("wb") as tokens, (folder / "ends.bin").open("wb") as marks:
         while some := _batch(pieces):
             ends: list[int] = []
-            for ids, (_, last) in zip(tokenizer.encode_batch([text for text, _ in some]), some, strict=True):
+            for ids, (_, last) in zip(tokenizer.pieces([text for text, _ in some]), some, strict=True):
                 row = [*([tokenizer.start] if whole and begins else []), *ids, *([tokenizer.end] if last else [])]
                 np.asarray(row, dtype=kind).tofile(tokens)
                 count, begins = count + len(row), last

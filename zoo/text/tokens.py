@@ -12,6 +12,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from zoo.atomic import write_atomically
 from zoo.data.batches import rows_of as rows_of
 from zoo.errors import UserError
 
@@ -19,6 +20,19 @@ SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
 SENTINEL = "<extra_id_{}>"  # T5's name for what stands for a dropped span
 WORD = r"[\w'’-]+|[^\w\s]"  # noqa: RUF001 - a word with the apostrophes and hyphens in it, or one sign
 SMALLEST = len(SPECIAL) + 256  # every byte is a token
+
+
+def read(path: str | Path) -> tokenizers.Tokenizer:
+    """What a tokenizer.json holds; UserError where it holds none."""
+    try:
+        return tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise UserError(f"{path}: not a tokenizer ({error})") from None
+
+
+def is_own(inner: tokenizers.Tokenizer) -> bool:
+    """Whether it is one that was trained here: by its first tokens."""
+    return [inner.id_to_token(i) for i in range(len(SPECIAL))] == list(SPECIAL)
 
 
 class Tokenizer:
@@ -83,16 +97,14 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
         """UserError where the file is not a tokenizer of ours."""
-        try:
-            bpe = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises plain Exception
-            raise UserError(f"{path}: not a tokenizer ({error})") from None
-        if [bpe.id_to_token(i) for i in range(len(SPECIAL))] != list(SPECIAL):
+        bpe = read(path)
+        if not is_own(bpe):
             raise UserError(f"{path}: its first tokens are not {', '.join(SPECIAL)}")
         return cls(bpe)
 
-    def save(self, path: str | Path) -> None:
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+    def save(self, folder: Path) -> None:
+        """Into a model's folder."""
+        write_atomically(folder / self.filename, self.to_json())
 
     def to_json(self) -> str:
         return json.dumps(json.loads(self.bpe.to_str()), ensure_ascii=False, indent=1) + "\n"
@@ -143,6 +155,10 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text."""
+        return self.pieces(texts)
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts that may go on before and after: nothing stands around them."""
         try:
             return [row.ids for row in self.bpe.encode_batch(list(texts), add_special_tokens=False)]
         except Exception:  # the library raises plain Exception; byte-level BPE knows every text

@@ -7,8 +7,10 @@ A run is a folder. `fit` makes it; `validate`, `test` and `predict` open it and 
 """
 
 import inspect
+import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -17,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from jsonargparse import Namespace, _typehints, set_parsing_settings
 from jsonargparse._util import import_object
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor
 
 from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
@@ -34,7 +36,7 @@ from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_che
 from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
-from zoo.train.start import begin_with, fitting, load_weights
+from zoo.train.start import Source, begin_with, begun, fitting, load_weights
 from zoo.train.task import Task
 
 CONFIG = "config.yaml"
@@ -132,11 +134,13 @@ class CLI(LightningCLI):
     def _of_data(self, name: str, data: DataModule) -> Any:
         """What the data module says of itself; UserError where the model asks for what this data has not."""
         kind = import_object(self.config["model"]["class_path"])
-        if name in inspect.signature(kind).parameters and not hasattr(data, name):
+        if name not in inspect.signature(kind).parameters:
+            return None
+        if not hasattr(data, name):
             raise UserError(
                 f"model {kind.__name__} needs data that knows {LINKS[name]} ({name}); {type(data).__name__} does not"
             )
-        return getattr(data, name, None)
+        return getattr(data, name)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Lightning's own compares `args` with the process's arguments and warns: ours have been read in part.
@@ -164,8 +168,8 @@ class CLI(LightningCLI):
         return self.parser.dump(self.config, skip_none=False)
 
 
-def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CLI:
-    """Everything that the settings name; UserError in one line where they do not fit."""
+def build(args: list[str], run: Path, extra: list[Callback] | None = None, below: dict[str, Any] | None = None) -> CLI:
+    """Everything that the settings name; UserError in one line where they do not fit. `below`: settings under them."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -180,7 +184,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CL
     for path in _files(args):
         check_file(path)
     try:
-        return CLI(args, run, extra or [])
+        return CLI([*(["--config", json.dumps(below)] if below else []), *args], run, extra or [])
     except UserError:
         raise
     except (ValueError, MisconfigurationException) as error:
@@ -196,7 +200,8 @@ Train a model: FILE says which, on what data, how. A run is a folder that holds 
   --run FOLDER      where the run is kept (default: runs/ and the name of the first FILE)
   --resume last     go on where the run stopped, exactly; or --resume CHECKPOINT
   --init-from PATH  begin with the weights of a checkpoint or of any folder that zoo.load opens (a run's best, published
-                    weights), anew in all else; of another kind of model: with the parts that both have
+                    weights), anew in all else; of another kind of model: with the parts that both have. What FILE
+                    leaves unset of the network, and its tokenizer, are those of PATH too
   --print_config    print all settings as they would be, with their defaults, and stop
   --help-settings   every setting with its type and meaning
 
@@ -205,8 +210,8 @@ Train a model: FILE says which, on what data, how. A run is a folder that holds 
   zoo fit --run runs/mine --resume last"""
 
 
-def fit(argv: list[str], opened: Callable[[Path], tuple[Path, dict[str, Tensor]]]) -> int:
-    """Train: `zoo fit`. `opened`: a model's folder (fetched where it is a hub's), and its weights by its own names."""
+def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
+    """Train: `zoo fit`. `opened`: what there is to begin with in a model's folder, fetched where it is a hub's."""
     if {"-h", "--help"} & set(argv):
         print(HELP)
         return 0
@@ -232,24 +237,22 @@ def fit(argv: list[str], opened: Callable[[Path], tuple[Path, dict[str, Tensor]]
         Throughput(),
         StopOnSignal(run / CHECKPOINTS / LAST),
     ]
-    cli = build(args, run, callbacks)
+    source = None if ours.init_from is None else begun(ours.init_from, opened)
+    left = {} if source is None else _left_to(source, args)
+    cli = build(args, run, callbacks, left)
     if ours.resume is not None:
         _refuse_changes(cli, run / CONFIG)
         fitting(cli.model, stored, checkpoint)
         if _complete(stored, cli.trainer):  # Lightning would count an epoch that it does not train
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
             return 0
-    if ours.init_from is not None:
-        source = ours.init_from
-        if source.is_file() or source.suffix == ".ckpt":
-            state = open_checkpoint(source)["state_dict"]
-            if (source.parent.parent / CONFIG).is_file():
-                cli.datamodule.check_origin(source.parent.parent)
-        else:
-            folder, weights = opened(source)
-            state = {f"network.{name}": value for name, value in weights.items()}
-            cli.datamodule.check_origin(folder)
-        begin_with(cli.model, state, source)
+    if source is not None:
+        if source.folder is not None:
+            cli.datamodule.check_origin(source.folder)
+        begin_with(cli.model, source)
+        if left and cli.trainer.is_global_zero:
+            taken = "; ".join(f"{part} {', '.join(section['init_args'])}" for part, section in left.items())
+            print(f"as in {ours.init_from}: {taken}", file=sys.stderr)
     if cli.trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / CONFIG, cli.text())
@@ -310,6 +313,42 @@ def _files(args: list[str]) -> list[str]:
     given = [arg.split("=", 1) if arg.startswith(("--config=", "-c=")) else [arg] for arg in args]
     words = [word for parts in given for word in parts]
     return [after for word, after in pairwise(words) if word in ("-c", "--config")]
+
+
+def _left_to(source: Source, args: list[str]) -> dict[str, Any]:
+    """Settings that lie below all others: what the files in `args` leave unset of the network, which then is that of
+    `source`, and of its data, which is then cut into the same tokens."""
+    below = {}
+    for file in _files(args):
+        check_file(file)
+    stated = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {} for file in _files(args)]
+    stated += [{part: value} for part, value in _classes(args).items()]
+    for part, family in (("model", Task), ("data", DataModule)):
+        name, given = "", set()
+        for section in (file.get(part) or {} for file in stated):
+            now = section if isinstance(section, str) else section.get("class_path", name)
+            if now != name:
+                name, given = now, set()
+            given |= set() if isinstance(section, str) else set(section.get("init_args") or {})
+        try:
+            kind = import_object(_typehints.resolve_class_path_by_name(family, name))
+        except (ValueError, ImportError, AttributeError):  # no such class, which the parser says better
+            continue
+        if part == "model":
+            known = {name: value for name, value in source.settings.items() if name not in LINKS}
+        else:
+            known = kind.like(source.folder) if source.folder is not None else {}
+        own = inspect.signature(kind).parameters
+        taken = {name: value for name, value in known.items() if name in own and name not in given}
+        if taken:
+            below[part] = {"class_path": name, "init_args": taken}
+    return below
+
+
+def _classes(args: list[str]) -> dict[str, str]:
+    """The classes that --model and --data name."""
+    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith(("--model=", "--data=")) else [arg])]
+    return {word[2:]: after for word, after in pairwise(words) if word in ("--model", "--data")}
 
 
 def _name(args: list[str]) -> str:

@@ -44,7 +44,9 @@ def one_line(message: str, parser: ArgumentParser | None = None) -> str:
     if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
         return _unknown(f"{found[1]}.{found[2]}", options)
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
-        return f"no {' and no '.join(found[1].split(', '))} given; --config FILE names them"
+        names = found[1].split(", ")
+        others = ", or --init-from a model that has them" if all("." in name for name in names) else ""  # of a stack
+        return f"no {' and no '.join(names)} given; --config FILE names them{others}"
     where = ""
     if found := re.match(r'Parser key "([^"]+)":\s*', message):
         where, message = found[1], message[found.end() :]

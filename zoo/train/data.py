@@ -29,6 +29,11 @@ class DataModule(L.LightningDataModule):
         """What a model's folder must know of its data beside the network, for config.json: the names of classes."""
         return {"classes": list(self.names)} if self.names else {}
 
+    @classmethod
+    def like(cls, folder: Path) -> dict[str, Any]:
+        """Settings that make tokens as the model in a folder reads them, for a training that begins with it."""
+        return {}
+
     def check_origin(self, run: Path) -> None:
         """UserError where the weights of another run mean nothing here, since it cut its data into other tokens."""
 

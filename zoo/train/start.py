@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,14 +30,36 @@ def fitting(task: Task, stored: dict[str, Any], path: Path) -> dict[str, Tensor]
     return state
 
 
-def begin_with(task: Task, state: dict[str, Tensor], path: Path) -> None:
-    """Begin with the weights `state` of another task, from `path`: all where all fit, else those of the parts that the
-    task may carry over.
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a training may begin with: weights by the names of a task, and what is known of the network they are of."""
+
+    path: Path  # as it was given
+    state: dict[str, Tensor]
+    settings: dict[str, Any]  # of the network, as plain values
+    folder: Path | None  # that says what its tokens are
+
+
+def begun(path: Path, opened: Callable[[Path], Source]) -> Source:
+    """What lies in a checkpoint, or in a folder that `opened` reads. UserError where it is none."""
+    if path.is_dir() or (path.suffix != ".ckpt" and not path.is_file()):
+        return opened(path)
+    state, run = open_checkpoint(path)["state_dict"], path.parent.parent
+    try:
+        settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):  # a checkpoint alone
+        settings = {}
+    return Source(path, state, settings, run if (run / "config.yaml").is_file() else None)
+
+
+def begin_with(task: Task, source: Source) -> None:
+    """Begin with the weights of another task: all where all fit, else those of the parts that the task may carry over.
 
     The network may first make them its own (a table of positions of another length). A part is taken whole or not at
     all, and stderr says what was taken and what is new. UserError where nothing fits.
     """
-    state = adapted(task.network, state, path)
+    path = source.path
+    state = adapted(task.network, source.state, path)
     own = task.state_dict()
     same = {name: value.shape for name, value in state.items()} == {name: value.shape for name, value in own.items()}
     if same or not task.carried:

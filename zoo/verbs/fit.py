@@ -3,9 +3,8 @@
 import importlib
 from pathlib import Path
 
-from torch import Tensor
-
 from zoo.train.cli import evaluate, fit
+from zoo.train.start import Source
 
 # Imported so that their classes have short names on the command line.
 MODULES = (
@@ -34,9 +33,11 @@ def main(verb: str, argv: list[str]) -> int:
     return fit(argv, opened) if verb == "fit" else evaluate(verb, argv)
 
 
-def opened(source: Path) -> tuple[Path, dict[str, Tensor]]:
-    """Where a model lies, and its weights. Handed to the trainings, which stand below what opens every domain's."""
+def opened(source: Path) -> Source:
+    """What lies in a model's folder. Handed to the trainings, which stand below what opens every domain's."""
     from zoo.weights.load import find, load
 
     folder = find(source)
-    return folder, load(folder).model.state_dict()
+    loaded = load(folder)
+    state = {f"network.{name}": value for name, value in loaded.model.state_dict().items()}
+    return Source(source, state, loaded.config["settings"], folder)

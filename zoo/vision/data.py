@@ -27,6 +27,7 @@ from zoo.vision.augment import Augment
 from zoo.vision.files import check_classes, class_folders, hold_out, image_files, on_disk, read_idx, read_parquet
 from zoo.vision.images import Preprocess
 from zoo.vision.pictures import Decoding, Pictures, Pixels, Views, apart, decode_all, digest_of, some_of
+from zoo.vision.published import PublishedPreprocess
 
 PHOTOGRAPHS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of ImageNet's channels
 
@@ -68,6 +69,12 @@ class ImageData(DataModule):
     def source(self, split: Split) -> Pictures | Pixels:
         """The images of a split."""
         raise NotImplementedError
+
+    @classmethod
+    def like(cls, folder: Path) -> dict[str, Any]:
+        own = folder / Preprocess.filename
+        found = Preprocess.load(own) if own.is_file() else PublishedPreprocess.load(folder / "config.json")
+        return {} if found is None else {"image_size": found.size, "channels": found.channels}
 
     def save(self, folder: Path) -> None:
         """How pictures become numbers, into a run folder."""

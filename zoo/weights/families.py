@@ -352,6 +352,11 @@ def renamed(
     return ours, left
 
 
+def stored_names(family: Family, network: Network) -> list[str]:
+    """What a network's tensors are called where its family stores them, each by one name."""
+    return [name for ways in _slots(family, network).values() for name in ways[0].row.names]
+
+
 @torch.no_grad()
 def published(family: Family, network: Network, origin: Origin) -> dict[str, Tensor]:
     """The tensors of a network by their names, as `origin` had them: same names, same types."""

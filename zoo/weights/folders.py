@@ -1,15 +1,18 @@
 """Writing models to folders: zoo's own, which `zoo.load` opens, and the published form that they came from."""
 
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from zoo.core.network import Network
 from zoo.errors import UserError
 from zoo.weights.compare import differences
-from zoo.weights.families import Given, family_of, published
+from zoo.weights.families import Given, Origin, common_type, family_of, published, stored_names, type_name
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
 from zoo.weights.load import Loaded, read_settings, tokenizer_of
 
@@ -17,6 +20,9 @@ from zoo.weights.load import Loaded, read_settings, tokenizer_of
 BESIDE = """tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt
 vocab.txt spiece.model source.spm target.spm sentencepiece.bpe.model generation_config.json
 preprocessor_config.json""".split()
+
+# Settings that change no output of a trained model.
+TRAINING = ("dropout", "attention_dropout", "drop_path", "init")
 
 
 def write(loaded: Loaded, out: Path, beside: Path) -> None:
@@ -36,27 +42,59 @@ def write(loaded: Loaded, out: Path, beside: Path) -> None:
         _copy(beside, folder, loaded.config["kind"])
 
 
-def write_published(loaded: Loaded, out: Path, beside: Path) -> None:
+def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
+    """A model that was trained here, as if it came from where `like` did: what began with published weights goes back
+    to their form, of another class of their family where it is of another kind.
+
+    UserError where `like` was not published, or its family has no such class.
+    """
+    assert isinstance(loaded.model, Network)
+    if like.origin is None:
+        raise UserError(f"{where}: was not imported from published weights either")
+    family, kind = family_of(like.origin.architecture, where), loaded.config["kind"]
+    config, types = like.origin.config, like.origin.types
+    classes = [name for name, theirs in family.kinds.items() if theirs == kind]
+    if not classes:
+        raise UserError(f"{where}: no {like.origin.architecture} or its like is a {kind}")
+    architecture = like.origin.architecture if like.origin.architecture in classes else classes[0]
+    if architecture != like.origin.architecture:
+        config = config | {"architectures": [architecture]}
+    if names := loaded.config.get("classes"):
+        labels = {str(number): name for number, name in enumerate(names)}
+        config = config | {"id2label": labels, "label2id": {name: int(number) for number, name in labels.items()}}
+    common = type_name(torch.empty(0, dtype=common_type(like.model.parameters())))
+    stored = {name: types.get(name, common) for name in stored_names(family, loaded.model)}
+    return replace(loaded, origin=Origin(architecture, config, stored))
+
+
+def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None = None) -> None:
     """A model as it was published: the same names, types and settings, with the weights that it has now.
 
-    UserError where it was not imported, or has settings that its config.json does not say.
+    What lies in `beside`, and over it in `tokens`, goes with it. UserError where it was not imported, or has settings
+    that its config.json does not say.
     """
     assert isinstance(loaded.model, Network)
     origin = loaded.origin
     if origin is None:
-        raise UserError(f"{beside}: was not imported from published weights: there is no config.json to write it with")
+        raise UserError(
+            f"{beside}: was not imported from published weights, so that there is no config.json to write it with; "
+            "--like names a model that has one"
+        )
     where = beside / "config.json"
     family = family_of(origin.architecture, where)
     tensors = published(family, loaded.model, origin)
     said = read_settings(family, Given(origin.config, where, tensors), origin.architecture)
     wanted = type(loaded.model)(**said).to_plain()
-    if found := differences(wanted, loaded.model.to_plain()):
-        name, (theirs, ours) = next(iter(found.items()))
+    for name, (theirs, ours) in differences(wanted, loaded.model.to_plain()).items():
+        if name.rpartition(".")[2] in TRAINING:
+            print(f"{beside}: {name} was {ours!r} and is written as {theirs!r}: it acts in training", file=sys.stderr)
+            continue
         raise UserError(f"{beside}: {name} is {ours!r}, its published config.json says {theirs!r}")
     with whole_folder(out) as folder:
         write_json(folder / "config.json", origin.config)
         write_tensors(folder / "model.safetensors", tensors)
-        _copy(beside, folder, loaded.config["kind"])
+        for source in (beside, tokens or beside):
+            _copy(source, folder, loaded.config["kind"])
 
 
 def untied(model: Network) -> dict[str, Tensor]:

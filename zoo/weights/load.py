@@ -25,7 +25,7 @@ from zoo.errors import UserError, nearest
 from zoo.weights.families import Family, Given, Origin, build, check_depth, common_type, family_of, renamed, type_name
 from zoo.weights.files import INDEX, UNUSED, WEIGHTS, read_file, read_json, read_tensors, verify
 
-TEXT = "zoo.text.tokens.Tokenizer"
+TEXT = "zoo.text.published.AnyTokenizer"
 MUSIC = "zoo.music.tokens.View"
 RESIDUES = "zoo.protein.tokens.Residues"
 VISION = "zoo.vision.images.Preprocess"
@@ -45,7 +45,7 @@ KINDS = {
     "ViT": ("zoo.vision.model", VISION),
 }
 # What reads the files of published weights, where that is another class.
-PUBLISHED = {TEXT: "zoo.text.published.PublishedTokenizer", VISION: "zoo.vision.published.PublishedPreprocess"}
+PUBLISHED = {VISION: "zoo.vision.published.PublishedPreprocess"}
 
 
 @dataclass(frozen=True, eq=False)

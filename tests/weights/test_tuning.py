@@ -1,0 +1,182 @@
+"""Published text models as what a training begins with: their settings, their weights and their tokens are taken."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from tests.test_bad_input import one_line
+from tests.test_traps import QUIET
+from tests.weights.test_published_tokens import bart, bert, gpt2
+from zoo.check.references import library
+from zoo.cli import main
+from zoo.text.corpus import Corpus
+from zoo.text.published import AnyTokenizer, PublishedTokenizer
+from zoo.weights.load import load
+
+STILL = {"class_path": "AdamW", "init_args": {"lr": 1e-30, "weight_decay": 0.0}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """BERT and GPT-2 as transformers saves them, small, with their tokenizers; a table of two classes, and a text."""
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "data"))
+    torch.manual_seed(0)
+    transformers = library("transformers")
+    common = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    tokens = bert()
+    config = transformers.BertConfig(vocab_size=len(tokens), max_position_embeddings=40, **common)
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+    tokens.save_pretrained(tmp_path / "bert")
+    tokens = gpt2()
+    config = transformers.GPT2Config(vocab_size=len(tokens), n_positions=40, n_embd=16, n_layer=2, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    tokens.save_pretrained(tmp_path / "gpt2")
+    rows = [f"{'pet' if i % 2 else 'farm'},the {'cat' if i % 2 else 'cow'} number {i} sat" for i in range(80)]
+    (tmp_path / "table.csv").write_text("\n".join(["label,text", *rows]))
+    (tmp_path / "text.txt").write_text("\n".join(f"the cat sat on the mat number {i}." for i in range(200)))
+    return tmp_path
+
+
+def fit(folder: Path, name: str, model: dict[str, Any], data: dict[str, Any], *options: object) -> int:
+    """Two steps that change nothing, of settings that say nothing of the network and of its tokens."""
+    model["init_args"] = {"optimizer": STILL} | model.get("init_args", {})
+    plain = {"model": model, "data": data, "trainer": {"accelerator": "cpu", "max_steps": 2}}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(plain))
+    given = ["--config", folder / f"{name}.yaml", "--run", folder / name, *QUIET, *options]
+    return main(["fit", *map(str, given)])
+
+
+def table(folder: Path, **more: object) -> dict[str, Any]:
+    return {"class_path": "LabelledTable", "init_args": {"path": str(folder / "table.csv"), **more}}
+
+
+def test_a_classifier_begins_as_bert_and_reads_its_tokens(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    transformers = library("transformers")
+    model: dict[str, Any] = {"class_path": "TextClassification"}
+    assert fit(folder, "tuned", model, table(folder), "--init-from", folder / "bert") == 0
+    said = capsys.readouterr().err
+    assert "trunk (29 tensors); new: head" in said
+    assert f"as in {folder / 'bert'}: model stack, types, pool, embed_scale, init; data tokenizer" in said
+    settings = load(folder / "tuned").config["settings"]
+    assert (settings["stack"]["norm_order"], settings["types"], settings["vocab_size"]) == ("post", 2, len(bert()))
+    # what transformers' own BERT makes of a text by its own tokenizer, under our pool and head
+    theirs = transformers.BertModel.from_pretrained(folder / "bert", add_pooling_layer=False).eval()
+    ours, text = load(folder / "tuned"), "the cat sat"
+    with torch.no_grad():
+        states = theirs(**bert()(text, return_tensors="pt")).last_hidden_state
+        expected = ours.model.head(states[:, 0])
+    assert main(["classify", str(folder / "tuned"), "--json", text]) == 0
+    found = json.loads(capsys.readouterr().out)["classes"]
+    assert [found[name] for name in ("farm", "pet")] == pytest.approx(expected.softmax(-1)[0].tolist(), abs=1e-5)
+
+
+def test_what_is_said_lies_over_what_is_taken(folder: Path) -> None:
+    model: dict[str, Any] = {"class_path": "TextClassification", "init_args": {"types": 2, "pool": "Max"}}
+    options = ["--init-from", folder / "bert", "--model.stack.dropout", 0.25]
+    assert fit(folder, "said", model, table(folder), *options) == 0
+    settings = load(folder / "said").config["settings"]
+    assert (settings["pool"]["class_path"], settings["stack"]["dropout"]) == ("Max", 0.25)
+    assert settings["stack"]["norm_order"] == "post"
+
+
+def test_a_run_of_ours_gives_its_network_and_tokens_too(folder: Path) -> None:
+    small = {"dim": 16, "depth": 1, "heads": 2, "position": "ALiBi", "norm": "RMSNorm"}
+    model = {"class_path": "TextClassification", "init_args": {"stack": small, "embed_scale": True}}
+    assert fit(folder, "first", model, table(folder, vocab_size=300)) == 0
+    last = folder / "first" / "checkpoints" / "last.ckpt"
+    for name, source in {"second": folder / "first", "third": last}.items():
+        assert fit(folder, name, {"class_path": "TextClassification"}, table(folder), "--init-from", source) == 0
+        assert load(folder / name).config == load(folder / "first").config
+
+
+def test_language_models_go_on_from_published_ones(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The loss that transformers' own GPT-2 has on the windows that ours is tested on."""
+    transformers = library("transformers")
+    data = {"class_path": "Corpus", "init_args": {"path": str(folder / "text.txt"), "length": 32, "batch": 2}}
+    assert fit(folder, "gpt", {"class_path": "LanguageModel"}, data, "--init-from", folder / "gpt2") == 0
+    assert fit(folder, "mlm", {"class_path": "MaskedLanguageModel"}, data, "--init-from", folder / "bert") == 0
+    capsys.readouterr()
+    assert main(["test", str(folder / "gpt"), *QUIET]) == 0
+    found = float(capsys.readouterr().out.split("nll: ")[1].split()[0])
+    held = Corpus(folder / "text.txt", length=32, batch=2, tokenizer=folder / "gpt2")
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(folder / "gpt2").eval()
+    total = count = 0.0
+    for batch in held.test_dataloader():
+        with torch.no_grad():
+            logits = theirs(batch.ids).logits
+        counted = batch.labels.flatten() >= 0
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1)[counted], batch.labels.flatten()[counted])
+        total, count = total + losses.item() * counted.sum().item(), count + counted.sum().item()
+    assert found == pytest.approx(total / count, abs=2e-4)
+    text = gpt2()((folder / "text.txt").read_text()).input_ids
+    assert held.part("train")[0:1000].tolist() == text[:1000]
+
+
+def test_documents_of_published_tokens_stand_between_their_own(folder: Path) -> None:
+    data = Corpus(folder / "text.txt", documents="lines", length=32, batch=2, tokenizer=folder / "bert")
+    ids, tokens = data.part("train"), bert()
+    end = ids[0:40].tolist().index(tokens.sep_token_id) + 1
+    assert ids[0:end].tolist() == tokens("the cat sat on the mat number 0.").input_ids
+
+
+def test_tokens_of_a_run_are_published_ones_again(folder: Path) -> None:
+    theirs = AnyTokenizer.load(folder / "bert" / "tokenizer.json")
+    (folder / "kept").mkdir()
+    theirs.save(folder / "kept")
+    ours = AnyTokenizer.load(folder / "kept" / "tokenizer.json")
+    assert isinstance(ours, PublishedTokenizer)
+    assert (ours.mask, ours.start, ours.end, ours.pad) == (theirs.mask, theirs.start, theirs.end, theirs.pad)
+    first, last = ours.ordinary
+    assert (first, last) == (5, ours.vocab_size)  # after [PAD] [UNK] [CLS] [SEP] [MASK]
+    assert ours.encode("the cat") == theirs.encode("the cat")
+
+
+def test_what_cannot_be_taken_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing to take a network from; a model of other tokens; a model that writes, for one that reads."""
+    said = one_line(capsys, fit(folder, "a", {"class_path": "TextClassification"}, table(folder)))
+    assert "stack" in said
+    assert "--init-from" in said
+    bart().save_pretrained(folder / "bart")
+    own = table(folder, tokenizer=str(folder / "bart"))
+    assert "other tokens" in one_line(
+        capsys, fit(folder, "b", {"class_path": "TextClassification"}, own, "--init-from", folder / "bert")
+    )
+    written = fit(folder, "c", {"class_path": "TextClassification"}, table(folder), "--init-from", folder / "gpt2")
+    assert "no token for mask" in one_line(capsys, written)
+    pairs = {"class_path": "SpanCorpus", "init_args": {"path": str(folder / "text.txt"), "length": 32}}
+    pairs["init_args"]["tokenizer"] = str(folder / "bert")
+    stack = {"dim": 16, "depth": 1, "heads": 2}
+    spans = {"class_path": "SpanWriting", "init_args": {"encoder": stack, "decoder": stack | {"causal": True}}}
+    assert "tokens of zoo's own" in one_line(capsys, fit(folder, "d", spans, pairs))
+
+
+def test_what_was_tuned_goes_back_to_the_library(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """transformers opens what is written, and gives the same classes; what its class cannot say is refused."""
+    transformers = library("transformers")
+    model: dict[str, Any] = {"class_path": "TextClassification", "init_args": {"pool": "Pooler"}}
+    assert fit(folder, "run", model, table(folder), "--init-from", folder / "bert") == 0
+    out = folder / "out"
+    given = ["export", str(folder / "run"), str(out), "--to", "hf"]
+    capsys.readouterr()
+    assert "--like names a model" in one_line(capsys, main(given))
+    assert main([*given, "--like", str(folder / "bert")]) == 0
+    theirs = transformers.BertForSequenceClassification.from_pretrained(out).eval()
+    tokens, text = transformers.AutoTokenizer.from_pretrained(out), "the cat sat"
+    assert theirs.config.id2label == {0: "farm", 1: "pet"}
+    with torch.no_grad():
+        expected = theirs(**tokens(text, return_tensors="pt")).logits.softmax(-1)[0].tolist()
+    capsys.readouterr()
+    for source in (folder / "run", out):
+        assert main(["classify", str(source), "--json", text]) == 0
+        found = json.loads(capsys.readouterr().out)["classes"]
+        assert [found["farm"], found["pet"]] == pytest.approx(expected, abs=1e-5)
+    assert fit(folder, "mean", {"class_path": "TextClassification"}, table(folder), "--init-from", folder / "bert") == 0
+    given = ["export", str(folder / "mean"), str(folder / "x"), "--to", "hf", "--like"]
+    capsys.readouterr()
+    assert "pool" in one_line(capsys, main([*given, str(folder / "bert")]))
+    assert "is a TextClassifier" in one_line(capsys, main([*given, str(folder / "gpt2")]))
+    assert not (folder / "x").exists()
