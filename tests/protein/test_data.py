@@ -1,5 +1,7 @@
 """Sets of proteins: their parts, what is counted in them, and batches."""
 
+import gzip
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ import torch
 from tests.protein.sets import GFP, write_sets
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
-from zoo.protein.data import Planted, ProteinData, Proteins, Proteomes
-from zoo.protein.labelled import GB1, DeepScan, OwnResidues, OwnValues, SecondaryStructure
-from zoo.protein.tokens import Residues
+from zoo.protein.data import ORGANISMS, Planted, ProteinData, Proteins, Proteomes
+from zoo.protein.homologs import relatives
+from zoo.protein.labelled import GB1, DeepScan, Organisms, OwnClasses, OwnResidues, OwnValues, SecondaryStructure
+from zoo.protein.tokens import RESIDUES, Residues
 
 
 @pytest.fixture
@@ -144,6 +147,50 @@ def test_labels_that_do_not_fit(tmp_path, text: str, said: str) -> None:
         OwnResidues(tmp_path / "t.csv")
 
 
+def test_own_classes(tmp_path) -> None:
+    rows = [f"MKV{'A' * i},{'pore' if i % 2 else 'core'}" for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["sequence,label", *rows, rows[3], rows[4]]))
+    data = OwnClasses(tmp_path / "t.csv", held_out=0.2)
+    assert data.names == ("core", "pore")
+    assert (len(data.held("train")), len(data.held("val"))) == (16, 4)  # what stands twice counts once
+    assert {c.sequence for c in data.held("train")}.isdisjoint(c.sequence for c in data.held("val"))
+    assert all(data.names[c.labels] == ("pore" if len(c.sequence) % 2 == 0 else "core") for c in data.held("train"))
+    batch = next(iter(data.val_dataloader()))
+    assert (batch.labels.dtype, batch.labels.shape) == (torch.long, (4,))
+    for text, said in {
+        "sequence,label\nMKV,a\nMKV,b\n": "line 3: this protein stands above with class 'a', here 'b'",
+        "sequence,label\nMKV,a\nMK,a\n": "holds one class only .'a'.",
+        "sequence,label\nMKV,a\nMK, \n": "line 3: nothing in column 'label'",
+        f"sequence,label\n{'M' * 1023},a\nMK,b\n": "line 2: 1,023 residues; a label belongs to a whole protein",
+    }.items():
+        (tmp_path / "u.csv").write_text(text)
+        with pytest.raises(UserError, match=said):
+            OwnClasses(tmp_path / "u.csv")
+    (tmp_path / "v.csv").write_text("sequence,label\nMKW,hole\n")
+    with pytest.raises(UserError, match="class 'hole' is not in"):
+        OwnClasses(tmp_path / "t.csv", tmp_path / "v.csv")
+
+
+def test_organisms_are_equally_many_and_apart(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """A tenth each validates and tests; what is like a protein that is trained on is left out there."""
+    draw = np.random.default_rng(0)
+    (tmp_path / "proteomes").mkdir()
+    for file in ORGANISMS.values():
+        proteins = ["".join(draw.choice(list(RESIDUES), 40)) for _ in range(50)]
+        proteins += [first[:30] + "".join(draw.choice(list(RESIDUES), 10)) for first in proteins[:25]]  # relatives
+        with gzip.open(tmp_path / "proteomes" / file, "wt") as out:
+            out.write("".join(f">p{i}\n{s}\n" for i, s in enumerate([*proteins, "M" * 200])))
+    monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
+    data = Organisms(each=70, longest=100)
+    counts = [[sum(c.labels == i for c in data.held(split)) for i in range(3)] for split in ("train", "val", "test")]
+    assert counts[0] == [56, 56, 56]
+    assert all(0 < found <= 7 for row in counts[1:] for found in row)
+    trained = [chain.sequence for chain in data.held("train")]
+    for split in ("val", "test"):
+        assert not relatives([chain.sequence for chain in data.held(split)], trained).any()
+    assert sum(map(sum, counts[1:])) < 42
+
+
 def test_own_values(tmp_path) -> None:
     (tmp_path / "t.tsv").write_text("sequence\tlabel\n" + "".join(f"MKV{'A' * i}\t{i}\n" for i in range(10)))
     data = OwnValues(tmp_path / "t.tsv", held_out=0.2)
@@ -151,7 +198,7 @@ def test_own_values(tmp_path) -> None:
     for text, said in {
         "sequence,label\nMKV,high\nMK,1\n": "line 2: label is 'high', expected a number",
         "sequence,label\nMKV,nan\nMK,1\n": "line 2: label is 'nan', expected a finite number",
-        f"sequence,label\n{'M' * 1023},1\nMK,1\n": "line 2: 1,023 residues; a number belongs to a whole protein",
+        f"sequence,label\n{'M' * 1023},1\nMK,1\n": "line 2: 1,023 residues; a label belongs to a whole protein",
     }.items():
         (tmp_path / "u.csv").write_text(text)
         with pytest.raises(UserError, match=said):

@@ -165,3 +165,35 @@ def test_a_test_keeps_what_every_chain_has_had(runs: Path, capsys: pytest.Captur
     assert len(rows) == int(said["chains"]) == 4
     assert rows[:, 1].sum() / rows[:, 2].sum() == pytest.approx(float(said["nll"]))
     assert math.exp(float(said["nll"])) == pytest.approx(float(said["perplexity"]))
+
+
+def test_classes_are_learned_tested_and_asked_for(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A class that the count of one residue tells; its confusion and F1 by hand; a probe of a masked trunk."""
+    draw = np.random.default_rng(1)
+    rows = []
+    for number in range(60):
+        letters = list(RESIDUES.replace("W", "")) + ["W"] * (12 if number % 2 else 0)
+        rows.append(f"{''.join(draw.choice(letters, 25))},{'rich' if number % 2 else 'poor'}")
+    (runs / "c.csv").write_text("\n".join(["sequence,label", *rows]) + "\n")
+    plain = yaml.safe_load((runs / "labels.yaml").read_text())
+    plain["model"]["class_path"] = "ProteinClasses"
+    plain["data"] = {"class_path": "OwnClasses", "init_args": {"path": str(runs / "c.csv"), "held_out": 0.25}}
+    (runs / "classes.yaml").write_text(yaml.safe_dump(plain))
+    assert main(["fit", "--config", str(runs / "classes.yaml"), "--run", str(runs / "k"), *QUIET]) == 0
+    assert main(["test", str(runs / "k"), *QUIET]) == 0
+    result = json.loads((runs / "k" / "test-test.json").read_text())
+    table = result["confusion"]
+    assert sum(map(sum, (row.values() for row in table.values()))) == result["proteins"] == 15
+    assert result["accuracy"] > 0.9
+    hits, put = table["rich"]["rich"], table["poor"]["rich"] + table["rich"]["rich"]
+    assert result["f1"]["rich"] == pytest.approx(2 * hits / (put + sum(table["rich"].values())), abs=1e-4)
+    (runs / "asked.fasta").write_text(">a\nMKWWWWLWWWAWW\n>b\nMKLVEEDLRAAGT\n")
+    capsys.readouterr()
+    assert main(["classify", str(runs / "k"), str(runs / "asked.fasta"), "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["input"], row["class"]) for row in found] == [("a", "rich"), ("b", "poor")]
+    assert main(["fit", "--config", str(runs / "masked.yaml"), "--run", str(runs / "m"), *QUIET]) == 0
+    given = ["--config", str(runs / "classes.yaml"), "--init-from", str(runs / "m"), "--model.frozen", "true"]
+    assert main(["fit", *given, "--run", str(runs / "probe"), *QUIET]) == 0
+    begun, probed = (zoo.load(runs / name, checkpoint="last").model.trunk.state_dict() for name in ("m", "probe"))
+    assert all(torch.equal(value, probed[name]) for name, value in begun.items())

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.test_bad_input import one_line
 from zoo.cli import main
 from zoo.core import Learned, Rotary, StackConfig
-from zoo.protein import ProteinLM, ResidueModel
+from zoo.protein import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.reading import read_whole, window_of
 from zoo.protein.scoring import MASKED, score
 from zoo.protein.tokens import Residues
@@ -208,6 +209,38 @@ def test_annotate_labels_every_residue(files: Path, capsys: pytest.CaptureFixtur
     lines = capsys.readouterr().out.splitlines()
     assert lines[::2] == [">long", ">short", ">mid"]
     assert [len(line) for line in lines[1::2]] == [60, 3, 20]
+
+
+def test_classify_names_proteins_and_score_gives_values(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each in the order of the input, as the network gives it alone; what a model cannot say is one line."""
+    torch.manual_seed(0)
+    classes, value = SequenceModel(STACK, 3).eval(), SequenceModel(STACK, 1).eval()
+    value.scale_to(100.0, 20.0)
+    places = folder(files / "c", classes, classes=["cytosol", "membrane", "nucleus"])
+    measured = folder(files / "v", value)
+    assert main(["classify", places, str(files / "many.fasta"), "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["input"] for row in found] == ["long", "short", "mid"]
+    for row, sequence in zip(found, [WILD * 3, "MKV", WILD], strict=True):
+        with torch.no_grad():
+            shares = classes(torch.tensor([Residues().frame(sequence)])).softmax(-1)[0].tolist()
+        named = dict(zip(["cytosol", "membrane", "nucleus"], shares, strict=True))
+        assert row["classes"] == pytest.approx(named, abs=1e-5)
+    variants = [parse("K2R"), parse("W6F"), parse("K2R"), parse("K2del")]
+    made = [Wildtype(WILD).apply(variant) for variant in variants]
+    (files / "u.csv").write_text("mutant\nK2R\nW6F\nK2R\nK2del\n")
+    assert main(["score", measured, str(files / "wt.fasta"), str(files / "u.csv")]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head == "mutant,value"
+    with torch.no_grad():
+        expected = [float(value(torch.tensor([Residues().frame(sequence)]))) for sequence in made]
+    assert [float(row.split(",")[1]) for row in rows] == pytest.approx(expected, abs=1e-3)
+    given = [str(files / "wt.fasta"), str(files / "u.csv")]
+    assert "gives no masked-marginals; it gives value" in one_line(
+        capsys, main(["score", measured, *given, "--method", "masked-marginals"])
+    )
+    assert "ask it with zoo classify" in one_line(capsys, main(["score", places, *given]))
+    assert "ask it with zoo score" in one_line(capsys, main(["classify", measured, str(files / "many.fasta")]))
 
 
 def test_embed_writes_residues_and_their_means(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,17 +36,18 @@ class Batch(NamedTuple):
 
     ids: Tensor  # "b n"
     keep: Tensor  # "b n", True = real token
-    labels: Tensor  # "b n": the token, or its label; -100 where nothing is counted. Of values: "b"
+    labels: Tensor  # "b n": the token, or its label; -100 where nothing is counted. Of values and classes: "b"
     index: Tensor  # "b": the chain's row in its split
     begin: Tensor  # "b": the first token's place in the framed chain
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A protein with what is to be learned of it: its own tokens (None), a label a residue (-100: none), a value."""
+    """A protein with what is to be learned of it: its own tokens (None), a label a residue (-100: none), a value or the
+    number of its class."""
 
     sequence: str
-    labels: tuple[int, ...] | float | None = None
+    labels: tuple[int, ...] | float | int | None = None
 
 
 class Windows(Dataset[tuple[int, int, list[int], Any]]):
@@ -80,7 +81,7 @@ class Windows(Dataset[tuple[int, int, list[int], Any]]):
             begin = int(np.random.default_rng((self.seed, epoch, row)).integers(len(ids) - self.longest + 1))
             cut = Cut(begin, begin + self.longest, begin, begin + self.longest)
         window = ids[cut.begin : cut.end]
-        if isinstance(chain.labels, float):
+        if isinstance(chain.labels, (float, int)):
             return row, cut.begin, window, chain.labels
         labels = ids if chain.labels is None else [IGNORED, *chain.labels, IGNORED]
         before, after = [IGNORED] * (cut.first - cut.begin), [IGNORED] * (cut.end - cut.last)
@@ -91,7 +92,7 @@ def collate(items: list[tuple[int, int, list[int], Any]]) -> Batch:
     """Windows to a batch."""
     ids, keep = rows_of([ids for _, _, ids, _ in items], Residues.pad)
     labels = [labels for *_, labels in items]
-    if isinstance(labels[0], float):
+    if isinstance(labels[0], (float, int)):
         learned = torch.tensor(labels)
     else:
         learned, _ = rows_of(labels, IGNORED)

@@ -27,6 +27,9 @@ class Protein:
     about: str = ""
     line: int = 0
 
+    def __str__(self) -> str:
+        return self.name
+
 
 def read_fasta(path: Path, *, raw: bool = False) -> list[Protein]:
     """The records of a FASTA file, in its order.

@@ -1,8 +1,9 @@
-"""Proteins with something known about them: labels of residues (structure), numbers (fitness); public or one's own."""
+"""Proteins with something known about them: labels of residues (structure), numbers (fitness), classes; public or
+one's own."""
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +12,9 @@ import numpy as np
 from zoo.data import public
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
-from zoo.protein.data import Chain, ProteinData, part
+from zoo.protein.data import ORGANISMS, Chain, ProteinData, part
 from zoo.protein.files import is_table, read_fasta, read_proteins, read_table
+from zoo.protein.homologs import relatives
 from zoo.protein.tokens import clean
 from zoo.protein.variants import Wildtype, parse
 from zoo.train.data import Split
@@ -234,25 +236,126 @@ class OwnValues(ValueData):
         self.parts = {"train": train, "val": held, "test": held}
 
     def _read(self, path: Path, column: str, label: str) -> list[Chain]:
-        if not is_table(path):
-            raise UserError(
-                f"{path}: numbers stand in a table (.csv or .tsv, also .gz) with columns {column!r}, {label!r}"
-            )
         chains = []
-        for protein, row in zip(read_proteins(path, column), read_table(path, [column, label]), strict=True):
+        for sequence, text, where in labelled_proteins(path, column, label, self.longest):
             try:
-                value = float(row[label])
+                value = float(text)
             except ValueError:
-                raise UserError(f"{path}, line {row.line}: {label} is {row[label]!r}, expected a number") from None
+                raise UserError(f"{where}: {label} is {text!r}, expected a number") from None
             if not np.isfinite(value):
-                raise UserError(f"{path}, line {row.line}: {label} is {row[label]!r}, expected a finite number")
-            if len(protein.sequence) + 2 > self.longest:
-                raise UserError(
-                    f"{path}, line {row.line}: {len(protein.sequence):,} residues; a number belongs to a whole "
-                    f"protein, and data.longest is {self.longest}"
-                )
-            chains.append(Chain(protein.sequence, value))
+                raise UserError(f"{where}: {label} is {text!r}, expected a finite number")
+            chains.append(Chain(sequence, value))
         return chains
+
+
+class ClassData(ProteinData):
+    """Base of the sets with a class for every protein. `names`: the classes, in the order of their numbers."""
+
+    parts: dict[str, list[Chain]]
+
+    @property
+    def classes(self) -> int:
+        return len(self.names)
+
+    def chains(self, split: Split) -> list[Chain]:
+        return self.parts[split]
+
+
+class Organisms(ClassData):
+    """Which of three organisms a natural protein is of (the proteomes of E. coli, yeast and human).
+
+    `each`: so many proteins of each, drawn among those of at most `longest` tokens, so that guessing is right for a
+    third. A tenth validates and a tenth tests, without relatives of what is trained on.
+    """
+
+    def __init__(
+        self,
+        each: int = 3000,
+        tokens_per_batch: int = 4096,
+        longest: int = 512,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        super().__init__(tokens_per_batch, longest, min(128, longest // 2), seed, workers)
+        folder = public.fetch("proteomes", list(ORGANISMS.values()))
+        self.names = tuple(ORGANISMS)
+        self.parts = {"train": [], "val": [], "test": []}
+        for number, file in enumerate(ORGANISMS.values()):
+            fitting = list(
+                dict.fromkeys(r.sequence for r in read_fasta(folder / file) if len(r.sequence) + 2 <= longest)
+            )
+            order = np.random.default_rng((seed, number)).permutation(len(fitting))[:each]
+            tenth = max(len(order) // 10, 1)
+            drawn = [Chain(fitting[i], number) for i in order.tolist()]
+            self.parts["val"] += drawn[:tenth]
+            self.parts["test"] += drawn[tenth : 2 * tenth]
+            self.parts["train"] += drawn[2 * tenth :]
+        trained = [chain.sequence for chain in self.parts["train"]]
+        for split in ("val", "test"):
+            held = self.parts[split]
+            near = relatives([chain.sequence for chain in held], trained)
+            self.parts[split] = [chain for chain, is_near in zip(held, near.tolist(), strict=True) if not is_near]
+
+
+class OwnClasses(ClassData):
+    """Classes of one's own: a table with columns `sequence` and `label`, whose words are the classes. `validation`: a
+    table of its own; where there is none, the share `held_out` is drawn, a protein that stands twice on one side."""
+
+    def __init__(
+        self,
+        path: Path,
+        validation: Path | None = None,
+        column: str = "sequence",
+        label: str = "label",
+        held_out: float = 0.1,
+        tokens_per_batch: int = 8192,
+        longest: int = 1024,
+        seed: int = 1,
+        workers: int = 0,
+    ):
+        super().__init__(tokens_per_batch, longest, min(128, longest // 2), seed, workers)
+        known = self._read(path, column, label)
+        self.names = tuple(sorted(set(known.values())))
+        if len(self.names) < 2:
+            raise UserError(f"{path}: column {label!r} holds one class only ({self.names[0]!r})")
+        if validation is None:
+            train, held = part(list(known.items()), held_out, seed)
+            if lacking := {name for _, name in held} - {name for _, name in train}:
+                raise UserError(f"{path}: class {min(lacking)!r} has too few proteins, none is left to train on")
+        else:
+            train, held = list(known.items()), list(self._read(validation, column, label).items())
+            if foreign := {name for _, name in held} - set(self.names):
+                raise UserError(f"{validation}: class {min(foreign)!r} is not in {path}")
+        number = {name: i for i, name in enumerate(self.names)}
+        chains = [[Chain(sequence, number[name]) for sequence, name in rows] for rows in (train, held)]
+        self.parts = {"train": chains[0], "val": chains[1], "test": chains[1]}
+
+    def _read(self, path: Path, column: str, label: str) -> dict[str, str]:
+        """Class by sequence."""
+        known: dict[str, str] = {}
+        for sequence, name, where in labelled_proteins(path, column, label, self.longest):
+            if known.setdefault(sequence, name) != name:
+                raise UserError(f"{where}: this protein stands above with class {known[sequence]!r}, here {name!r}")
+        return known
+
+
+def labelled_proteins(path: Path, column: str, label: str, longest: int) -> Iterator[tuple[str, str, str]]:
+    """Sequence, label and place ("FILE, line N") of each row of a table; UserError where a row holds no whole protein
+    of at most `longest` tokens with a label."""
+    if not is_table(path):
+        raise UserError(
+            f"{path}: labels of proteins stand in a table (.csv or .tsv, also .gz) with columns {column!r}, {label!r}"
+        )
+    for protein, row in zip(read_proteins(path, column), read_table(path, [column, label]), strict=True):
+        where = f"{path}, line {row.line}"
+        if not row[label].strip():
+            raise UserError(f"{where}: nothing in column {label!r}")
+        if len(protein.sequence) + 2 > longest:
+            raise UserError(
+                f"{where}: {len(protein.sequence):,} residues; a label belongs to a whole protein, and data.longest "
+                f"is {longest}"
+            )
+        yield protein.sequence, row[label].strip(), where
 
 
 def unpacked(path: Path, names: Sequence[str]) -> Path:

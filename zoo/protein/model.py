@@ -200,8 +200,12 @@ class SequenceModel(Network):
         self.centre.fill_(centre)
         self.spread.fill_(spread)
 
+    def hidden(self, ids: Tensor, keep: Tensor | None = None) -> Tensor:
+        """One state of each sequence before the head: "b d"."""
+        state: Tensor = self.pool(*self.trunk(ids, keep))
+        return state
+
     def forward(self, ids: Tensor, keep: Tensor | None = None) -> Tensor:
         """Ids "b n" (True in `keep` = real token) to "b c"."""
-        states, layout = self.trunk(ids, keep)
-        scores: Tensor = self.head(self.pool(states, layout))
+        scores: Tensor = self.head(self.hidden(ids, keep))
         return scores * self.spread + self.centre

@@ -83,3 +83,18 @@ def read_whole(
         if len(held[index]) == missing[index]:
             parts = sorted(held.pop(index), key=lambda pair: pair[0])
             yield index, torch.cat([part for _, part in parts])
+
+
+@torch.no_grad()
+def read_sequences(
+    function: Read, sequences: Sequence[Sequence[int]], *, device: torch.device, budget: int = BUDGET, name: str = ""
+) -> Iterator[tuple[int, Tensor]]:
+    """What `function` gives for each framed sequence as a whole, "...", with its index, as they are done."""
+    batches = TokenBudgetSampler([len(ids) for ids in sequences], budget, shuffle=False) if sequences else []
+    with tqdm(
+        total=len(sequences), desc=name, file=sys.stderr, unit="protein", disable=not name, mininterval=1.0
+    ) as bar:
+        for batch in batches:
+            ids, keep = (x.to(device) for x in rows_of([sequences[index] for index in batch], Residues.pad))
+            yield from zip(batch, function(ids, keep).cpu(), strict=True)
+            bar.update(len(batch))

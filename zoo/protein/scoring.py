@@ -8,6 +8,7 @@ Scores are nats, and above 0 the model likes the variant better than the wild ty
     pseudo-perplexity    mean over its residues of log p(residue | all others), each hidden in turn: the variant's minus
                          the wild type's, which is log of the wild type's pseudo-perplexity over the variant's
     likelihood           log p(variant) - log p(wild type), of a model that reads from left to right
+    value                no difference: what a model that was trained on measured values says of the variant itself
 
 The first three: Meier et al. 2021, section 2 and appendix; they need residues that are replaced one for one.
 Pseudo-perplexity (Salazar et al. 2020) and likelihood serve insertions and deletions too.
@@ -24,22 +25,27 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zoo.errors import UserError
-from zoo.protein.model import ProteinLM
-from zoo.protein.reading import read, window_of
+from zoo.protein.classify import whole
+from zoo.protein.files import Protein
+from zoo.protein.model import ProteinLM, SequenceModel
+from zoo.protein.reading import BUDGET, read, window_of
 from zoo.protein.tokens import Residues
 from zoo.protein.variants import Variant, Wildtype
 
 MASKED = ("wildtype-marginals", "masked-marginals", "mutant-marginals", "pseudo-perplexity")
 CAUSAL = ("likelihood",)
+LEARNED = ("value",)
 
 
-def methods(model: ProteinLM) -> tuple[str, ...]:
+def methods(model: ProteinLM | SequenceModel) -> tuple[str, ...]:
     """The conventions that a model can serve, the first by default."""
+    if isinstance(model, SequenceModel):
+        return LEARNED
     return CAUSAL if model.causal else ("masked-marginals", *(m for m in MASKED if m != "masked-marginals"))
 
 
 def score(
-    model: ProteinLM,
+    model: ProteinLM | SequenceModel,
     wildtype: Wildtype,
     variants: Sequence[Variant],
     method: str,
@@ -52,9 +58,14 @@ def score(
     `longest`: tokens of a window. UserError for a convention that the model cannot serve.
     """
     if method not in methods(model):
-        reads = "reads from left to right" if model.causal else "looks both ways"
-        raise UserError(f"a model that {reads} gives no {method}; it gives {', '.join(methods(model))}")
+        if isinstance(model, SequenceModel):
+            does = "was trained on values"
+        else:
+            does = "reads from left to right" if model.causal else "looks both ways"
+        raise UserError(f"a model that {does} gives no {method}; it gives {', '.join(methods(model))}")
     made = [wildtype.apply(variant) for variant in variants]
+    if isinstance(model, SequenceModel):
+        return _values(model, made, name)
     places = [wildtype.places(variant) for variant in variants]
     reading = Reading(model, longest, name)
     wild = reading.frame(wildtype.sequence)
@@ -81,6 +92,16 @@ def score(
         None if p is None else 0.0 if log is None else _difference(log, wild, reading.frame(sequence), p)
         for p, log, sequence in zip(places, shown, made, strict=True)
     ]
+
+
+def _values(model: SequenceModel, sequences: Sequence[str], name: str) -> list[float | None]:
+    """What a model of values says of each sequence. UserError for one of classes."""
+    if model.head.out_features != 1:
+        raise UserError(f"a model of {model.head.out_features} classes gives no value: ask it with zoo classify")
+    distinct = {sequence: Protein(f"variant {i}", sequence) for i, sequence in enumerate(sequences, 1)}
+    found = dict(whole(model, Residues(), list(distinct.values()), budget=BUDGET, name=name))
+    values = dict(zip(distinct, (found[index].item() for index in range(len(distinct))), strict=True))
+    return [values[sequence] for sequence in sequences]
 
 
 def _framed(places: Sequence[int]) -> list[int]:

@@ -226,35 +226,14 @@ class OnTrunk(ProteinTask):
         return self
 
 
-class ResidueLabels(OnTrunk):
-    """Labels of residues: accuracy over those that have one, and which is taken for which (a confusion matrix)."""
+class Labels(OnTrunk):
+    """Base of the tasks whose answer is one of `classes` labels: a test gives the accuracy over those that are known,
+    which is taken for which (a confusion matrix), and the F1 of each."""
 
-    kind = "ResidueModel"
-    entries = ("hidden",)
+    labelled = ""  # what has a label
 
-    def __init__(
-        self,
-        stack: StackConfig,
-        vocab_size: int,
-        classes: int,
-        frozen: bool = False,
-        token_dropout: bool = False,
-        compile: bool = False,
-        optimizer: Optimiser | None = None,
-        schedule: Schedule | None = None,
-    ):
-        super().__init__(optimizer, schedule)
-        self.network = ResidueModel(stack, classes, vocab_size, token_dropout=token_dropout)
-        if frozen:
-            self.hold_trunk()
+    def count(self, classes: int) -> None:
         self.confusion = torch.zeros(classes, classes, dtype=torch.long)
-        if compile:
-            self.network.trunk.stack.compile()
-
-    def loss(self, batch: Any) -> TokenLoss:
-        states, layout = self.network.hidden(batch.ids, batch.keep)
-        head = self.network.head
-        return token_loss(states, head.weight, layout.take(batch.labels, batch.keep), head.bias)
 
     def on_test_epoch_start(self) -> None:
         self.confusion.zero_()
@@ -272,8 +251,74 @@ class ResidueLabels(OnTrunk):
         names = self.trainer.datamodule.names  # type: ignore[attr-defined]
         rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, whole.tolist(), strict=True)}
         right, total = int(whole.trace()), int(whole.sum())
+        # 2 hits / (what is of a class + what is put into it), 0 of a class that neither holds
+        f1 = (2 * whole.diagonal() / (whole.sum(0) + whole.sum(1)).clamp(min=1)).tolist()
         nll = float(self.trainer.callback_metrics["test/nll"])
-        return {"accuracy": right / total, "nll": nll, "residues": total, "confusion": rows}
+        about: dict[str, Any] = {"accuracy": right / total, "nll": nll, self.labelled: total, "confusion": rows}
+        return about | {"f1": {name: round(value, 4) for name, value in zip(names, f1, strict=True)}}
+
+
+class ResidueLabels(Labels):
+    """Labels of residues."""
+
+    kind = "ResidueModel"
+    entries = ("hidden",)
+    labelled = "residues"
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        classes: int,
+        frozen: bool = False,
+        token_dropout: bool = False,
+        compile: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        self.network = ResidueModel(stack, classes, vocab_size, token_dropout=token_dropout)
+        if frozen:
+            self.hold_trunk()
+        self.count(classes)
+        if compile:
+            self.network.trunk.stack.compile()
+
+    def loss(self, batch: Any) -> TokenLoss:
+        states, layout = self.network.hidden(batch.ids, batch.keep)
+        head = self.network.head
+        return token_loss(states, head.weight, layout.take(batch.labels, batch.keep), head.bias)
+
+
+class ProteinClasses(Labels):
+    """A class for each protein: where in the cell it works, which family it is of."""
+
+    kind = "SequenceModel"
+    entries = ("hidden",)
+    labelled = "proteins"
+
+    def __init__(
+        self,
+        stack: StackConfig,
+        vocab_size: int,
+        classes: int,
+        pool: Pool = MEAN,
+        label_smoothing: float = 0.0,
+        frozen: bool = False,
+        token_dropout: bool = False,
+        optimizer: Optimiser | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__(optimizer, schedule)
+        self.network = SequenceModel(stack, classes, vocab_size, pool=pool, token_dropout=token_dropout)
+        if frozen:
+            self.hold_trunk()
+        self.count(classes)
+        self.label_smoothing = label_smoothing
+
+    def loss(self, batch: Any) -> TokenLoss:
+        states, head = self.network.hidden(batch.ids, batch.keep), self.network.head
+        return token_loss(states, head.weight, batch.labels, head.bias, label_smoothing=self.label_smoothing)
 
 
 class ProteinValues(OnTrunk):

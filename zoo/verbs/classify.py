@@ -1,4 +1,4 @@
-"""`zoo classify MODEL [INPUT...]`: the classes of texts, and of what other kinds of classifier read."""
+"""`zoo classify MODEL [INPUT...]`: the classes of texts, pictures and proteins."""
 
 import importlib
 import json
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 # its inputs, the inputs (texts, paths of files), and how many of them go together; it gives None for an input that
 # cannot be read, which it has named on stderr.
 READERS = {
+    "SequenceModel": "zoo.protein.classify.classify",
     "TextClassifier": "zoo.text.classify.classify",
     "ViT": "zoo.vision.classify.classify",
 }
 # Where what is typed may stand for several inputs (a folder, a glob): what gives them.
-MEANT = {"ViT": "zoo.vision.classify.files"}
+MEANT = {"SequenceModel": "zoo.protein.classify.proteins", "ViT": "zoo.vision.classify.files"}
 
 
 def main(argv: list[str]) -> int:
     parser = Options(
         prog="zoo classify",
-        description="The likeliest classes of each INPUT: a text, or image files, folders and globs.",
+        description="The likeliest classes of each INPUT: a text, image files (folders, globs), or proteins in FASTA "
+        "files and tables.",
     )
     add_options(parser)
     parser.add_argument("input", nargs="*", help="one each; the lines of standard input where none is given")
@@ -46,7 +48,7 @@ def main(argv: list[str]) -> int:
             continue
         best = sorted(zip(shares, names, strict=True), reverse=True)
         if given.json:
-            line = {"input": item, "class": best[0][1], "classes": {name: round(share, 6) for share, name in best}}
+            line = {"input": str(item), "class": best[0][1], "classes": {name: round(share, 6) for share, name in best}}
             print(json.dumps(line, ensure_ascii=False))
         else:
             print("\t".join(f"{name} {share:.3f}" for share, name in best[: given.top]), item, sep="\t")
@@ -63,7 +65,10 @@ def _function(path: str) -> Any:
 def names_of(loaded: "Loaded") -> list[str]:
     """The names of a classifier's classes, or their numbers where its folder names none."""
     names = loaded.config.get("classes") or []
-    count = loaded.config["settings"]["classes"]
+    settings = loaded.config["settings"]
+    count = settings["classes"] if "classes" in settings else settings["outputs"]
+    if not names and "outputs" in settings and count == 1:
+        raise UserError("this model gives a value and no class: ask it with zoo score")
     if names and len(names) != count:
         raise UserError(f"the model has {count} classes, its folder names {len(names)}")
     return [str(name) for name in names] or [str(number) for number in range(count)]

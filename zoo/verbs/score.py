@@ -1,4 +1,4 @@
-"""`zoo score MODEL WILDTYPE.fasta VARIANTS.csv`: what mutations do, as a protein language model sees it."""
+"""`zoo score MODEL WILDTYPE.fasta VARIANTS.csv`: what mutations do, as a model of proteins sees it."""
 
 import csv
 import io
@@ -21,13 +21,14 @@ def main(argv: list[str]) -> int:
     parser = Options(
         prog="zoo score",
         description="Add a column of scores to a table of variants, written as A108D, A108D,N144D, A108del, "
-        "A108_K109insGS, A108_K110delinsGS, or as whole sequences. Above 0: likelier than the wild type.",
+        "A108_K109insGS, A108_K110delinsGS, or as whole sequences. Above 0: likelier than the wild type (of a language "
+        "model; one that was trained on values gives those).",
     )
     add_options(parser)
     parser.add_argument("wildtype", type=Path, help="FASTA of the protein (its first record; --record names another)")
     parser.add_argument("variants", type=Path, help="a table (.csv, .tsv, plain or .gz)")
-    parser.add_argument("--method", action="append", help="may be given several times; 'all' for every one (default: "
-                        "masked-marginals, of a model that writes likelihood)")  # fmt: skip
+    default = "masked-marginals, of a model that writes likelihood, of one trained on values its value"
+    parser.add_argument("--method", action="append", help=f"several times, or 'all' for every one (default: {default})")
     parser.add_argument("--column", help=f"the column of variants (default: the first of {', '.join(COLUMNS)})")
     parser.add_argument("--offset", type=int, help="the number of the first residue (default: found by trying)")
     parser.add_argument("--record", help="name of the record of the wild type")
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--out {given.out} exists already: give another name")
 
     from zoo.protein.files import read_table
-    from zoo.protein.scoring import MASKED, methods, score
+    from zoo.protein.scoring import CAUSAL, LEARNED, MASKED, methods, score
     from zoo.protein.variants import check, fitting_offset, parse
 
     record = _record(given.wildtype, given.record)
@@ -56,10 +57,10 @@ def main(argv: list[str]) -> int:
             raise UserError(f"{given.variants}, line {line}: {error}") from None
     wildtype = _wildtype(given, record.sequence, variants, fitting_offset)
     check(wildtype, variants, lines, given.variants)
-    loaded = open_model(given, "score variants", "ProteinLM")
+    loaded = open_model(given, "score variants", "ProteinLM", "SequenceModel")
     chosen = given.method or [methods(loaded.model)[0]]
     chosen = list(methods(loaded.model)) if "all" in chosen else list(dict.fromkeys(chosen))
-    known = [*MASKED, "likelihood"]
+    known = [*MASKED, *CAUSAL, *LEARNED]
     for method in chosen:
         if method not in known:
             raise UserError(f"--method: unknown {method!r}{nearest(method, known)}")
