@@ -1,8 +1,9 @@
 """`zoo bench music`: a model of events trained and writing at the lengths of music, beside other libraries.
 
 All are 4 layers, 256 wide, with a head apart from the embeddings and nearly the same number of weights (feed-forwards
-make up for biases and tables of positions). zoo and x-transformers turn queries and keys, GPT-2 has a table of
-positions; the relative attention of Music Transformer stands beside. What a chorale's 16ths take of these tokens
+make up for biases and tables of positions). zoo and x-transformers turn queries and keys. GPT-2 has a table of positions,
+whose weights cost no multiplication: its feed-forwards are narrower by them, and "zoo learned" is the same sizes here.
+The relative attention of Music Transformer stands beside. What a chorale's 16ths take of these tokens
 (`SECONDS` each) makes seconds of music a second out of writing times.
 """
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from zoo.bench.core import training_step
 from zoo.bench.harness import Bound, Race, Step
-from zoo.core import Plain, Position, Rotary, Skewed, StackConfig
+from zoo.core import Learned, Plain, Position, Rotary, Skewed, StackConfig
 from zoo.music.events import Events
 from zoo.music.model import MusicLM
 from zoo.train.losses import token_loss
@@ -89,6 +90,7 @@ def models(length: int) -> dict[str, Callable[[], nn.Module]]:
         "x-transformers": lambda: x_transformers(length),
         "HF GPT-2": lambda: gpt2(length),
         "zoo rotary": lambda: ours(Rotary(), 4 * DIM),
+        "zoo learned": lambda: ours(Learned(length), 4 * DIM - length // 8),  # GPT-2's own sizes
         "zoo relative": lambda: ours(RELATIVE, 3 * DIM),
     }
 
