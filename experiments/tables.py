@@ -95,7 +95,7 @@ def structure() -> str:
 
 def confusion() -> str:
     body = []
-    for run in results("protein", "structure-*.json"):
+    for run in results("protein", "structure-from-nothing-*.json"):
         for name, row in run["tests"]["cb513"]["confusion"].items():
             body.append([run["name"], name, *(f"{count / sum(row.values()):.2f}" for count in row.values())])
     return rows(["run", "is", "called C", "called H", "called E"], body or [["not yet run", "", "", "", ""]])
@@ -109,21 +109,33 @@ def fitness() -> str:
         "low_vs_high": ("GB1 low-vs-high", "0.34 ridge, 0.59 ESM-1b (FLIP, by memory)"),
     }
     ridge = {name: found for run in results("protein", "ridge.json") for name, found in run["sets"].items()}
-    nets = {}
+    nets: dict[tuple[str, bool], list[str]] = {}
     for run in [*results("protein", "avgfp-*.json"), *results("protein", "gb1-*.json")]:
         test = next(iter(run["tests"].values()))
         name = test["test_set"] if test["test_set"] in sets else "avgfp"
-        nets.setdefault(name, []).append(f"{test['spearman']:.2f}")
+        nets.setdefault((name, "tuned" in run["file"]), []).append(f"{test['spearman']:.2f}")
     body = [
         [
             said,
             f"{ridge[name]['spearman']:.2f}" if name in ridge else "",
-            ", ".join(nets.get(name, ["not yet run"])),
+            *(", ".join(nets.get((name, tuned), ["not yet run"])) for tuned in (False, True)),
             known,
         ]
         for name, (said, known) in sets.items()
     ]
-    return rows(["Spearman on the test part", "one-hot ridge", "Transformer from nothing", "published"], body)
+    head = ["Spearman on the test part", "one-hot ridge", "Transformer from nothing", "after pretraining", "published"]
+    return rows(head, body)
+
+
+def classes() -> str:
+    body = [
+        [f"{run['name']}, {run['parameters'] / 1e3:,.0f} k parameters", f"{test['accuracy']:.3f}", spent(run)]
+        for run in results("protein", "classes-*.json")
+        for test in run["tests"].values()
+    ]
+    for run in results("protein", "composition.json"):
+        body += [[f"{name}, linear", f"{found['test']:.3f}", run["device"]] for name, found in run["models"].items()]
+    return rows(["which organism", "right", "trained"], body)
 
 
 def natural() -> str:
@@ -252,7 +264,7 @@ def beside(candidate: dict[str, Any], race: dict[str, Any]) -> str:
 def speed() -> str:
     """zoo's time as a share of each peer's, for whole models."""
     body = []
-    for suite in ("text", "lm", "vision", "music"):
+    for suite in ("text", "lm", "vision", "music", "protein"):
         for run in results("bench", f"{suite}-*.json"):
             for race in run["results"]:
                 times = {name: c["median_s"] for name, c in race["candidates"].items()}
@@ -372,13 +384,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "planted": planted,
     "structure": structure,
     "confusion": confusion,
+    "classes": classes,
     "fitness": fitness,
     "natural": natural,
     "real_contacts": real_contacts,
     "signatures": signatures,
     "vision": vision,
     "core": partial(raced, "core", "causal LM", "encoder block", "decoder block", "norm"),
-    **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music")},
+    **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music", "protein")},
     "speed": speed,
     "count": count,
     "music": music,

@@ -86,9 +86,26 @@ masked() { # masked pretraining; what follows begins with its trunk
       --data.seed "$seed" --init-from "runs/masked-$seed/checkpoints/last.ckpt" --model.frozen true \
       --model.optimizer AdamW --model.optimizer.lr 1e-3
     tested "runs/structure-probe-$seed" "structure, probe, seed $seed" flip cb513 ts115
+    for split in low_vs_high three_vs_rest; do
+      train "runs/gb1-$split-tuned-$seed" --seed_everything "$seed" --data GB1 --data.split $split --data.seed "$seed" \
+        --data.tokens_per_batch 8192 --model ProteinValues --model.pool Standardised --model.optimizer AdamW \
+        --model.optimizer.lr 1e-3 --model.optimizer.weight_decay 0.01 --model.schedule Cosine --model.schedule.warmup 50 \
+        --checkpoint.monitor val/spearman --checkpoint.mode max --trainer.max_steps 300 \
+        --trainer.val_check_interval 150 --trainer.check_val_every_n_epoch null --trainer.gradient_clip_val 1.0 \
+        --trainer.num_sanity_val_steps 0 --init-from "runs/masked-$seed"
+      tested "runs/gb1-$split-tuned-$seed" "gb1 $split, tuned, seed $seed"
+    done
   done
 }
 
-if [ $# -eq 0 ]; then set -- planted structure fitness natural masked; fi
+classes() { # a class a protein, and what a linear model makes of its composition
+  python experiments/protein/composition.py
+  for seed in $SEEDS; do
+    train "runs/classes-$seed" --config configs/protein/classes.yaml --seed_everything "$seed" --data.seed "$seed"
+    tested "runs/classes-$seed" "classes, seed $seed"
+  done
+}
+
+if [ $# -eq 0 ]; then set -- planted structure fitness natural masked classes; fi
 for name in "$@"; do "$name"; done
 python experiments/tables.py

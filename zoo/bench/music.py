@@ -1,9 +1,9 @@
 """`zoo bench music`: a model of events trained and writing at the lengths of music, beside other libraries.
 
 All are 4 layers, 256 wide, with a head apart from the embeddings and nearly the same number of weights (feed-forwards
-make up for biases and tables of positions). zoo and x-transformers turn queries and keys. GPT-2 has a table of positions,
-whose weights cost no multiplication: its feed-forwards are narrower by them, and "zoo learned" is the same sizes here.
-The relative attention of Music Transformer stands beside. What a chorale's 16ths take of these tokens
+make up for biases and tables of positions). zoo and x-transformers turn queries and keys. GPT-2 has a table of
+positions, whose weights cost no multiplication: its feed-forwards are narrower by them, and "zoo learned" is the same
+sizes here. The relative attention of Music Transformer stands beside. What a chorale's 16ths take of these tokens
 (`SECONDS` each) makes seconds of music a second out of writing times.
 """
 
