@@ -54,7 +54,7 @@ def nats(chain: np.ndarray, models: list[np.ndarray], weights: tuple[float, ...]
 def main(runs: list[Path]) -> None:
     begin = time.time()
     data = Proteomes(limit=200)
-    train, held = ([numbers(s) for s in data.parts[name]] for name in ("train", "val"))
+    train, held = ([numbers(c.sequence) for c in data.held(name)] for name in ("train", "val"))
     aside = train[::100]
     models = shares([c for i, c in enumerate(train) if i % 100])
     grid = [w for w in itertools.product(np.arange(0, 1.01, 0.1), repeat=3) if abs(sum(w) - 1) < 1e-9]

@@ -49,7 +49,7 @@ def protein_lengths(count: int) -> tuple[list[int], str]:
     """Tokens of proteins, at most LONGEST, and where they are from: the public proteomes, or drawn like theirs."""
     random = np.random.default_rng(0)
     try:
-        found = np.array([len(s) + 2 for s in Proteomes(limit=400).parts["train"]])
+        found = np.array([len(c.sequence) + 2 for c in Proteomes(limit=400).held("train")])
         chosen, origin = random.choice(found, count, replace=False), "natural lengths"
     except UserError:
         chosen, origin = random.lognormal(5.8, 0.7, count), "lengths like natural ones"

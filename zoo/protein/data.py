@@ -100,13 +100,14 @@ def collate(items: list[tuple[int, int, list[int], Any]]) -> Batch:
 
 
 class ProteinData(DataModule):
-    """Base of the sets of proteins. Subclasses give `chains(split)`.
+    """Base of the sets of proteins. Subclasses set `parts`, or give `chains(split)` where that is read when asked for.
 
     `longest`: tokens of a window, start and end included; `overlap`: what two windows of a chain share at least, where
     all of a chain is counted (everywhere but in training).
     """
 
     test_set = "test"
+    parts: dict[str, list[Chain]]
 
     def __init__(
         self, tokens_per_batch: int = 8192, longest: int = 1024, overlap: int = 128, seed: int = 1, workers: int = 0
@@ -124,7 +125,7 @@ class ProteinData(DataModule):
 
     def chains(self, split: Split) -> list[Chain]:
         """The chains of a split."""
-        raise NotImplementedError
+        return self.parts[split]
 
     def held(self, split: Split) -> list[Chain]:
         """The chains of a split, read once. UserError where there are none."""
@@ -208,8 +209,6 @@ class Planted(ProteinData):
 class Apart(ProteinData):
     """Base of the sets without labels, whose held-out part shares no relatives with what is trained on."""
 
-    parts: dict[str, list[str]]
-
     def divide(self, train: list[str], held: list[str], *, apart: bool) -> None:
         """Keep both parts; where they shall be `apart`, relatives are left out of the second, and counted on stderr."""
         if apart:
@@ -221,10 +220,8 @@ class Apart(ProteinData):
             held = [sequence for sequence, out in zip(held, related, strict=True) if not out]
             if not held:
                 raise UserError("every held-out protein is a relative of what is trained on: nothing is left")
-        self.parts = {"train": train, "val": held, "test": held}
-
-    def chains(self, split: Split) -> list[Chain]:
-        return [Chain(sequence) for sequence in self.parts[split]]
+        learned, kept = ([Chain(sequence) for sequence in part] for part in (train, held))
+        self.parts = {"train": learned, "val": kept, "test": kept}
 
 
 class Proteins(Apart):

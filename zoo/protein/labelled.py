@@ -138,17 +138,9 @@ class OwnResidues(ResidueData):
         train, held = part(chains, held_out, seed)
         self.parts = {"train": train, "val": held, "test": held}
 
-    def chains(self, split: Split) -> list[Chain]:
-        return self.parts[split]
-
 
 class ValueData(ProteinData):
     """Base of the sets with a number for every protein."""
-
-    parts: dict[str, list[Chain]]
-
-    def chains(self, split: Split) -> list[Chain]:
-        return self.parts[split]
 
 
 Scan = Literal["avgfp", "bgl3", "pab1", "ube4b"]
@@ -251,14 +243,9 @@ class OwnValues(ValueData):
 class ClassData(ProteinData):
     """Base of the sets with a class for every protein. `names`: the classes, in the order of their numbers."""
 
-    parts: dict[str, list[Chain]]
-
     @property
     def classes(self) -> int:
         return len(self.names)
-
-    def chains(self, split: Split) -> list[Chain]:
-        return self.parts[split]
 
 
 class Organisms(ClassData):
