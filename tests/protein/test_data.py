@@ -182,6 +182,8 @@ def test_organisms_are_equally_many_and_apart(monkeypatch: pytest.MonkeyPatch, t
             out.write("".join(f">p{i}\n{s}\n" for i, s in enumerate([*proteins, "M" * 200])))
     monkeypatch.setattr("zoo.data.public.fetch", lambda name, files=None: tmp_path / name)
     data = Organisms(each=70, longest=100)
+    assert data.names == ("ecoli", "yeast", "human")
+    assert len(data.held("train")) == 3 * 56
     counts = [[sum(c.labels == i for c in data.held(split)) for i in range(3)] for split in ("train", "val", "test")]
     assert counts[0] == [56, 56, 56]
     assert all(0 < found <= 7 for row in counts[1:] for found in row)

@@ -231,12 +231,12 @@ def test_classify_names_proteins_and_score_gives_values(files: Path, capsys: pyt
     (files / "u.csv").write_text("mutant\nK2R\nW6F\nK2R\nK2del\n")
     assert main(["score", measured, str(files / "wt.fasta"), str(files / "u.csv")]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head == "mutant,value"
+    assert head == "mutant,predicted"
     with torch.no_grad():
         expected = [float(value(torch.tensor([Residues().frame(sequence)]))) for sequence in made]
     assert [float(row.split(",")[1]) for row in rows] == pytest.approx(expected, abs=1e-3)
     given = [str(files / "wt.fasta"), str(files / "u.csv")]
-    assert "gives no masked-marginals; it gives value" in one_line(
+    assert "gives no masked-marginals; it gives predicted" in one_line(
         capsys, main(["score", measured, *given, "--method", "masked-marginals"])
     )
     assert "ask it with zoo classify" in one_line(capsys, main(["score", places, *given]))

@@ -107,6 +107,7 @@ class ProteinData(DataModule):
     """
 
     test_set = "test"
+    labelled = ""  # what is known of a protein beside its sequence
     parts: dict[str, list[Chain]]
 
     def __init__(

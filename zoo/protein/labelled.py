@@ -2,7 +2,9 @@
 one's own."""
 
 import re
+import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,7 +14,7 @@ import numpy as np
 from zoo.data import public
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
-from zoo.protein.data import ORGANISMS, Chain, ProteinData, part
+from zoo.protein.data import ORGANISMS, Chain, Organism, ProteinData, part
 from zoo.protein.files import is_table, read_fasta, read_proteins, read_table
 from zoo.protein.homologs import relatives
 from zoo.protein.tokens import clean
@@ -24,6 +26,8 @@ UNLABELLED = ".-? "  # of a residue whose label is not known
 
 class ResidueData(ProteinData):
     """Base of the sets with a label for every residue. `names`: the letters of the labels."""
+
+    labelled = "residues"
 
     @property
     def classes(self) -> int:
@@ -142,6 +146,8 @@ class OwnResidues(ResidueData):
 class ValueData(ProteinData):
     """Base of the sets with a number for every protein."""
 
+    labelled = "values"
+
 
 Scan = Literal["avgfp", "bgl3", "pab1", "ube4b"]
 
@@ -243,6 +249,8 @@ class OwnValues(ValueData):
 class ClassData(ProteinData):
     """Base of the sets with a class for every protein. `names`: the classes, in the order of their numbers."""
 
+    labelled = "classes"
+
     @property
     def classes(self) -> int:
         return len(self.names)
@@ -251,9 +259,12 @@ class ClassData(ProteinData):
 class Organisms(ClassData):
     """Which of three organisms a natural protein is of (the proteomes of E. coli, yeast and human).
 
-    `each`: so many proteins of each, drawn among those of at most `longest` tokens, so that guessing is right for a
-    third. A tenth validates and a tenth tests, without relatives of what is trained on.
+    `each`: at most so many proteins of each, equally many, drawn among those of at most `longest` tokens that no other
+    of the three has: guessing is right for a third. A tenth validates and a tenth tests, without relatives of what is
+    trained on.
     """
+
+    names: tuple[Organism, ...] = ("ecoli", "yeast", "human")
 
     def __init__(
         self,
@@ -264,24 +275,27 @@ class Organisms(ClassData):
         workers: int = 0,
     ):
         super().__init__(tokens_per_batch, longest, min(128, longest // 2), seed, workers)
-        folder = public.fetch("proteomes", list(ORGANISMS.values()))
-        self.names = tuple(ORGANISMS)
+        if each < 3:
+            raise ValueError(f"each ({each}) must be at least 3: some to train on, one to validate and one to test")
+        folder = public.fetch("proteomes", [ORGANISMS[name] for name in self.names])
         self.parts = {"train": [], "val": [], "test": []}
-        for number, file in enumerate(ORGANISMS.values()):
-            fitting = list(
-                dict.fromkeys(r.sequence for r in read_fasta(folder / file) if len(r.sequence) + 2 <= longest)
-            )
-            order = np.random.default_rng((seed, number)).permutation(len(fitting))[:each]
+        held = [read_fasta(folder / ORGANISMS[name]) for name in self.names]
+        times = Counter(sequence for records in held for sequence in {record.sequence for record in records})
+        alone = [dict.fromkeys(r.sequence for r in records if times[r.sequence] == 1) for records in held]
+        fitting = [[sequence for sequence in found if len(sequence) + 2 <= longest] for found in alone]
+        each = min(each, *map(len, fitting))
+        for number, found in enumerate(fitting):
+            order = np.random.default_rng((seed, number)).permutation(len(found))[:each]
             tenth = max(len(order) // 10, 1)
-            drawn = [Chain(fitting[i], number) for i in order.tolist()]
+            drawn = [Chain(found[i], number) for i in order.tolist()]
             self.parts["val"] += drawn[:tenth]
             self.parts["test"] += drawn[tenth : 2 * tenth]
             self.parts["train"] += drawn[2 * tenth :]
         trained = [chain.sequence for chain in self.parts["train"]]
         for split in ("val", "test"):
-            held = self.parts[split]
-            near = relatives([chain.sequence for chain in held], trained)
-            self.parts[split] = [chain for chain, is_near in zip(held, near.tolist(), strict=True) if not is_near]
+            chains = self.parts[split]
+            near = relatives([chain.sequence for chain in chains], trained).tolist()
+            self.parts[split] = [chain for chain, is_near in zip(chains, near, strict=True) if not is_near]
 
 
 class OwnClasses(ClassData):
@@ -310,7 +324,10 @@ class OwnClasses(ClassData):
             if lacking := {name for _, name in held} - {name for _, name in train}:
                 raise UserError(f"{path}: class {min(lacking)!r} has too few proteins, none is left to train on")
         else:
-            train, held = list(known.items()), list(self._read(validation, column, label).items())
+            apart = self._read(validation, column, label)
+            train, held = [pair for pair in known.items() if pair[0] not in apart], list(apart.items())
+            if shared := len(known) - len(train):
+                print(f"{shared} proteins of {path} stand in {validation} too: not trained on", file=sys.stderr)
             if foreign := {name for _, name in held} - set(self.names):
                 raise UserError(f"{validation}: class {min(foreign)!r} is not in {path}")
         number = {name: i for i, name in enumerate(self.names)}

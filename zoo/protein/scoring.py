@@ -8,7 +8,7 @@ Scores are nats, and above 0 the model likes the variant better than the wild ty
     pseudo-perplexity    mean over its residues of log p(residue | all others), each hidden in turn: the variant's minus
                          the wild type's, which is log of the wild type's pseudo-perplexity over the variant's
     likelihood           log p(variant) - log p(wild type), of a model that reads from left to right
-    value                no difference: what a model that was trained on measured values says of the variant itself
+    predicted            no difference: what a model that was trained on measured values says of the variant itself
 
 The first three: Meier et al. 2021, section 2 and appendix; they need residues that are replaced one for one.
 Pseudo-perplexity (Salazar et al. 2020) and likelihood serve insertions and deletions too.
@@ -34,7 +34,7 @@ from zoo.protein.variants import Variant, Wildtype
 
 MASKED = ("wildtype-marginals", "masked-marginals", "mutant-marginals", "pseudo-perplexity")
 CAUSAL = ("likelihood",)
-LEARNED = ("value",)
+LEARNED = ("predicted",)
 
 
 def methods(model: ProteinLM | SequenceModel) -> tuple[str, ...]:
@@ -65,6 +65,8 @@ def score(
         raise UserError(f"a model that {does} gives no {method}; it gives {', '.join(methods(model))}")
     made = [wildtype.apply(variant) for variant in variants]
     if isinstance(model, SequenceModel):
+        if longest is not None:
+            raise UserError("a model of values reads proteins whole, in no windows: leave out the length of one")
         return _values(model, made, name)
     places = [wildtype.places(variant) for variant in variants]
     reading = Reading(model, longest, name)

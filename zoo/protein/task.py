@@ -14,6 +14,7 @@ from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.core.pool import Mean, Pool
 from zoo.data.corruption import IGNORED, Masked, mask_tokens
+from zoo.errors import UserError
 from zoo.protein.model import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.planted import look
 from zoo.protein.tokens import Residues
@@ -214,6 +215,13 @@ class OnTrunk(ProteinTask):
 
     carried = ("trunk",)
     frozen = False
+    learns = ""  # what its data must know of a protein
+
+    def setup(self, stage: str) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data.labelled != self.learns:
+            knows = f"knows {data.labelled}" if data.labelled else "knows none of it"
+            raise UserError(f"{type(self).__name__} learns {self.learns} of proteins; {type(data).__name__} {knows}")
 
     def hold_trunk(self) -> None:
         self.frozen = True
@@ -230,7 +238,7 @@ class Labels(OnTrunk):
     """Base of the tasks whose answer is one of `classes` labels: a test gives the accuracy over those that are known,
     which is taken for which (a confusion matrix), and the F1 of each."""
 
-    labelled = ""  # what has a label
+    counted = ""  # what has a label
 
     def count(self, classes: int) -> None:
         self.confusion = torch.zeros(classes, classes, dtype=torch.long)
@@ -254,7 +262,7 @@ class Labels(OnTrunk):
         # 2 hits / (what is of a class + what is put into it), 0 of a class that neither holds
         f1 = (2 * whole.diagonal() / (whole.sum(0) + whole.sum(1)).clamp(min=1)).tolist()
         nll = float(self.trainer.callback_metrics["test/nll"])
-        about: dict[str, Any] = {"accuracy": right / total, "nll": nll, self.labelled: total, "confusion": rows}
+        about: dict[str, Any] = {"accuracy": right / total, "nll": nll, self.counted: total, "confusion": rows}
         return about | {"f1": {name: round(value, 4) for name, value in zip(names, f1, strict=True)}}
 
 
@@ -263,7 +271,7 @@ class ResidueLabels(Labels):
 
     kind = "ResidueModel"
     entries = ("hidden",)
-    labelled = "residues"
+    learns = counted = "residues"
 
     def __init__(
         self,
@@ -295,7 +303,7 @@ class ProteinClasses(Labels):
 
     kind = "SequenceModel"
     entries = ("hidden",)
-    labelled = "proteins"
+    learns, counted = "classes", "proteins"
 
     def __init__(
         self,
@@ -325,6 +333,7 @@ class ProteinValues(OnTrunk):
     """A number for each protein, by squared error; its rank correlation (Spearman) with what was measured."""
 
     kind = "SequenceModel"
+    learns = "values"
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import tokenizers
 
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
-from zoo.text.tokens import Tokenizer, is_own, read
+from zoo.text.tokens import ROLES_FILE, Tokenizer, is_own, read
 
 # In what their files call them; the first that is there counts.
 ROLES = {
@@ -19,7 +19,7 @@ ROLES = {
     "end": ("eos_token", "sep_token"),
     "mask": ("mask_token",),
 }
-SAID = ("special_tokens_map.json", "tokenizer_config.json")
+SAID = (ROLES_FILE, "tokenizer_config.json")
 
 
 class PublishedTokenizer(Tokenizer):
@@ -66,7 +66,7 @@ class PublishedTokenizer(Tokenizer):
         """Into a model's folder, with what its special tokens are for."""
         super().save(folder)
         said = {ROLES[role][0]: name for role, name in self.names.items()}
-        write_atomically(folder / SAID[0], json.dumps(said, ensure_ascii=False, indent=1) + "\n")
+        write_atomically(folder / ROLES_FILE, json.dumps(said, ensure_ascii=False, indent=1) + "\n")
 
     @property
     def pad(self) -> int:  # type: ignore[override]

@@ -17,6 +17,7 @@ from zoo.data.batches import rows_of as rows_of
 from zoo.errors import UserError
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
+ROLES_FILE = "special_tokens_map.json"  # what a published tokenizer's special tokens are for
 SENTINEL = "<extra_id_{}>"  # T5's name for what stands for a dropped span
 WORD = r"[\w'’-]+|[^\w\s]"  # noqa: RUF001 - a word with the apostrophes and hyphens in it, or one sign
 SMALLEST = len(SPECIAL) + 256  # every byte is a token
@@ -104,6 +105,7 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Into a model's folder."""
+        (folder / ROLES_FILE).unlink(missing_ok=True)  # of another that stood there
         write_atomically(folder / self.filename, self.to_json())
 
     def to_json(self) -> str:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from zoo.weights.load import Loaded
 
 # Kind of network: what gives the probabilities of its classes. Such a function takes the model, what makes tokens of
-# its inputs, the inputs (texts, paths of files), and how many of them go together; it gives None for an input that
-# cannot be read, which it has named on stderr.
+# its inputs, the inputs (texts, paths of files, proteins), and how many of them go together; it gives None for an input
+# that cannot be read, which it has named on stderr.
 READERS = {
     "SequenceModel": "zoo.protein.classify.classify",
     "TextClassifier": "zoo.text.classify.classify",

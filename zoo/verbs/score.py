@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     add_options(parser)
     parser.add_argument("wildtype", type=Path, help="FASTA of the protein (its first record; --record names another)")
     parser.add_argument("variants", type=Path, help="a table (.csv, .tsv, plain or .gz)")
-    default = "masked-marginals, of a model that writes likelihood, of one trained on values its value"
+    default = "masked-marginals, of a model that writes likelihood, of one trained on values predicted"
     parser.add_argument("--method", action="append", help=f"several times, or 'all' for every one (default: {default})")
     parser.add_argument("--column", help=f"the column of variants (default: the first of {', '.join(COLUMNS)})")
     parser.add_argument("--offset", type=int, help="the number of the first residue (default: found by trying)")

@@ -63,7 +63,10 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
         labels = {str(number): name for number, name in enumerate(names)}
         config = config | {"id2label": labels, "label2id": {name: int(number) for number, name in labels.items()}}
     common = type_name(torch.empty(0, dtype=common_type(like.model.parameters())))
-    stored = {name: types.get(name, common) for name in stored_names(family, loaded.model)}
+    try:
+        stored = {name: types.get(name, common) for name in stored_names(family, loaded.model)}
+    except AssertionError as error:  # a part that this family has not
+        raise UserError(f"{where}: a {architecture} cannot say this model ({error})") from None
     return replace(loaded, origin=Origin(architecture, config, stored))
 
 
@@ -85,11 +88,14 @@ def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None
     tensors = published(family, loaded.model, origin)
     said = read_settings(family, Given(origin.config, where, tensors), origin.architecture)
     wanted = type(loaded.model)(**said).to_plain()
+    notes: list[str] = []
     for name, (theirs, ours) in differences(wanted, loaded.model.to_plain()).items():
         if name.rpartition(".")[2] in TRAINING:
-            print(f"{beside}: {name} was {ours!r} and is written as {theirs!r}: it acts in training", file=sys.stderr)
+            notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in training")
             continue
         raise UserError(f"{beside}: {name} is {ours!r}, its published config.json says {theirs!r}")
+    for note in notes:
+        print(f"{out}: {note}", file=sys.stderr)
     with whole_folder(out) as folder:
         write_json(folder / "config.json", origin.config)
         write_tensors(folder / "model.safetensors", tensors)
