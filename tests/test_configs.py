@@ -25,6 +25,7 @@ FEWER = {
     "shakespeare_gpu": ["--data.batch", "1", "--model.stack.depth", "1", "--model.compile", "false"],
     "tune_images": ["--data.held_out", "4", "--data.batch", "4"],
     "tune_structure": ["--trainer.check_val_every_n_epoch", "null"],
+    "classes": ["--trainer.check_val_every_n_epoch", "null"],
     "cifar10_cuda": ["--data.batch", "16", "--model.stack.depth", "1", "--model.compile", "false"],
 }
 # What is made to begin with another model: the file whose run it gets here.

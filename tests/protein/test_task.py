@@ -197,3 +197,15 @@ def test_classes_are_learned_tested_and_asked_for(runs: Path, capsys: pytest.Cap
     assert main(["fit", *given, "--run", str(runs / "probe"), *QUIET]) == 0
     begun, probed = (zoo.load(runs / name, checkpoint="last").model.trunk.state_dict() for name in ("m", "probe"))
     assert all(torch.equal(value, probed[name]) for name, value in begun.items())
+
+
+@pytest.mark.parametrize("model", ["ResidueLabels", "ProteinClasses", "ProteinValues"])
+def test_data_of_another_kind_of_label_is_refused(runs: Path, capsys: pytest.CaptureFixture[str], model: str) -> None:
+    (runs / "c.csv").write_text("sequence,label\n" + "".join(f"MKV{'A' * i},{'ab'[i % 2]}\n" for i in range(20)))
+    plain = yaml.safe_load((runs / "labels.yaml").read_text())
+    plain["model"]["class_path"] = model
+    if model != "ProteinClasses":
+        plain["data"] = {"class_path": "OwnClasses", "init_args": {"path": str(runs / "c.csv"), "held_out": 0.25}}
+    (runs / "wrong.yaml").write_text(yaml.safe_dump(plain))
+    assert main(["fit", "--config", str(runs / "wrong.yaml"), "--run", str(runs / "w"), *QUIET]) == 2
+    assert f"{model} learns " in capsys.readouterr().err.splitlines()[-1]

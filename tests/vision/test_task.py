@@ -103,7 +103,7 @@ def test_a_training_begins_with_published_weights(images: Images, capsys: pytest
     assert "its stack is not this model's (it lacks 'network.stack.blocks.1" in capsys.readouterr().err
 
 
-def test_what_is_left_unset_is_that_of_the_published_model(images: Images) -> None:
+def test_what_is_left_unset_is_that_of_the_published_model(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
     """Stack, patches and image size, and the same logits as theirs on the same pixels."""
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
@@ -122,6 +122,21 @@ def test_what_is_left_unset_is_that_of_the_published_model(images: Images) -> No
     with torch.no_grad():
         states = theirs.eval().vit(pixels).last_hidden_state[:, 0]
         torch.testing.assert_close(ours(pixels), ours.heads[0](states), rtol=1e-4, atol=1e-5)
+    # pictures are prepared as the published model's are, and so what goes back is read the same way
+    assert load(run).tokenizer == load(images.folder / "published").tokenizer
+    back = images.folder / "back"
+    given = ["export", str(run), str(back), "--to", "hf", "--like", str(images.folder / "published")]
+    assert main(given) == 0
+    picture = next((images.folder / "images").rglob("*.png"))
+    capsys.readouterr()
+    said = []
+    for folder in (run, back):
+        assert main(["classify", str(folder), str(picture), "--json"]) == 0
+        said.append(json.loads(capsys.readouterr().out)["classes"])
+    assert said[0] == pytest.approx(said[1], abs=1e-5)
+    assert images.fit("otherwise", *["--trainer.max_steps", 1]) == 0
+    assert main([*given[:1], str(images.folder / "otherwise"), str(images.folder / "x"), *given[3:]]) == 2
+    assert "prepares its pictures otherwise" in capsys.readouterr().err
 
 
 def test_another_size_begins_with_the_weights_of_the_first(images: Images, capsys: pytest.CaptureFixture[str]) -> None:

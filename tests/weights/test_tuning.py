@@ -15,6 +15,7 @@ from zoo.check.references import library
 from zoo.cli import main
 from zoo.text.corpus import Corpus
 from zoo.text.published import AnyTokenizer, PublishedTokenizer
+from zoo.text.tokens import Tokenizer
 from zoo.weights.load import load
 
 STILL = {"class_path": "AdamW", "init_args": {"lr": 1e-30, "weight_decay": 0.0}}
@@ -180,3 +181,49 @@ def test_what_was_tuned_goes_back_to_the_library(folder: Path, capsys: pytest.Ca
     assert "pool" in one_line(capsys, main([*given, str(folder / "bert")]))
     assert "is a TextClassifier" in one_line(capsys, main([*given, str(folder / "gpt2")]))
     assert not (folder / "x").exists()
+
+
+def test_a_class_that_comes_last_takes_what_is_left_unset(folder: Path) -> None:
+    """Another data class on the command line or in an overlay, as the shipped file says it; the run needs no source."""
+    shipped = Path(__file__).parents[2] / "configs" / "text" / "tune_text.yaml"
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"data": table(folder), "trainer": {"accelerator": "cpu"}}))
+    own = ["--data", "LabelledTable", "--data.path", str(folder / "table.csv")]
+    for name, more in {"typed": own, "laid": ["--config", str(overlay)]}.items():
+        given = ["--config", str(shipped), *more, "--init-from", str(folder / "bert"), "--trainer.max_steps", "2"]
+        assert main(["fit", *given, "--run", str(folder / name), *QUIET]) == 0
+        found = load(folder / name)
+        assert isinstance(found.tokenizer, PublishedTokenizer)
+        assert found.config["settings"]["stack"]["norm_order"] == "post"
+    out, source = folder / "out", folder / "bert"
+    assert main(["export", str(folder / "typed"), str(out), "--to", "hf", "--like", str(source)]) == 0
+    source.rename(folder / "moved")
+    assert main(["test", str(folder / "typed"), *QUIET]) == 0
+    again = ["fit", "--run", str(folder / "typed"), "--resume", "last", "--trainer.max_steps", "3", *QUIET]
+    assert main(again) == 0
+    assert main([*again, "--init-from", str(folder / "moved")]) == 2
+
+
+def test_a_head_of_other_classes_is_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model: dict[str, Any] = {"class_path": "TextClassification"}
+    assert fit(folder, "first", model, table(folder), "--init-from", folder / "bert") == 0
+    text = (folder / "table.csv").read_text()
+    (folder / "table.csv").write_text(text.replace("pet,", "tame,"))
+    capsys.readouterr()
+    assert fit(folder, "second", model, table(folder), "--init-from", folder / "first") == 0
+    assert "new: head" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", [[1, 2], {"class_path": 5}, {"class_path": "TextClassification", "init_args": 3}])
+def test_settings_that_are_none_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str], model: Any) -> None:
+    (folder / "bad.yaml").write_text(yaml.safe_dump({"model": model, "data": table(folder)}))
+    given = ["--config", folder / "bad.yaml", "--run", folder / "bad", "--init-from", folder / "bert"]
+    one_line(capsys, main(["fit", *map(str, given)]))
+    assert not (folder / "bad").exists()
+
+
+def test_a_run_of_other_tokens_in_the_same_folder_is_our_own_again(folder: Path) -> None:
+    (folder / "kept").mkdir()
+    AnyTokenizer.load(folder / "bert" / "tokenizer.json").save(folder / "kept")
+    Tokenizer.train(["a cat", "a mat"], 300).save(folder / "kept")
+    assert not isinstance(AnyTokenizer.load(folder / "kept" / "tokenizer.json"), PublishedTokenizer)

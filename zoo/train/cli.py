@@ -16,11 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
-import yaml
 from jsonargparse import Namespace, _typehints, set_parsing_settings
+from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._util import import_object
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -168,8 +168,11 @@ class CLI(LightningCLI):
         return self.parser.dump(self.config, skip_none=False)
 
 
-def build(args: list[str], run: Path, extra: list[Callback] | None = None, below: dict[str, Any] | None = None) -> CLI:
-    """Everything that the settings name; UserError in one line where they do not fit. `below`: settings under them."""
+def build(args: list[str], run: Path, extra: list[Callback] | None = None, laid: list[str] | None = None) -> CLI:
+    """Everything that the settings name; UserError in one line where they do not fit.
+
+    `laid`: the arguments with what lies below them, where something does.
+    """
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -184,7 +187,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None, below
     for path in _files(args):
         check_file(path)
     try:
-        return CLI([*(["--config", json.dumps(below)] if below else []), *args], run, extra or [])
+        return CLI(laid or args, run, extra or [])
     except UserError:
         raise
     except (ValueError, MisconfigurationException) as error:
@@ -223,12 +226,14 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
     ours, args = own.parse_known_args(argv)
     run: Path = ours.run or Path("runs") / _name(args)
     if ours.resume is not None:
+        if ours.init_from is not None:
+            raise UserError("--resume goes on with the weights of its own run: leave out --init-from")
         if ours.run is None and not (run / CONFIG).is_file():
             raise UserError(f"--resume needs the run's folder: {run} holds no run; give --run FOLDER")
         checkpoint = run / CHECKPOINTS / LAST if ours.resume == "last" else Path(ours.resume)
         stored = open_checkpoint(checkpoint)
         if not any(a.startswith(("--config", "-c")) for a in args):
-            args = ["--config", str(run / CONFIG), *args]
+            args = ["--config", str(run / CONFIG), *_own(run), *args]
     elif _holds_run(run) and rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
         # other ranks begin when the first has already written
         raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
@@ -238,10 +243,10 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
         StopOnSignal(run / CHECKPOINTS / LAST),
     ]
     source = None if ours.init_from is None else begun(ours.init_from, opened)
-    left = {} if source is None else _left_to(source, args)
-    cli = build(args, run, callbacks, left)
+    left = _Left({}, args) if source is None else _left_to(source, args)
+    cli = build(args, run, callbacks, left.args)
     if ours.resume is not None:
-        _refuse_changes(cli, run / CONFIG)
+        _refuse_changes(cli, run / CONFIG, own=[arg[2:].partition("=")[0] for arg in _own(run)])
         fitting(cli.model, stored, checkpoint)
         if _complete(stored, cli.trainer):  # Lightning would count an epoch that it does not train
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
@@ -249,9 +254,9 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
     if source is not None:
         if source.folder is not None:
             cli.datamodule.check_origin(source.folder)
-        begin_with(cli.model, source)
-        if left and cli.trainer.is_global_zero:
-            taken = "; ".join(f"{part} {', '.join(section['init_args'])}" for part, section in left.items())
+        begin_with(cli.model, source, cli.datamodule.names)
+        if left.taken and cli.trainer.is_global_zero:
+            taken = "; ".join(f"{part} {', '.join(values)}" for part, values in left.taken.items())
             print(f"as in {ours.init_from}: {taken}", file=sys.stderr)
     if cli.trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
@@ -289,10 +294,14 @@ def evaluate(verb: str, argv: list[str]) -> int:
     ours, args = own.parse_known_args(argv)
     if not (ours.run / CONFIG).is_file():
         raise UserError(f"{ours.run} holds no run (no {CONFIG}); train one with 'zoo fit'")
-    cli = build(["--config", str(ours.run / CONFIG), "--trainer.logger", "false", *args], ours.run)
+    kept = ["--config", str(ours.run / CONFIG), *_own(ours.run)]
+    cli = build([*kept, "--trainer.logger", "false", *args], ours.run)
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
-    getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **options)
+    try:
+        getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **options)
+    except MisconfigurationException as error:  # a task that does not do this
+        raise UserError(one_line(str(error))) from None
     return 0
 
 
@@ -315,40 +324,72 @@ def _files(args: list[str]) -> list[str]:
     return [after for word, after in pairwise(words) if word in ("-c", "--config")]
 
 
-def _left_to(source: Source, args: list[str]) -> dict[str, Any]:
-    """Settings that lie below all others: what the files in `args` leave unset of the network, which then is that of
-    `source`, and of its data, which is then cut into the same tokens."""
-    below = {}
+class _Left(NamedTuple):
+    """What the files of settings leave to a source, and the arguments with that laid below them."""
+
+    taken: dict[str, dict[str, Any]]  # of "model" and "data": values by name
+    args: list[str]
+
+
+def _left_to(source: Source, args: list[str]) -> _Left:
+    """What the files in `args` leave unset of the network is then that of `source`, and its data is cut into the same
+    tokens. UserError where a file is not one of settings.
+
+    A section that names another class than the last one says nothing in the end. It is left out, since the parser would
+    forget with it what lies below.
+    """
     for file in _files(args):
         check_file(file)
-    stated = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {} for file in _files(args)]
-    stated += [{part: value} for part, value in _classes(args).items()]
+    files = {file: yaml_load(Path(file).read_text(encoding="utf-8")) for file in _files(args)}
+    taken: dict[str, dict[str, Any]] = {}
+    below: dict[str, Any] = {}
     for part, family in (("model", Task), ("data", DataModule)):
-        name, given = "", set()
-        for section in (file.get(part) or {} for file in stated):
-            now = section if isinstance(section, str) else section.get("class_path", name)
-            if now != name:
-                name, given = now, set()
-            given |= set() if isinstance(section, str) else set(section.get("init_args") or {})
+        stated = [(file, content.get(part)) for file, content in files.items() if content.get(part) is not None]
+        stated += [("", name) for name in _classes(args, part)]
+        name, since = "", 0
+        for number, (_, section) in enumerate(stated):
+            now = section.get("class_path", name) if isinstance(section, dict) else section
+            if not isinstance(now, str):  # the parser says what is wrong with it
+                return _Left({}, args)
+            if now.rpartition(".")[2] != name.rpartition(".")[2]:
+                name, since = now, number
+        inner = [section.get("init_args") for _, section in stated[since:] if isinstance(section, dict)]
         try:
             kind = import_object(_typehints.resolve_class_path_by_name(family, name))
         except (ValueError, ImportError, AttributeError):  # no such class, which the parser says better
             continue
         if part == "model":
-            known = {name: value for name, value in source.settings.items() if name not in LINKS}
+            known = {key: value for key, value in source.settings.items() if key not in LINKS}
         else:
             known = kind.like(source.folder) if source.folder is not None else {}
+        given = {key for values in inner if isinstance(values, dict) for key in values}
         own = inspect.signature(kind).parameters
-        taken = {name: value for name, value in known.items() if name in own and name not in given}
-        if taken:
-            below[part] = {"class_path": name, "init_args": taken}
-    return below
+        taken[part] = {key: value for key, value in known.items() if key in own and key not in given}
+        if not taken[part]:
+            del taken[part]
+            continue
+        below[part] = {"class_path": name, "init_args": taken[part]}
+        for file, _ in stated[:since]:
+            if file:
+                files[file] = {key: value for key, value in files[file].items() if key != part}
+    if not below:
+        return _Left({}, args)
+    laid, rest = ["--config", json.dumps(below)], iter(args)
+    for arg in rest:
+        if arg in ("-c", "--config"):
+            laid += ["--config", json.dumps(files[next(rest)])]
+        elif arg.startswith(("--config=", "-c=")):
+            laid += ["--config", json.dumps(files[arg.split("=", 1)[1]])]
+        else:
+            laid.append(arg)
+    return _Left(taken, laid)
 
 
-def _classes(args: list[str]) -> dict[str, str]:
-    """The classes that --model and --data name."""
-    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith(("--model=", "--data=")) else [arg])]
-    return {word[2:]: after for word, after in pairwise(words) if word in ("--model", "--data")}
+def _classes(args: list[str], part: str) -> list[str]:
+    """The classes that the command line names for the model, or for the data."""
+    names = (f"--{part}", f"--{part}.class_path")
+    words = [word for arg in args for word in (arg.split("=", 1) if arg.split("=", 1)[0] in names else [arg])]
+    return [after for word, after in pairwise(words) if word in names]
 
 
 def _name(args: list[str]) -> str:
@@ -356,13 +397,23 @@ def _name(args: list[str]) -> str:
     return Path(next(iter(_files(args)), "run")).stem
 
 
-def _refuse_changes(cli: CLI, path: Path) -> None:
-    """A run goes on as it began: UserError names the first setting that differs."""
+def _own(run: Path) -> list[str]:
+    """What a run took its tokens from it has kept: they are read there, so that the source may move or go."""
+    section = yaml_load((run / CONFIG).read_text(encoding="utf-8"))["data"]
+    given = section.get("init_args") or {}
+    kept = import_object(section["class_path"]).like(run)
+    return [f"--data.{key}={value}" for key, value in kept.items() if isinstance(value, str) and given.get(key)]
+
+
+def _refuse_changes(cli: CLI, path: Path, own: list[str]) -> None:
+    """A run goes on as it began: UserError names the first setting that differs. `own`: where tokens are read."""
     if not path.is_file():
         raise UserError(f"{path} is missing: this folder holds no run to go on with")
     before = cli.parser.parse_path(str(path))
     now, then = (dict(_flat(c.as_dict())) for c in (cli.config, before))
     for name in sorted(now.keys() | then.keys()):
+        if name.replace(".init_args", "") in own:
+            continue
         if now.get(name) != then.get(name) and not name.startswith((*FREE, "config")):
             raise UserError(
                 f"--resume goes on with the same settings: {name} was {then.get(name)!r}, now {now.get(name)!r}; "

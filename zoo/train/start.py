@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ class Source:
     state: dict[str, Tensor]
     settings: dict[str, Any]  # of the network, as plain values
     folder: Path | None  # that says what its tokens are
+    classes: tuple[str, ...] = ()  # their names, where it has some
 
 
 def begun(path: Path, opened: Callable[[Path], Source]) -> Source:
@@ -46,14 +47,16 @@ def begun(path: Path, opened: Callable[[Path], Source]) -> Source:
         return opened(path)
     state, run = open_checkpoint(path)["state_dict"], path.parent.parent
     try:
-        settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):  # a checkpoint alone
-        settings = {}
-    return Source(path, state, settings, run if (run / "config.yaml").is_file() else None)
+        about = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        settings, classes = dict(about["settings"]), tuple(about.get("classes") or ())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a checkpoint alone
+        settings, classes = {}, ()
+    return Source(path, state, settings, run if (run / "config.yaml").is_file() else None, classes)
 
 
-def begin_with(task: Task, source: Source) -> None:
+def begin_with(task: Task, source: Source, classes: Sequence[str] = ()) -> None:
     """Begin with the weights of another task: all where all fit, else those of the parts that the task may carry over.
+    A head of other `classes` by name does not fit.
 
     The network may first make them its own (a table of positions of another length). A part is taken whole or not at
     all, and stderr says what was taken and what is new. UserError where nothing fits.
@@ -62,7 +65,8 @@ def begin_with(task: Task, source: Source) -> None:
     state = adapted(task.network, source.state, path)
     own = task.state_dict()
     same = {name: value.shape for name, value in state.items()} == {name: value.shape for name, value in own.items()}
-    if same or not task.carried:
+    others = bool(classes and source.classes and tuple(classes) != source.classes)
+    if (same and not others) or not task.carried:
         check_same(state, own, f"{path}: not weights of this model")
         task.load_state_dict(state)
         return

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from zoo.vision.augment import Augment
 from zoo.vision.files import check_classes, class_folders, hold_out, image_files, on_disk, read_idx, read_parquet
 from zoo.vision.images import Preprocess
 from zoo.vision.pictures import Decoding, Pictures, Pixels, Views, apart, decode_all, digest_of, some_of
-from zoo.vision.published import PublishedPreprocess
+from zoo.vision.published import preprocess_of
 
 PHOTOGRAPHS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of ImageNet's channels
 
@@ -72,9 +73,10 @@ class ImageData(DataModule):
 
     @classmethod
     def like(cls, folder: Path) -> dict[str, Any]:
-        own = folder / Preprocess.filename
-        found = Preprocess.load(own) if own.is_file() else PublishedPreprocess.load(folder / "config.json")
-        return {} if found is None else {"image_size": found.size, "channels": found.channels}
+        found = preprocess_of(folder)
+        if found is None:
+            return {}
+        return {"image_size": found.size, "channels": found.channels, "preprocess": str(folder)}
 
     def save(self, folder: Path) -> None:
         """How pictures become numbers, into a run folder."""
@@ -371,13 +373,15 @@ class ImageFolder(ImageData):
 
     Where `path` holds folders train, and val (or valid, validation) or test, they are taken as they are; what is
     missing of the last two is `held_out` images of train, drawn by the seed. Files that cannot be read are left out,
-    counted and named; a class without an image, or one in test that train lacks, is a UserError.
+    counted and named; a class without an image, or one in test that train lacks, is a UserError. `preprocess`: the
+    folder of a model, which says how pictures become numbers and, unless `image_size` does, how large they are (else
+    64 pixels).
     """
 
     def __init__(
         self,
         path: Path,
-        image_size: int = 64,
+        image_size: int | None = None,
         channels: int = 3,
         held_out: int = 100,
         augment: Augment | None = None,
@@ -386,6 +390,7 @@ class ImageFolder(ImageData):
         workers: int = 0,
         memory: int = 4000,
         labelled: float = 1.0,
+        preprocess: Path | None = None,
     ):
         path = Path(path)
         if not path.is_dir():
@@ -406,9 +411,13 @@ class ImageFolder(ImageData):
                 files, self.files[split] = hold_out(files, held_out, seed, train)
         self.files["train"] = files
         mean, std = ((0.5,), (0.25,)) if channels == 1 else PHOTOGRAPHS
+        like = None if preprocess is None else preprocess_of(Path(preprocess))
+        if preprocess is not None and (like is None or like.channels != channels):
+            raise UserError(f"{preprocess}: does not say how pictures of {channels} channels become numbers")
+        size = image_size or (64 if like is None else like.size)
         super().__init__(
             names,
-            image_size,
+            size,
             channels,
             mean,
             std,
@@ -419,6 +428,8 @@ class ImageFolder(ImageData):
             memory=memory,
             labelled=labelled,
         )
+        if like is not None:
+            self.preprocess = like if size == like.size else replace(like, size=size, shorter=None)
 
     def source(self, split: Split) -> Pictures:
         return on_disk(self.files[split])

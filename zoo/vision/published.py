@@ -34,6 +34,15 @@ class PublishedPreprocess:
             raise UserError(f"{beside if beside.is_file() else path}: not settings of images ({error})") from None
 
 
+def preprocess_of(folder: Path) -> Preprocess | None:
+    """How a model's folder wants its pictures, a run's or a published one; None where it does not say."""
+    own = folder / Preprocess.filename
+    if own.is_file():
+        return Preprocess.load(own)
+    path = folder / PublishedPreprocess.filename
+    return PublishedPreprocess.load(path) if path.is_file() else None
+
+
 def _timm(config: dict[str, Any]) -> Preprocess | None:
     said, args = config["pretrained_cfg"], config.get("model_args", {})
     channels, size, _ = said["input_size"]

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
     if names := loaded.config.get("classes"):
         labels = {str(number): name for number, name in enumerate(names)}
         config = config | {"id2label": labels, "label2id": {name: int(number) for number, name in labels.items()}}
+    # text carries its own tokenizer over; pictures are prepared as the published folder says
+    if is_dataclass(loaded.tokenizer) and loaded.tokenizer != like.tokenizer:
+        raise UserError(f"{where}: prepares its pictures otherwise than the model was trained on ({loaded.tokenizer})")
     common = type_name(torch.empty(0, dtype=common_type(like.model.parameters())))
     try:
         stored = {name: types.get(name, common) for name in stored_names(family, loaded.model)}
