@@ -234,21 +234,26 @@ def signatures() -> str:
     return "".join(f"- {name.removesuffix('_signature')}: `{value}`\n" for name, value in sorted(found))
 
 
+def races(suite: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """A suite's runs and their races; of a case that several files hold, the one of the last file by name."""
+    found = [(run, race) for run in results("bench", f"{suite}-*.json") for race in run["results"]]
+    return list({race["case"]: (run, race) for run, race in found}.values())
+
+
 def raced(suite: str, *begins: str) -> str:
     """Races of a suite: each candidate's share of the reference's time, its peak memory, its work a second.
 
     `begins`: of how the cases that are shown begin; without any, all are.
     """
     body = []
-    for run in results("bench", f"{suite}-*.json"):
-        for race in run["results"]:
-            if not race["case"].startswith(begins or ""):
-                continue
-            candidates = dict(race["candidates"])
-            own = candidates.pop(race["reference"])
-            first = f"{race['reference']}, {1000 * own['median_s']:,.3g} ms{beside(own, race)}"
-            cells = ", ".join(f"{name} {c['ratio']:.2f}{beside(c, race)}" for name, c in candidates.items())
-            body.append([race["case"], first, cells, f"{run['device']}, torch {run['torch']}"])
+    for run, race in races(suite):
+        if not race["case"].startswith(begins or ""):
+            continue
+        candidates = dict(race["candidates"])
+        own = candidates.pop(race["reference"])
+        first = f"{race['reference']}, {1000 * own['median_s']:,.3g} ms{beside(own, race)}"
+        cells = ", ".join(f"{name} {c['ratio']:.2f}{beside(c, race)}" for name, c in candidates.items())
+        body.append([race["case"], first, cells, f"{run['device']}, torch {run['torch']}"])
     return rows(["case", "reference", "share of its time (below 1 is faster)", "machine"], body)
 
 
@@ -265,14 +270,13 @@ def speed() -> str:
     """zoo's time as a share of each peer's, for whole models."""
     body = []
     for suite in ("text", "lm", "vision", "music", "protein"):
-        for run in results("bench", f"{suite}-*.json"):
-            for race in run["results"]:
-                times = {name: c["median_s"] for name, c in race["candidates"].items()}
-                ours = next((name for name in ("zoo", "zoo rotary") if name in times), None)
-                if ours is not None:
-                    peers = {name: time for name, time in times.items() if not name.startswith("zoo")}
-                    shares = ", ".join(f"{times[ours] / time:.2f} of {name}" for name, time in peers.items())
-                    body.append([race["case"], shares, run["device"]])
+        for run, race in races(suite):
+            times = {name: c["median_s"] for name, c in race["candidates"].items()}
+            ours = next((name for name in ("zoo", "zoo rotary") if name in times), None)
+            if ours is not None:
+                peers = {name: time for name, time in times.items() if not name.startswith("zoo")}
+                shares = ", ".join(f"{times[ours] / time:.2f} of {name}" for name, time in peers.items())
+                body.append([race["case"], shares, run["device"]])
     return rows(["case", "zoo's time", "machine"], body)
 
 

@@ -167,8 +167,11 @@ def test_own_classes(tmp_path) -> None:
         with pytest.raises(UserError, match=said):
             OwnClasses(tmp_path / "u.csv")
     (tmp_path / "v.csv").write_text("sequence,label\nMKW,hole\n")
-    with pytest.raises(UserError, match="class 'hole' is not in"):
+    with pytest.raises(UserError, match="no protein of class 'hole' is left to train on"):
         OwnClasses(tmp_path / "t.csv", tmp_path / "v.csv")
+    (tmp_path / "w.csv").write_text("sequence,label\nMKV,core\nMKW,pore\n")
+    apart = OwnClasses(tmp_path / "t.csv", tmp_path / "w.csv")
+    assert (len(apart.held("train")), len(apart.held("val"))) == (19, 2)  # MKV stands in both
 
 
 def test_organisms_are_equally_many_and_apart(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

@@ -227,3 +227,24 @@ def test_a_run_of_other_tokens_in_the_same_folder_is_our_own_again(folder: Path)
     AnyTokenizer.load(folder / "bert" / "tokenizer.json").save(folder / "kept")
     Tokenizer.train(["a cat", "a mat"], 300).save(folder / "kept")
     assert not isinstance(AnyTokenizer.load(folder / "kept" / "tokenizer.json"), PublishedTokenizer)
+
+
+def test_a_folder_that_holds_a_model_is_no_place_for_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path.name: path.read_bytes() for path in (folder / "bert").iterdir()}
+    assert "nothing is overwritten" in one_line(
+        capsys, fit(folder, "bert", {"class_path": "TextClassification"}, table(folder), "--init-from", folder / "gpt2")
+    )
+    assert {path.name: path.read_bytes() for path in (folder / "bert").iterdir()} == before
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "model: 3", "data: {class_path: Nobody}", "a: : b", "model:"])
+def test_a_run_whose_settings_are_broken_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    small = {"dim": 16, "depth": 1, "heads": 2}
+    model = {"class_path": "TextClassification", "init_args": {"stack": small}}
+    assert fit(folder, "run", model, table(folder, vocab_size=300)) == 0
+    (folder / "run" / "config.yaml").write_text(text)
+    capsys.readouterr()
+    one_line(capsys, main(["test", str(folder / "run"), *QUIET]))
+    one_line(capsys, main(["fit", "--run", str(folder / "run"), "--resume", "last", *QUIET]))

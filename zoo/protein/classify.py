@@ -20,8 +20,7 @@ def proteins(inputs: Sequence[str]) -> list[Protein]:
 def classify(
     model: SequenceModel, tokenizer: Residues, records: Sequence[Protein], *, batch: int = 32
 ) -> Iterator[list[float]]:
-    """The probability of each class, for each protein. UserError for a model that gives a value, and names a protein
-    that is longer than the model can place."""
+    """The probability of each class, for each protein. UserError names one that is longer than the model can place."""
     found = dict(whole(model, tokenizer, records, budget=batch * 256))
     yield from (found[index].softmax(-1).tolist() for index in range(len(records)))
 

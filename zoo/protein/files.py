@@ -5,9 +5,10 @@ Sequences come out as they are encoded (zoo/protein/tokens.py has the policy).
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from zoo.data.files import read_lines
 from zoo.errors import UserError, nearest
@@ -143,3 +144,34 @@ def read_proteins(path: Path, column: str = "sequence") -> list[Protein]:
         records.append(Protein(row.get("name", f"line {line}"), sequence, line=line))
     warn_of_dna(path, records)
     return records
+
+
+class Labelled(NamedTuple):
+    """A row of a table: a whole protein, its label as it was written, and where that stands."""
+
+    sequence: str
+    label: str
+    file: Path
+    line: int
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}, line {self.line}"
+
+
+def labelled_proteins(path: Path, column: str, label: str, longest: int) -> Iterator[Labelled]:
+    """The rows of a table; UserError where one holds no whole protein of at most `longest` tokens with a label."""
+    if not is_table(path):
+        raise UserError(
+            f"{path}: labels of proteins stand in a table (.csv or .tsv, also .gz) with columns {column!r}, {label!r}"
+        )
+    for protein, row in zip(read_proteins(path, column), read_table(path, [column, label]), strict=True):
+        found = Labelled(protein.sequence, row[label].strip(), path, row.line)
+        if not found.label:
+            raise UserError(f"{found.where}: nothing in column {label!r}")
+        if len(protein.sequence) + 2 > longest:
+            raise UserError(
+                f"{found.where}: {len(protein.sequence):,} residues; a label belongs to a whole protein, and "
+                f"data.longest is {longest}"
+            )
+        yield found

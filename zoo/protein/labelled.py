@@ -5,7 +5,7 @@ import re
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from zoo.data import public
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
 from zoo.protein.data import ORGANISMS, Chain, Organism, ProteinData, part
-from zoo.protein.files import is_table, read_fasta, read_proteins, read_table
+from zoo.protein.files import Labelled, is_table, labelled_proteins, read_fasta, read_proteins, read_table
 from zoo.protein.homologs import relatives
 from zoo.protein.tokens import clean
 from zoo.protein.variants import Wildtype, parse
@@ -209,9 +209,8 @@ class GB1(ValueData):
             self.parts[name].append(Chain(row["sequence"], float(row["target"])))
 
 
-class OwnValues(ValueData):
-    """Numbers of one's own: a table with columns `sequence` and `label`. `validation`: a table of its own; where there
-    is none, the share `held_out` is drawn."""
+class OwnTable(ProteinData):
+    """Base of the tables of one's own with a label for every protein. Subclasses give `divide`."""
 
     def __init__(
         self,
@@ -226,24 +225,32 @@ class OwnValues(ValueData):
         workers: int = 0,
     ):
         super().__init__(tokens_per_batch, longest, min(128, longest // 2), seed, workers)
-        train = self._read(path, column, label)
-        if validation is None:
-            train, held = part(train, held_out, seed)
-        else:
-            held = self._read(validation, column, label)
+        rows, apart = (
+            None if file is None else list(labelled_proteins(file, column, label, longest))
+            for file in (path, validation)
+        )
+        assert rows is not None
+        train, held = self.divide(rows, apart, held_out)
         self.parts = {"train": train, "val": held, "test": held}
 
-    def _read(self, path: Path, column: str, label: str) -> list[Chain]:
-        chains = []
-        for sequence, text, where in labelled_proteins(path, column, label, self.longest):
-            try:
-                value = float(text)
-            except ValueError:
-                raise UserError(f"{where}: {label} is {text!r}, expected a number") from None
-            if not np.isfinite(value):
-                raise UserError(f"{where}: {label} is {text!r}, expected a finite number")
-            chains.append(Chain(sequence, value))
-        return chains
+    def divide(
+        self, rows: list[Labelled], apart: list[Labelled] | None, held_out: float
+    ) -> tuple[list[Chain], list[Chain]]:
+        """What is trained on and what validates: the rows of a second table, or the share `held_out` of the first's."""
+        raise NotImplementedError
+
+
+class OwnValues(OwnTable, ValueData):
+    """Numbers of one's own: a table with columns `sequence` and `label`. `validation`: a table of its own; where there
+    is none, the share `held_out` is drawn."""
+
+    def divide(
+        self, rows: list[Labelled], apart: list[Labelled] | None, held_out: float
+    ) -> tuple[list[Chain], list[Chain]]:
+        chains = [Chain(row.sequence, number_of(row)) for row in rows]
+        if apart is None:
+            return part(chains, held_out, self.seed)
+        return chains, [Chain(row.sequence, number_of(row)) for row in apart]
 
 
 class ClassData(ProteinData):
@@ -298,68 +305,53 @@ class Organisms(ClassData):
             self.parts[split] = [chain for chain, is_near in zip(chains, near, strict=True) if not is_near]
 
 
-class OwnClasses(ClassData):
+class OwnClasses(OwnTable, ClassData):
     """Classes of one's own: a table with columns `sequence` and `label`, whose words are the classes. `validation`: a
     table of its own; where there is none, the share `held_out` is drawn, a protein that stands twice on one side."""
 
-    def __init__(
-        self,
-        path: Path,
-        validation: Path | None = None,
-        column: str = "sequence",
-        label: str = "label",
-        held_out: float = 0.1,
-        tokens_per_batch: int = 8192,
-        longest: int = 1024,
-        seed: int = 1,
-        workers: int = 0,
-    ):
-        super().__init__(tokens_per_batch, longest, min(128, longest // 2), seed, workers)
-        known = self._read(path, column, label)
-        self.names = tuple(sorted(set(known.values())))
-        if len(self.names) < 2:
-            raise UserError(f"{path}: column {label!r} holds one class only ({self.names[0]!r})")
-        if validation is None:
-            train, held = part(list(known.items()), held_out, seed)
-            if lacking := {name for _, name in held} - {name for _, name in train}:
-                raise UserError(f"{path}: class {min(lacking)!r} has too few proteins, none is left to train on")
+    def divide(
+        self, rows: list[Labelled], apart: list[Labelled] | None, held_out: float
+    ) -> tuple[list[Chain], list[Chain]]:
+        known = class_by_sequence(rows)
+        if len(set(known.values())) < 2:
+            raise UserError(f"{rows[0].file}: holds one class only ({rows[0].label!r})")
+        if apart is None:
+            train, held = part(list(known.items()), held_out, self.seed)
         else:
-            apart = self._read(validation, column, label)
-            train, held = [pair for pair in known.items() if pair[0] not in apart], list(apart.items())
+            others = class_by_sequence(apart)
+            train, held = [pair for pair in known.items() if pair[0] not in others], list(others.items())
             if shared := len(known) - len(train):
-                print(f"{shared} proteins of {path} stand in {validation} too: not trained on", file=sys.stderr)
-            if foreign := {name for _, name in held} - set(self.names):
-                raise UserError(f"{validation}: class {min(foreign)!r} is not in {path}")
+                print(
+                    f"{apart[0].file}: {shared} proteins stand in {rows[0].file} too: not trained on", file=sys.stderr
+                )
+        self.names = tuple(sorted({name for _, name in train}))
+        if lacking := {name for _, name in held} - set(self.names):
+            raise UserError(f"{rows[0].file}: no protein of class {min(lacking)!r} is left to train on")
         number = {name: i for i, name in enumerate(self.names)}
-        chains = [[Chain(sequence, number[name]) for sequence, name in rows] for rows in (train, held)]
-        self.parts = {"train": chains[0], "val": chains[1], "test": chains[1]}
-
-    def _read(self, path: Path, column: str, label: str) -> dict[str, str]:
-        """Class by sequence."""
-        known: dict[str, str] = {}
-        for sequence, name, where in labelled_proteins(path, column, label, self.longest):
-            if known.setdefault(sequence, name) != name:
-                raise UserError(f"{where}: this protein stands above with class {known[sequence]!r}, here {name!r}")
-        return known
+        learned, kept = ([Chain(sequence, number[name]) for sequence, name in pairs] for pairs in (train, held))
+        return learned, kept
 
 
-def labelled_proteins(path: Path, column: str, label: str, longest: int) -> Iterator[tuple[str, str, str]]:
-    """Sequence, label and place ("FILE, line N") of each row of a table; UserError where a row holds no whole protein
-    of at most `longest` tokens with a label."""
-    if not is_table(path):
-        raise UserError(
-            f"{path}: labels of proteins stand in a table (.csv or .tsv, also .gz) with columns {column!r}, {label!r}"
-        )
-    for protein, row in zip(read_proteins(path, column), read_table(path, [column, label]), strict=True):
-        where = f"{path}, line {row.line}"
-        if not row[label].strip():
-            raise UserError(f"{where}: nothing in column {label!r}")
-        if len(protein.sequence) + 2 > longest:
+def number_of(row: Labelled) -> float:
+    """UserError where the label is none."""
+    try:
+        value = float(row.label)
+    except ValueError:
+        raise UserError(f"{row.where}: label is {row.label!r}, expected a number") from None
+    if not np.isfinite(value):
+        raise UserError(f"{row.where}: label is {row.label!r}, expected a finite number")
+    return value
+
+
+def class_by_sequence(rows: Sequence[Labelled]) -> dict[str, str]:
+    """UserError where a protein has two."""
+    known: dict[str, str] = {}
+    for row in rows:
+        if known.setdefault(row.sequence, row.label) != row.label:
             raise UserError(
-                f"{where}: {len(protein.sequence):,} residues; a label belongs to a whole protein, and data.longest "
-                f"is {longest}"
+                f"{row.where}: this protein stands above with class {known[row.sequence]!r}, here {row.label!r}"
             )
-        yield protein.sequence, row[label].strip(), where
+    return known
 
 
 def unpacked(path: Path, names: Sequence[str]) -> Path:

@@ -7,20 +7,17 @@ A run is a folder. `fit` makes it; `validate`, `test` and `predict` open it and 
 """
 
 import inspect
-import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 from jsonargparse import Namespace, _typehints, set_parsing_settings
-from jsonargparse._loaders_dumpers import yaml_load
 from jsonargparse._util import import_object
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -38,6 +35,7 @@ from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
 from zoo.train.start import Source, begin_with, begun, fitting, load_weights
 from zoo.train.task import Task
+from zoo.train.unset import files_of, kept, lay_below
 
 CONFIG = "config.yaml"
 # What a model must know of its data before it is built: attributes of the data module, handed to the task's parameter
@@ -168,11 +166,8 @@ class CLI(LightningCLI):
         return self.parser.dump(self.config, skip_none=False)
 
 
-def build(args: list[str], run: Path, extra: list[Callback] | None = None, laid: list[str] | None = None) -> CLI:
-    """Everything that the settings name; UserError in one line where they do not fit.
-
-    `laid`: the arguments with what lies below them, where something does.
-    """
+def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CLI:
+    """Everything that the settings name; UserError in one line where they do not fit."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -184,10 +179,11 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None, laid:
     warnings.filterwarnings("ignore", message=".*tensorboardX.*|.*LeafSpec.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*WeightAveraging callback with a model that overrides.*")  # AverageLast
     set_parsing_settings(subclasses_enabled=[Setting])
-    for path in _files(args):
-        check_file(path)
+    for path in files_of(args):
+        if not path.startswith("{"):  # settings themselves, from a file that was checked
+            check_file(path)
     try:
-        return CLI(laid or args, run, extra or [])
+        return CLI(args, run, extra or [])
     except UserError:
         raise
     except (ValueError, MisconfigurationException) as error:
@@ -225,6 +221,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
     own.add_argument("--init-from", type=Path)
     ours, args = own.parse_known_args(argv)
     run: Path = ours.run or Path("runs") / _name(args)
+    moved: dict[str, str] = {}
     if ours.resume is not None:
         if ours.init_from is not None:
             raise UserError("--resume goes on with the weights of its own run: leave out --init-from")
@@ -233,20 +230,23 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
         checkpoint = run / CHECKPOINTS / LAST if ours.resume == "last" else Path(ours.resume)
         stored = open_checkpoint(checkpoint)
         if not any(a.startswith(("--config", "-c")) for a in args):
-            args = ["--config", str(run / CONFIG), *_own(run), *args]
+            moved = kept(run / CONFIG)
+            args = ["--config", str(run / CONFIG), *_options(moved), *args]
     elif _holds_run(run) and rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
         # other ranks begin when the first has already written
         raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
+    elif (run / "config.json").exists() and not (run / CONFIG).exists():  # imported, or published
+        raise UserError(f"{run} holds a model that is no run: nothing is overwritten, give another --run FOLDER")
     callbacks = [
         RunFolder(run, ["fit", *argv], resumed=ours.resume is not None),
         Throughput(),
         StopOnSignal(run / CHECKPOINTS / LAST),
     ]
     source = None if ours.init_from is None else begun(ours.init_from, opened)
-    left = _Left({}, args) if source is None else _left_to(source, args)
-    cli = build(args, run, callbacks, left.args)
+    laid, taken = (args, {}) if source is None else lay_below(args, source, set(LINKS))
+    cli = build(laid, run, callbacks)
     if ours.resume is not None:
-        _refuse_changes(cli, run / CONFIG, own=[arg[2:].partition("=")[0] for arg in _own(run)])
+        _refuse_changes(cli, run / CONFIG, moved)
         fitting(cli.model, stored, checkpoint)
         if _complete(stored, cli.trainer):  # Lightning would count an epoch that it does not train
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
@@ -255,9 +255,10 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
         if source.folder is not None:
             cli.datamodule.check_origin(source.folder)
         begin_with(cli.model, source, cli.datamodule.names)
-        if left.taken and cli.trainer.is_global_zero:
-            taken = "; ".join(f"{part} {', '.join(values)}" for part, values in left.taken.items())
-            print(f"as in {ours.init_from}: {taken}", file=sys.stderr)
+        if taken and cli.trainer.is_global_zero:
+            said = "; ".join(f"{part} {', '.join(values)}" for part, values in taken.items())
+            print(f"as in {ours.init_from}: {said}", file=sys.stderr)
+        del source  # its weights
     if cli.trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / CONFIG, cli.text())
@@ -294,8 +295,8 @@ def evaluate(verb: str, argv: list[str]) -> int:
     ours, args = own.parse_known_args(argv)
     if not (ours.run / CONFIG).is_file():
         raise UserError(f"{ours.run} holds no run (no {CONFIG}); train one with 'zoo fit'")
-    kept = ["--config", str(ours.run / CONFIG), *_own(ours.run)]
-    cli = build([*kept, "--trainer.logger", "false", *args], ours.run)
+    config = ours.run / CONFIG
+    cli = build(["--config", str(config), *_options(kept(config)), "--trainer.logger", "false", *args], ours.run)
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
     try:
@@ -317,102 +318,24 @@ def _holds_run(run: Path) -> bool:
     return (run / CONFIG).exists() and any((run / CHECKPOINTS).glob("*.ckpt"))
 
 
-def _files(args: list[str]) -> list[str]:
-    """What stands behind every --config, in order."""
-    given = [arg.split("=", 1) if arg.startswith(("--config=", "-c=")) else [arg] for arg in args]
-    words = [word for parts in given for word in parts]
-    return [after for word, after in pairwise(words) if word in ("-c", "--config")]
-
-
-class _Left(NamedTuple):
-    """What the files of settings leave to a source, and the arguments with that laid below them."""
-
-    taken: dict[str, dict[str, Any]]  # of "model" and "data": values by name
-    args: list[str]
-
-
-def _left_to(source: Source, args: list[str]) -> _Left:
-    """What the files in `args` leave unset of the network is then that of `source`, and its data is cut into the same
-    tokens. UserError where a file is not one of settings.
-
-    A section that names another class than the last one says nothing in the end. It is left out, since the parser would
-    forget with it what lies below.
-    """
-    for file in _files(args):
-        check_file(file)
-    files = {file: yaml_load(Path(file).read_text(encoding="utf-8")) for file in _files(args)}
-    taken: dict[str, dict[str, Any]] = {}
-    below: dict[str, Any] = {}
-    for part, family in (("model", Task), ("data", DataModule)):
-        stated = [(file, content.get(part)) for file, content in files.items() if content.get(part) is not None]
-        stated += [("", name) for name in _classes(args, part)]
-        name, since = "", 0
-        for number, (_, section) in enumerate(stated):
-            now = section.get("class_path", name) if isinstance(section, dict) else section
-            if not isinstance(now, str):  # the parser says what is wrong with it
-                return _Left({}, args)
-            if now.rpartition(".")[2] != name.rpartition(".")[2]:
-                name, since = now, number
-        inner = [section.get("init_args") for _, section in stated[since:] if isinstance(section, dict)]
-        try:
-            kind = import_object(_typehints.resolve_class_path_by_name(family, name))
-        except (ValueError, ImportError, AttributeError):  # no such class, which the parser says better
-            continue
-        if part == "model":
-            known = {key: value for key, value in source.settings.items() if key not in LINKS}
-        else:
-            known = kind.like(source.folder) if source.folder is not None else {}
-        given = {key for values in inner if isinstance(values, dict) for key in values}
-        own = inspect.signature(kind).parameters
-        taken[part] = {key: value for key, value in known.items() if key in own and key not in given}
-        if not taken[part]:
-            del taken[part]
-            continue
-        below[part] = {"class_path": name, "init_args": taken[part]}
-        for file, _ in stated[:since]:
-            if file:
-                files[file] = {key: value for key, value in files[file].items() if key != part}
-    if not below:
-        return _Left({}, args)
-    laid, rest = ["--config", json.dumps(below)], iter(args)
-    for arg in rest:
-        if arg in ("-c", "--config"):
-            laid += ["--config", json.dumps(files[next(rest)])]
-        elif arg.startswith(("--config=", "-c=")):
-            laid += ["--config", json.dumps(files[arg.split("=", 1)[1]])]
-        else:
-            laid.append(arg)
-    return _Left(taken, laid)
-
-
-def _classes(args: list[str], part: str) -> list[str]:
-    """The classes that the command line names for the model, or for the data."""
-    names = (f"--{part}", f"--{part}.class_path")
-    words = [word for arg in args for word in (arg.split("=", 1) if arg.split("=", 1)[0] in names else [arg])]
-    return [after for word, after in pairwise(words) if word in names]
+def _options(values: dict[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in values.items()]
 
 
 def _name(args: list[str]) -> str:
     """The run's name: that of its first --config file."""
-    return Path(next(iter(_files(args)), "run")).stem
+    return Path(next(iter(files_of(args)), "run")).stem
 
 
-def _own(run: Path) -> list[str]:
-    """What a run took its tokens from it has kept: they are read there, so that the source may move or go."""
-    section = yaml_load((run / CONFIG).read_text(encoding="utf-8"))["data"]
-    given = section.get("init_args") or {}
-    kept = import_object(section["class_path"]).like(run)
-    return [f"--data.{key}={value}" for key, value in kept.items() if isinstance(value, str) and given.get(key)]
-
-
-def _refuse_changes(cli: CLI, path: Path, own: list[str]) -> None:
-    """A run goes on as it began: UserError names the first setting that differs. `own`: where tokens are read."""
+def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
+    """A run goes on as it began: UserError names the first setting that differs. `moved`: options that only say where
+    the same is read."""
     if not path.is_file():
         raise UserError(f"{path} is missing: this folder holds no run to go on with")
     before = cli.parser.parse_path(str(path))
     now, then = (dict(_flat(c.as_dict())) for c in (cli.config, before))
     for name in sorted(now.keys() | then.keys()):
-        if name.replace(".init_args", "") in own:
+        if name.replace(".init_args", "") in moved:
             continue
         if now.get(name) != then.get(name) and not name.startswith((*FREE, "config")):
             raise UserError(

@@ -45,11 +45,8 @@ def one_line(message: str, parser: ArgumentParser | None = None) -> str:
         return _unknown(f"{found[1]}.{found[2]}", options)
     if found := re.search(r"arguments? (?:is|are) required: (.*)", message):
         names = found[1].split(", ")
-        others = (
-            " all, or none of them where --init-from names a model that has them"
-            if all("." in name for name in names)
-            else ""
-        )  # of a stack
+        of_stack = all("." in name for name in names)
+        others = " all, or none of them where --init-from names a model that has them" if of_stack else ""
         return f"no {' and no '.join(names)} given; --config FILE names them{others}"
     where = ""
     if found := re.match(r'Parser key "([^"]+)":\s*', message):

@@ -285,7 +285,7 @@ def _slots(family: Family, network: Network) -> dict[int, list[_Slot]]:
         own, _, leaf = name.rpartition(".")
         value = table.get(general, table.get(general.removesuffix(f".{leaf}"), table.get(own)))
         if value is None:
-            raise AssertionError(f"no name in the table for {name}")
+            raise LookupError(f"no name in the table for {name}")
         end = "" if general in table else f".{leaf}"
         match value:
             case str():
@@ -353,7 +353,8 @@ def renamed(
 
 
 def stored_names(family: Family, network: Network) -> list[str]:
-    """What a network's tensors are called where its family stores them, each by one name."""
+    """What a network's tensors are called where its family stores them, each by one name; LookupError for a tensor that
+    the family has not."""
     return [name for ways in _slots(family, network).values() for name in ways[0].row.names]
 
 

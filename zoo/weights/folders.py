@@ -68,7 +68,7 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
     common = type_name(torch.empty(0, dtype=common_type(like.model.parameters())))
     try:
         stored = {name: types.get(name, common) for name in stored_names(family, loaded.model)}
-    except AssertionError as error:  # a part that this family has not
+    except LookupError as error:
         raise UserError(f"{where}: a {architecture} cannot say this model ({error})") from None
     return replace(loaded, origin=Origin(architecture, config, stored))
 
