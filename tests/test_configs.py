@@ -30,6 +30,7 @@ FEWER = {
 }
 # What is made to begin with another model: the file whose run it gets here.
 BEGINS = {"tune_text": "text/sst_masked", "tune_images": "vision/cifar10", "tune_structure": "protein/natural_masked"}
+BEGINS |= {"tune_pairs": "text/multi30k"}
 QUIET = ["--trainer.enable_progress_bar", "false"]
 WORDS = "man woman dog red blue street ball runs jumps on the in with two young people".split()
 

@@ -153,13 +153,15 @@ def test_the_teacher_forced_loss_counts_real_tokens_alone(run: Path) -> None:
     """Loss of a padded batch = mean over its pairs' own tokens."""
     loaded = zoo.load(run)
     tokens = loaded.tokenizer
-    pairs = [(tokens.encode("six"), tokens.encode("seis")), (tokens.encode("two hundred"), tokens.encode("doscientos"))]
+    texts = [("six", "seis"), ("two hundred", "doscientos")]
+    pairs = [[tokens.closed(tokens.encode(text)) for text in pair] for pair in texts]
     from zoo.text.data import collate
     from zoo.text.task import Translation
 
-    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, tokens.vocab_size)
+    own = tokens.vocab_size, tokens.pad, tokens.start, tokens.end
+    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, *own)
     task.network = loaded.model
     together = task.loss(collate([(0, *pairs[0]), (1, *pairs[1])]))
     alone = [task.loss(collate([(0, *pair)])) for pair in pairs]
-    assert int(together.tokens) == sum(len(t) + 1 for _, t in pairs)
+    assert int(together.tokens) == sum(len(t) for _, t in pairs)
     torch.testing.assert_close(together.nll, sum(one.nll for one in alone))

@@ -89,11 +89,11 @@ def test_encode_and_decode_as_theirs(name: str, tmp_path: Path) -> None:
             assert getattr(ours, role) == other
 
 
-def published(folder: Path, tokenizer: Any, config: str, model: str, seed: int = 1, **settings: Any) -> Any:
-    """A model of random weights and its tokenizer in one folder."""
+def published(folder: Path, tokenizer: Any, config: str, model: str, seed: int = 1, room: int = 0, **kw: Any) -> Any:
+    """A model of random weights, with `room` for more tokens, and its tokenizer in one folder."""
     hf = library("transformers")
     torch.manual_seed(seed)
-    theirs = getattr(hf, model)(getattr(hf, config)(vocab_size=len(tokenizer), **settings)).eval()
+    theirs = getattr(hf, model)(getattr(hf, config)(vocab_size=len(tokenizer) + room, **kw)).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

@@ -75,6 +75,29 @@ def test_a_classifier_begins_as_bert_and_reads_its_tokens(folder: Path, capsys: 
     assert [found[name] for name in ("farm", "pet")] == pytest.approx(expected.softmax(-1)[0].tolist(), abs=1e-5)
 
 
+def test_a_classifier_begins_as_gpt2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The state of the last token, as transformers has it; nothing of it has a token that hides another."""
+    transformers = library("transformers")
+    model: dict[str, Any] = {"class_path": "TextClassification", "init_args": {"pool": "Last"}}
+    assert fit(folder, "tuned", model, table(folder), "--init-from", folder / "gpt2") == 0
+    assert "taken from" in (said := capsys.readouterr().err)
+    assert "trunk" in said
+    theirs = transformers.GPT2Model.from_pretrained(folder / "gpt2").eval()
+    texts, tokens = ["the cat sat", "a mat"], gpt2()
+    with torch.no_grad():
+        states = [theirs(**tokens(text, return_tensors="pt")).last_hidden_state[0, -1] for text in texts]
+        expected = load(folder / "tuned").model.head(torch.stack(states)).softmax(-1)
+    assert main(["classify", str(folder / "tuned"), "--json", *texts]) == 0
+    found = [json.loads(line)["classes"] for line in capsys.readouterr().out.splitlines()]
+    torch.testing.assert_close(torch.tensor([[row["farm"], row["pet"]] for row in found]), expected, atol=1e-5, rtol=0)
+    model["init_args"]["word_dropout"] = 0.1
+    assert "none that hides" in one_line(capsys, fit(folder, "b", model, table(folder), "--init-from", folder / "gpt2"))
+    model["init_args"] = {"pool": "First"}
+    assert "sees itself alone" in one_line(
+        capsys, fit(folder, "c", model, table(folder), "--init-from", folder / "gpt2")
+    )
+
+
 def test_what_is_said_lies_over_what_is_taken(folder: Path) -> None:
     model: dict[str, Any] = {"class_path": "TextClassification", "init_args": {"types": 2, "pool": "Max"}}
     options = ["--init-from", folder / "bert", "--model.stack.dropout", 0.25]
@@ -146,13 +169,13 @@ def test_what_cannot_be_taken_is_said(folder: Path, capsys: pytest.CaptureFixtur
     assert "other tokens" in one_line(
         capsys, fit(folder, "b", {"class_path": "TextClassification"}, own, "--init-from", folder / "bert")
     )
-    written = fit(folder, "c", {"class_path": "TextClassification"}, table(folder), "--init-from", folder / "gpt2")
+    written = fit(folder, "c", {"class_path": "MaskedLanguageModel"}, table(folder), "--init-from", folder / "gpt2")
     assert "no token for mask" in one_line(capsys, written)
     pairs = {"class_path": "SpanCorpus", "init_args": {"path": str(folder / "text.txt"), "length": 32}}
     pairs["init_args"]["tokenizer"] = str(folder / "bert")
     stack = {"dim": 16, "depth": 1, "heads": 2}
     spans = {"class_path": "SpanWriting", "init_args": {"encoder": stack, "decoder": stack | {"causal": True}}}
-    assert "tokens of zoo's own" in one_line(capsys, fit(folder, "d", spans, pairs))
+    assert "no sentinels" in one_line(capsys, fit(folder, "d", spans, pairs))
 
 
 def test_what_was_tuned_goes_back_to_the_library(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from zoo.core import NoNorm, Plain, Sinusoidal, StackConfig
 from zoo.errors import UserError
 from zoo.text.data import Batch, Multi30k, collate
 from zoo.text.model import Seq2Seq
+from zoo.text.tokens import Tokenizer
 from zoo.train.losses import token_loss
 
 BOUNDS = (
@@ -66,7 +67,7 @@ def batches(lengths: np.ndarray, order: str, count: int) -> list[Batch]:
     return [
         collate(
             [
-                (i, *(random.integers(4, VOCAB, n - 1).tolist() for n in pair))
+                (i, *([*random.integers(4, VOCAB, n - 1).tolist(), Tokenizer.end] for n in pair))
                 for i, pair in enumerate(chosen[b : b + PAIRS])
             ]
         )

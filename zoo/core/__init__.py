@@ -15,7 +15,7 @@ from zoo.core.layout import Layout
 from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
-from zoo.core.pool import First, LearnedQuery, Max, Mean, Pool, Pooler, Standardised
+from zoo.core.pool import First, Last, LearnedQuery, Max, Mean, Pool, Pooler, Standardised
 from zoo.core.position import (
     ALiBi,
     EvenStretch,
@@ -48,6 +48,7 @@ __all__ = [
     "FixedScale",
     "Gated",
     "HeadScale",
+    "Last",
     "LayerNorm",
     "Layout",
     "Learned",

@@ -44,6 +44,15 @@ class First(Pool):
 
 
 @dataclass(frozen=True)
+class Last(Pool):
+    """The last token's state: the one of a causal stack that has seen the whole sequence. Radford et al. 2018, section
+    3.2."""
+
+    def build(self, stack: "StackConfig") -> nn.Module:
+        return LastToken()
+
+
+@dataclass(frozen=True)
 class Mean(Pool):
     """The mean of the real tokens' states."""
 
@@ -102,6 +111,13 @@ class LearnedQuery(Pool):
 class FirstToken(nn.Module):
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         return layout.first(x)
+
+
+class LastToken(nn.Module):
+    """Zero for a sequence without any token."""
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        return layout.last(x)
 
 
 class MeanOfTokens(nn.Module):

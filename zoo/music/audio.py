@@ -6,7 +6,6 @@ Pieces are rendered by our synthesiser, one channel, and the splits are those of
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,6 @@ import torch
 import torchaudio.functional as sound
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from zoo.atomic import write_atomically
 from zoo.core import StackConfig
@@ -26,6 +24,7 @@ from zoo.music.codec import Codec, perplexity, spectral_distance
 from zoo.music.data import UNSCORED, JSBChorales, MusicData, RuleHarmony
 from zoo.music.model import MusicLM
 from zoo.music.view import View
+from zoo.progress import bar
 from zoo.train.data import DataModule, Split
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
@@ -46,7 +45,7 @@ def rendered(data: MusicData, split: Split, count: int, rate: int) -> list[Tenso
     pieces = data.pieces(split)[:count]
     return [
         sound.resample(synth.render(data.view.heard(piece)).mean(0), synth.RATE, rate)
-        for piece in tqdm(pieces, desc=f"rendering {split}", unit="piece", file=sys.stderr, leave=False)
+        for piece in bar(pieces, f"rendering {split}", "piece")
     ]
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from zoo.errors import UserError
 from zoo.music.chorale import HOLD, REST, VOICES, Chorale
 from zoo.music.midi import Collection
+from zoo.progress import bar
 
 
 def collect(view: Chorale) -> Collection:
@@ -18,7 +18,7 @@ def collect(view: Chorale) -> Collection:
 
     found = Collection()
     seen: dict[bytes, str] = {}
-    for path in tqdm(every, desc="music21", unit="file", leave=False):
+    for path in bar(every, "music21", "file"):
         try:
             piece = grid(corpus.parse(path), view)
             if (raw := piece.tobytes()) in seen:

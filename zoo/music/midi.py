@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from zoo.errors import UserError
 from zoo.music.view import View
+from zoo.progress import bar
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -81,7 +80,7 @@ def collect(files: Iterable[tuple[str, bytes]], view: View, total: int) -> Colle
     """All files as pieces of a view. A piece that is there already, note for note, is left out like a bad file."""
     found = Collection()
     seen: dict[tuple[int, ...], str] = {}
-    for name, raw in tqdm(files, total=total, desc="MIDI", unit="file", leave=False, mininterval=1.0):
+    for name, raw in bar(files, "MIDI", "file", total=total):
         try:
             piece = view.piece(parse(raw), found.counts)
             spelled = tuple(view.encode(piece))

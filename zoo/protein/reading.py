@@ -1,14 +1,13 @@
 """Proteins through a model: batches by length, windows where they are long, the order of the input kept by index."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.errors import UserError
+from zoo.progress import bar
 from zoo.protein.tokens import Residues
 from zoo.protein.windows import Cut, cuts
 
@@ -54,14 +53,14 @@ def read(
         if wanted is None or any(cut.first <= place < cut.last for place in wanted[index])
     ]
     batches = TokenBudgetSampler([cut.end - cut.begin for _, cut in jobs], budget, shuffle=False) if jobs else []
-    with tqdm(total=len(jobs), desc=name, file=sys.stderr, unit="window", disable=not name, mininterval=1.0) as bar:
+    with bar(doing=name, unit="window", total=len(jobs)) as shown:
         for batch in batches:
             chosen = [jobs[number] for number in batch]
             rows = [sequences[index][cut.begin : cut.end] for index, cut in chosen]
             ids, keep = (x.to(device) for x in rows_of(rows, Residues.pad))
             for (index, cut), out in zip(chosen, function(ids, keep), strict=True):
                 yield index, cut, out[cut.first - cut.begin : cut.last - cut.begin]
-            bar.update(len(chosen))
+            shown.update(len(chosen))
 
 
 def read_whole(
@@ -91,10 +90,8 @@ def read_sequences(
 ) -> Iterator[tuple[int, Tensor]]:
     """What `function` gives for each framed sequence as a whole, "...", with its index, as they are done."""
     batches = TokenBudgetSampler([len(ids) for ids in sequences], budget, shuffle=False) if sequences else []
-    with tqdm(
-        total=len(sequences), desc=name, file=sys.stderr, unit="protein", disable=not name, mininterval=1.0
-    ) as bar:
+    with bar(doing=name, unit="protein", total=len(sequences)) as shown:
         for batch in batches:
             ids, keep = (x.to(device) for x in rows_of([sequences[index] for index in batch], Residues.pad))
             yield from zip(batch, function(ids, keep).cpu(), strict=True)
-            bar.update(len(batch))
+            shown.update(len(batch))

@@ -17,14 +17,13 @@ Proteins longer than the model's window are read in windows, each place in the o
 is read whole.
 """
 
-import sys
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.errors import UserError
+from zoo.progress import bar
 from zoo.protein.classify import whole
 from zoo.protein.files import Protein
 from zoo.protein.model import ProteinLM, SequenceModel
@@ -150,9 +149,9 @@ class Reading:
     def pseudo(self, sequences: Sequence[str]) -> list[float]:
         """The mean log probability of each sequence's residues, each hidden in turn."""
         means = []
-        bar = tqdm(sequences, desc=self.name, file=sys.stderr, unit="protein", disable=not self.name, mininterval=1.0)
+        shown = bar(sequences, self.name, "protein")
         self.name = ""  # one bar: over proteins
-        for sequence in bar:
+        for sequence in shown:
             ids = self.frame(sequence)
             places = [[place] for place in range(1, len(ids) - 1)]
             tables = self.tables([_hidden(ids, p) for p in places], places)

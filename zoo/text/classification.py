@@ -17,7 +17,7 @@ class TextClassification(Task):
     """A TextClassifier on texts with classes; validation and test give loss and accuracy, test the F1 of each class.
 
     `word_dropout`: that share of the tokens of a training text stands masked. With `--init-from` the trunk of a
-    MaskedLM (and its pooling, where it has weights) begins the training.
+    MaskedLM (and its pooling, where it has weights) begins the training, or all of a CausalLM but its head.
     """
 
     kind = "TextClassifier"
@@ -29,7 +29,7 @@ class TextClassification(Task):
         stack: StackConfig,
         vocab_size: int,
         classes: int,
-        mask: int,
+        mask: int | None,
         ordinary: tuple[int, int],
         types: int = 0,
         pool: Pool | None = None,
@@ -45,6 +45,8 @@ class TextClassification(Task):
         super().__init__(optimizer, schedule)
         if not 0 <= word_dropout < 1:
             raise ValueError(f"word_dropout ({word_dropout}) must be in [0, 1)")
+        if word_dropout and mask is None:
+            raise ValueError(f"word_dropout ({word_dropout}) hides tokens, and this tokenizer has none that hides")
         self.network = TextClassifier(
             stack,
             vocab_size,
@@ -67,7 +69,7 @@ class TextClassification(Task):
         return token_loss(states, head.weight, batch.labels, head.bias, label_smoothing=self.label_smoothing)
 
     def _thinned(self, ids: torch.Tensor) -> torch.Tensor:
-        if not (self.training and self.word_dropout):
+        if self.mask is None or not (self.training and self.word_dropout):
             return ids
         first, end = self.ordinary
         gone = (torch.rand(ids.shape, device=ids.device) < self.word_dropout) & (ids >= first) & (ids < end)

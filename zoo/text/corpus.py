@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from zoo.data import public
 from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
-from zoo.text.data import Batch, TextData, check_own, collate, tokenizer_for
+from zoo.text.data import Batch, TextData, WritingData, collate, tokenizer_for
+from zoo.text.published import PublishedTokenizer
 from zoo.text.shards import Documents, Source, Tokens, at_words, shard
-from zoo.text.tokens import Tokenizer, rows_of
+from zoo.text.tokens import SENTINEL, Tokenizer, rows_of
 from zoo.train.data import Split
 
 
@@ -108,15 +109,19 @@ class _Spans(_Text):
 
     def __init__(self, tokens: Tokens, length: int, *, tokenizer: Tokenizer, density: float, mean: float, seed: int):
         super().__init__(tokens, length)
-        self.first = tokenizer.ordinary[0]
+        self.tokenizer = tokenizer
         self.sentinels, self.density, self.mean, self.seed = tokenizer.sentinels, density, mean, seed
 
     def __getitem__(self, begins: list[int]) -> Batch:  # type: ignore[override]
-        return collate([(a, *self.pair(a, b)) for begin in begins for a, b in self.parts(begin)])
+        end = self.tokenizer.end
+        pairs = ((a, *self.pair(a, b)) for begin in begins for a, b in self.parts(begin))
+        closed = [(a, [*source, end], [*target, end]) for a, source, target in pairs]
+        return collate(closed, self.tokenizer.opening, self.tokenizer.pad)
 
     def pair(self, begin: int, end: int) -> tuple[list[int], list[int]]:
         """Source and target of a part; of one too short to drop anything nothing is dropped."""
-        ids = [i for i in self.tokens[begin:end].tolist() if i >= self.first]
+        first, last = self.tokenizer.ordinary
+        ids = [i for i in self.tokens[begin:end].tolist() if first <= i < last]
         random = np.random.default_rng((self.seed, begin))
         spans = draw_spans(len(ids), random, density=self.density, mean=self.mean) if len(ids) > 1 else []
         return drop_spans(ids, spans, self.sentinels)
@@ -220,7 +225,7 @@ class TinyShakespeare(Corpus):
         super().__init__(path, tokens, vocab_size, 0.1, length, batch, seed, workers, tokenizer=tokenizer)
 
 
-class SpanCorpus(Corpus):
+class SpanCorpus(WritingData, Corpus):
     """A Corpus whose windows lack some spans, which are to be written: `density` of the tokens, `mean` long on average.
 
     Raffel et al. 2020, section 3.1.4. The tokenizer has a sentinel for each span of a window, and one more.
@@ -243,9 +248,11 @@ class SpanCorpus(Corpus):
         sentinels: int = 100,
     ):
         super().__init__(path, tokens, vocab_size, held_out, length, batch, seed, workers, documents, tokenizer)
-        check_own(self.tokenizer)
+        self.check_ends()
         self.density, self.mean = density, mean
         if not self.tokenizer.sentinels:
+            if isinstance(self.tokenizer, PublishedTokenizer):
+                raise UserError(f"{self.tokenizer.where}: has no sentinels ({SENTINEL.format(0)}) for dropped spans")
             self.tokenizer = self.tokenizer.with_sentinels(sentinels)
         most = len(draw_spans(max(length, 2), np.random.default_rng(0), density=density, mean=mean)) + 1
         if len(self.tokenizer.sentinels) < most:

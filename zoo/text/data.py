@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -27,16 +28,16 @@ Pairs = list[tuple[str, str]]
 class Batch(NamedTuple):
     """Pairs in rows, padded at the right; True in a `keep` = real token."""
 
-    source: Tensor  # "b m", each ends with </s>
+    source: Tensor  # "b m", each with its end
     source_keep: Tensor  # "b m"
-    target: Tensor  # "b n", the decoder's input: <s> and the text
+    target: Tensor  # "b n", the decoder's input: what it begins with, and the text
     target_keep: Tensor  # "b n"
-    labels: Tensor  # "b n", the text and </s>
+    labels: Tensor  # "b n", the text and its end
     index: Tensor  # "b": the pair's row in its data set
 
 
 class EncodedPairs(Dataset[tuple[int, list[int], list[int]]]):
-    """Pairs as token ids, by their row."""
+    """Pairs as token ids, ends included, by their row."""
 
     def __init__(self, rows: Sequence[int], sources: Sequence[list[int]], targets: Sequence[list[int]]):
         self.rows, self.sources, self.targets = rows, sources, targets
@@ -48,12 +49,13 @@ class EncodedPairs(Dataset[tuple[int, list[int], list[int]]]):
         return self.rows[i], self.sources[i], self.targets[i]
 
 
-def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
-    """Rows of ids to a batch."""
-    start, end, pad = Tokenizer.start, Tokenizer.end, Tokenizer.pad
-    source, source_keep = rows_of([[*s, end] for _, s, _ in items], pad)
-    target, target_keep = rows_of([[start, *t] for _, _, t in items], pad)
-    labels, _ = rows_of([[*t, end] for _, _, t in items], pad)
+def collate(
+    items: list[tuple[int, list[int], list[int]]], opening: int = Tokenizer.start, pad: int = Tokenizer.pad
+) -> Batch:
+    """Rows of ids, ends included, to a batch. `opening`: what the decoder reads first."""
+    source, source_keep = rows_of([s for _, s, _ in items], pad)
+    target, target_keep = rows_of([[opening, *t[:-1]] for _, _, t in items], pad)
+    labels, _ = rows_of([t for _, _, t in items], pad)
     return Batch(source, source_keep, target, target_keep, labels, torch.tensor([row for row, _, _ in items]))
 
 
@@ -67,8 +69,9 @@ class TextData(DataModule):
         return self.tokenizer.vocab_size
 
     @property
-    def mask(self) -> int:
-        return self.tokenizer.mask
+    def mask(self) -> int | None:
+        """None where a published tokenizer has no such token."""
+        return self.tokenizer.mask if self.tokenizer.hides else None
 
     @property
     def ordinary(self) -> tuple[int, int]:
@@ -120,19 +123,38 @@ def tokenizer_for(
     return Tokenizer.load(path)
 
 
-def check_own(tokenizer: Tokenizer) -> None:
-    """UserError where a tokenizer was published with another model: what writes texts needs tokens that begin and end
-    them, and published models differ in which those are."""
-    if isinstance(tokenizer, PublishedTokenizer):
-        raise UserError(f"{tokenizer.where}: pairs of texts are trained on tokens of zoo's own; leave tokenizer unset")
+class WritingData(TextData):
+    """Base of what trains a Seq2Seq: it knows how targets begin and end, and what stands at padding.
+
+    UserError where its tokenizer does not end a text, so that a model would never learn to stop.
+    """
+
+    def check_ends(self) -> None:
+        tokenizer = self.tokenizer
+        ended = tokenizer.closed(tokenizer.encode(""))[-1:] == [tokenizer.end]
+        if isinstance(tokenizer, PublishedTokenizer) and not ended:
+            raise UserError(f"{tokenizer.where}: ends no text, so that a model would never learn to stop")
+
+    @property
+    def start(self) -> int:
+        return self.tokenizer.opening
+
+    @property
+    def end(self) -> int:
+        return self.tokenizer.end
+
+    @property
+    def pad(self) -> int:
+        return self.tokenizer.pad
 
 
-class PairedText(TextData):
+class PairedText(WritingData):
     """Base of the paired sets: one byte-level BPE for both sides, trained on the training texts alone.
 
     Subclasses give `pairs(split)`. `tokenizer`: a model's folder or a tokenizer.json to take in place of a new one.
     `max_length` bounds a side in tokens: longer training pairs are left out and counted on stderr, other splits keep
-    theirs.
+    theirs. `prefix` stands before each source, as models that know several tasks want to be told which (Raffel et al.
+    2020, section 2.4); `zoo translate` puts it there too.
     """
 
     def __init__(
@@ -145,6 +167,7 @@ class PairedText(TextData):
         workers: int = 0,
         test_set: str = "test",
         tokenizer: Path | None = None,
+        prefix: str = "",
     ):
         super().__init__()
         if tokens_per_batch < 1 or max_length < 2:
@@ -153,14 +176,14 @@ class PairedText(TextData):
             )
         self.lowercase, self.max_length = lowercase, max_length
         self.tokens_per_batch, self.seed, self.workers = tokens_per_batch, seed, workers
-        self.test_set = test_set
+        self.test_set, self.prefix = test_set, prefix
         self._texts: dict[str, Pairs] = {}
         self._encoded: dict[str, EncodedPairs] = {}
         texts = [text for pair in self._pairs("train") for text in pair]
         self.tokenizer = tokenizer_for(
             tokenizer, lambda: texts, _digest(self._pairs("train")), vocab_size, lowercase=lowercase
         )
-        check_own(self.tokenizer)
+        self.check_ends()
 
     def pairs(self, split: Split) -> Pairs:
         """Source and target of every pair of a split."""
@@ -176,7 +199,10 @@ class PairedText(TextData):
             "lowercase": self.lowercase,
             "max_length": self.max_length,
             "tokens_per_batch": self.tokens_per_batch,
-        }
+        } | self.describe()
+
+    def describe(self) -> dict[str, Any]:
+        return {"prefix": self.prefix} if self.prefix else {}
 
     def references(self, split: Split) -> list[str]:
         """The right translations of a split, as they are scored."""
@@ -191,7 +217,7 @@ class PairedText(TextData):
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         data = self._encode(split)
         sampler = TokenBudgetSampler(
-            [(len(s) + 1, len(t) + 1) for s, t in zip(data.sources, data.targets, strict=True)],
+            [(len(s), len(t)) for s, t in zip(data.sources, data.targets, strict=True)],
             self.tokens_per_batch,
             seed=self.seed,
             shuffle=shuffle,
@@ -200,7 +226,7 @@ class PairedText(TextData):
         return DataLoader(
             data,
             batch_sampler=sampler,
-            collate_fn=collate,
+            collate_fn=partial(collate, opening=self.tokenizer.opening, pad=self.pad),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
@@ -208,11 +234,11 @@ class PairedText(TextData):
     def _encode(self, split: Split) -> EncodedPairs:
         if split not in self._encoded:
             pairs = self._pairs(split)
-            sources = self.tokenizer.encode_batch([s for s, _ in pairs])
-            targets = self.tokenizer.encode_batch([t for _, t in pairs])
+            texts = [self.prefix + s for s, _ in pairs], [t for _, t in pairs]
+            sources, targets = ([*map(self.tokenizer.closed, self.tokenizer.encode_batch(side))] for side in texts)
             rows = list(range(len(pairs)))
             if split == "train":
-                kept = [r for r in rows if max(len(sources[r]), len(targets[r])) < self.max_length]
+                kept = [r for r in rows if max(len(sources[r]), len(targets[r])) <= self.max_length]
                 if len(kept) < len(rows):
                     print(
                         f"{len(rows) - len(kept)} of {len(rows)} training pairs are longer than "
@@ -220,7 +246,7 @@ class PairedText(TextData):
                         file=sys.stderr,
                     )
                 if not kept:
-                    raise UserError(f"no training pair is shorter than max_length ({self.max_length}) tokens")
+                    raise UserError(f"no training pair has at most max_length ({self.max_length}) tokens a side")
                 rows = kept
             self._encoded[split] = EncodedPairs(rows, [sources[r] for r in rows], [targets[r] for r in rows])
         return self._encoded[split]
@@ -280,11 +306,14 @@ class Multi30k(PairedText):
         seed: int = 1,
         workers: int = 0,
         tokenizer: Path | None = None,
+        prefix: str = "",
     ):
         if source == target:
             raise ValueError(f"source and target are both {source!r}: give two languages")
         self.source, self.target = source, target
-        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, test_set, tokenizer)
+        super().__init__(
+            vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, test_set, tokenizer, prefix
+        )
 
     def pairs(self, split: Split) -> Pairs:
         name = self.test_set if split == "test" else split
@@ -312,12 +341,15 @@ class TextPairs(PairedText):
         seed: int = 1,
         workers: int = 0,
         tokenizer: Path | None = None,
+        prefix: str = "",
     ):
         if (tsv is None) == (source is None) or (source is None) != (target is None):
             raise ValueError("give either source and target (two aligned files) or tsv (one file of two columns)")
         every = columns(tsv) if tsv is not None else aligned(source, target)  # type: ignore[arg-type]
         self.split_pairs = split_by_source(every, held_out, seed)
-        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokenizer=tokenizer)
+        super().__init__(
+            vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokenizer=tokenizer, prefix=prefix
+        )
 
     def pairs(self, split: Split) -> Pairs:
         return self.split_pairs[split]

@@ -120,8 +120,8 @@ class MaskedLM(Network):
 class TextClassifier(Network):
     """One of `classes` for a text. ValueError where its pooling takes a token that has not seen the text.
 
-    `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; the others those of all
-    tokens. `dropout`: of the pooled state. The rest as for MaskedLM.
+    `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; Last that of a causal stack
+    that has seen the text; the others those of all tokens. `dropout`: of the pooled state. The rest as for MaskedLM.
     """
 
     def __init__(
@@ -156,6 +156,10 @@ class TextClassifier(Network):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(stack.dim, classes)
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
+
+    def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A CausalLM's table and stack are a trunk."""
+        return {f"trunk.{n}" if n.startswith(("embedding.", "stack.")) else n: value for n, value in weights.items()}
 
     def hidden(self, ids: Tensor, keep: Tensor | None = None, types: Tensor | None = None) -> Tensor:
         """One state for each text before the head: "b d"."""

@@ -45,6 +45,8 @@ class MaskedLanguageModel(Task):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
+        if mask is None:
+            raise ValueError("the tokenizer has no token for mask, which stands where another is hidden")
         if not 0 < rate <= 1:
             raise ValueError(f"rate ({rate}) must be in (0, 1]")
         self.network = MaskedLM(

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from zoo.data.files import data_folder, stream_text
 from zoo.errors import UserError
+from zoo.progress import bar
 from zoo.text.tokens import Tokenizer
 
 # What a document is: nothing (the files are one running text), a file, a line, or what stands between blank lines.
@@ -76,18 +76,18 @@ def _pieces(files: Sequence[Path], documents: Documents, doing: str) -> Pieces:
 
 def _running(files: Sequence[Path], doing: str) -> Pieces:
     """All files as one text, a new line between two."""
-    with _progress(files, doing) as bar:
+    with _progress(files, doing) as shown:
         for number, file in enumerate(files):
             if number:
                 yield "\n", False
-            for piece in stream_text(file, advance=bar.update):
+            for piece in stream_text(file, advance=shown.update):
                 yield piece, False
 
 
 def _documents(files: Sequence[Path], documents: Documents, doing: str) -> Pieces:
-    with _progress(files, doing) as bar:
+    with _progress(files, doing) as shown:
         for file in files:
-            pieces = stream_text(file, advance=bar.update)
+            pieces = stream_text(file, advance=shown.update)
             if documents == "files":
                 for piece in pieces:
                     yield piece, False
@@ -99,9 +99,9 @@ def _documents(files: Sequence[Path], documents: Documents, doing: str) -> Piece
 
 
 def _progress(files: Sequence[Path], doing: str) -> Any:
-    """A bar on stderr over the bytes of files, for a terminal and for what takes longer than a second."""
+    """A bar over the bytes of files."""
     total = sum(file.stat().st_size for file in files if file.is_file())
-    return tqdm(total=total, unit="B", unit_scale=True, desc=doing, disable=None, delay=1)
+    return bar(doing=doing, unit="B", total=total, unit_scale=True)
 
 
 def _lines(pieces: Iterable[str]) -> Iterator[str]:

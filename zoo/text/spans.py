@@ -23,6 +23,9 @@ class SpanWriting(Pairs):
         encoder: StackConfig,
         decoder: StackConfig,
         vocab_size: int,
+        pad: int,
+        start: int,
+        end: int,
         tied: bool = True,
         embed_scale: bool = False,
         head_scale: bool = True,
@@ -34,7 +37,16 @@ class SpanWriting(Pairs):
     ):
         super().__init__(optimizer, schedule)
         self.network = Seq2Seq(
-            encoder, decoder, vocab_size, tied=tied, embed_scale=embed_scale, head_scale=head_scale, init=init
+            encoder,
+            decoder,
+            vocab_size,
+            tied=tied,
+            embed_scale=embed_scale,
+            head_scale=head_scale,
+            pad=pad,
+            start=start,
+            end=end,
+            init=init,
         )
         self.z_loss = z_loss
         if compile:

@@ -4,6 +4,7 @@ from typing import Any
 
 from zoo.core import StackConfig
 from zoo.core.decode import Hypothesis
+from zoo.core.init import Scheme
 from zoo.text.model import Seq2Seq
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
@@ -52,7 +53,15 @@ class Translation(Pairs):
         encoder: StackConfig,
         decoder: StackConfig,
         vocab_size: int,
+        pad: int,
+        start: int,
+        end: int,
+        share_embeddings: bool = True,
         tied: bool = True,
+        embed_scale: bool = True,
+        head_scale: bool = False,
+        head_bias: bool = False,
+        init: Scheme = "xavier",
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
         beams: int = 4,
@@ -70,7 +79,20 @@ class Translation(Pairs):
         for name, value in {"beams": beams, "validation_beams": validation_beams, "length": length}.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
-        self.network = Seq2Seq(encoder, decoder, vocab_size, tied=tied)
+        self.network = Seq2Seq(
+            encoder,
+            decoder,
+            vocab_size,
+            share_embeddings=share_embeddings,
+            tied=tied,
+            embed_scale=embed_scale,
+            head_scale=head_scale,
+            head_bias=head_bias,
+            pad=pad,
+            start=start,
+            end=end,
+            init=init,
+        )
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self.beams, self.validation_beams = beams, validation_beams
         self.length, self.length_penalty = length, length_penalty

@@ -40,6 +40,7 @@ class Tokenizer:
     """Byte-level BPE with four special tokens, ids 0 to 3. Build it with `train` or `load`."""
 
     pad, start, end, mask = range(4)
+    hides = True  # whether it has a token that stands for a hidden one
     filename = "tokenizer.json"  # in a model's folder
 
     def __init__(self, bpe: tokenizers.Tokenizer):
@@ -116,6 +117,11 @@ class Tokenizer:
         return self.bpe.get_vocab_size()
 
     @property
+    def opening(self) -> int:
+        """What the target of a Seq2Seq begins with; it is read and never written."""
+        return self.start
+
+    @property
     def ordinary(self) -> tuple[int, int]:
         """Ids of text, as a range [first, end): all but special tokens."""
         return len(SPECIAL), self.vocab_size - len(self.sentinels)
@@ -141,7 +147,7 @@ class Tokenizer:
         return [self.start, *ids, self.end]
 
     def closed(self, ids: Sequence[int]) -> list[int]:
-        """Ids and the end: how the sources of a Seq2Seq are given."""
+        """Ids and the end: how the sources of a Seq2Seq are given, and its targets are written."""
         return [*ids, self.end]
 
     def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> list[int]:

@@ -20,15 +20,17 @@ def translate(
     length_penalty: float = 1.0,
     sampling: Sampling | None = None,
     batch: int = 32,
+    prefix: str = "",
 ) -> list[list[tuple[float, str]]]:
     """`nbest` translations of each text, best first, with their scores; an empty text translates to itself.
 
     A score is the log probability divided by length ** `length_penalty`. With `sampling` there is no beam: `nbest`
     translations are drawn, and scores are 0. Texts of similar length go together, `batch` at a time, on the model's
-    device. UserError names a text that is longer than the model can read.
+    device. `prefix` stands before each text, where the model wants to be told its task. UserError names a text that is
+    longer than the model can read.
     """
     device = next(model.parameters()).device
-    ids = [tokenizer.closed(row) for row in tokenizer.encode_batch(list(texts))]
+    ids = [tokenizer.closed(row) for row in tokenizer.encode_batch([prefix + text for text in texts])]
     longest = model.encoder.position.longest
     for number, row in enumerate(ids, 1):
         if longest is not None and len(row) > longest:

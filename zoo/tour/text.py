@@ -29,6 +29,9 @@ def run(seconds: float) -> Stop:
         encoder,
         encoder.replace(causal=True, cross=True),
         data.vocab_size,
+        data.pad,
+        data.start,
+        data.end,
         optimizer=Muon(lr=0.01),
         schedule=Cosine(warmup=30),
     )

@@ -19,7 +19,7 @@ from typing import Any
 import lightning as L
 from jsonargparse import Namespace, _typehints, set_parsing_settings
 from jsonargparse._util import import_object
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -33,6 +33,7 @@ from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_che
 from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
+from zoo.train.progress import Progress
 from zoo.train.start import Source, begin_with, begun, fitting, load_weights
 from zoo.train.task import Task
 from zoo.train.unset import files_of, kept, lay_below
@@ -46,6 +47,7 @@ LINKS = {
     "classes": "how many classes it has",
     "start": "the token that begins a text",
     "end": "the token that ends a text",
+    "pad": "the token that stands at padding",
     "mask": "the token that hides another",
     "ordinary": "which tokens may be hidden, and drawn in place of others",
     "image_size": "pixels along a side of its images",
@@ -157,7 +159,10 @@ class CLI(LightningCLI):
         kwargs["default_root_dir"] = str(self.run)
         if given["logger"] is None:
             kwargs["logger"] = MetricsFile(self.run / "metrics.csv")
-        kwargs["callbacks"] = [*(given["callbacks"] or []), *self.extra]
+        callbacks = [*(given["callbacks"] or []), *self.extra]
+        if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(Progress())
+        kwargs["callbacks"] = callbacks
         kwargs["plugins"] = [*(given["plugins"] or []), AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
 

@@ -65,18 +65,16 @@ def main(argv: list[str]) -> int:
     if given.maps:
         given.maps.mkdir(parents=True, exist_ok=True)
     print("name\tfirst\tsecond\tresidues\tscore")
-    from tqdm import tqdm
+    from zoo.progress import bar
 
     # from short to long, so that the bar's estimate is on the safe side; said in the order of the file
     order = sorted(range(len(records)), key=lambda i: len(records[i].sequence))
     found: dict[int, Any] = {}
-    with tqdm(total=len(records), desc=method, file=sys.stderr, unit="protein", mininterval=1.0) as bar:
-        for index in order:
-            try:
-                found[index] = score_map(model, records[index].sequence, method)
-            except ValueError as error:
-                raise UserError(f"{given.model}: {error}") from None
-            bar.update()
+    for index in bar(order, method, "protein"):
+        try:
+            found[index] = score_map(model, records[index].sequence, method)
+        except ValueError as error:
+            raise UserError(f"{given.model}: {error}") from None
     for index, record in enumerate(records):
         _say(record, found[index], given)
         if given.maps:

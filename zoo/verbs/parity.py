@@ -28,14 +28,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="write the table to this file too")
     given = parser.parse_args(argv)
 
-    from tqdm import tqdm
-
     from zoo.check.matrix import markdown
     from zoo.check.parity import measure
     from zoo.check.references import library, references
+    from zoo.progress import bar
 
     versions = ", ".join(f"{name} {library(name).__version__}" for name in ("transformers", "timm"))
-    rows = {str(r): measure(r) for r in tqdm(references(), desc="references", disable=None)}
+    rows = {str(r): measure(r) for r in bar(references(), "references")}
     table = f"{versions}\n\n{markdown(rows, 'reference')}"
     print(table, end="")
     if given.out:

@@ -23,6 +23,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--length-penalty", type=float, default=1.0, help="score = log probability / length ** this")
     parser.add_argument("--max-length", type=int, default=128, help="longest translation in tokens (default 128)")
     parser.add_argument("--batch", type=int, default=32, help="sentences translated at a time (default 32)")
+    parser.add_argument("--prefix", help="before each text (default: what the model was trained with, if anything)")
     parser.add_argument("--attention", type=Path, metavar="FILE", help="draw where the model looks (png, svg, pdf)")
     parser.add_argument("--layer", type=int, default=-1, help="the layer that is drawn (default -1, the last)")
     drawing = parser.add_argument_group("drawing at random instead of searching (any of these)")
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> int:
         raise UserError(str(error)) from None
     loaded = open_model(given, "translate", "Seq2Seq")
     texts = inputs(given.text)
+    prefix = str(loaded.config.get("prefix", "")) if given.prefix is None else given.prefix
     results = translate(
         loaded.model,
         loaded.tokenizer,
@@ -61,12 +63,13 @@ def main(argv: list[str]) -> int:
         length_penalty=given.length_penalty,
         sampling=sampling,
         batch=given.batch,
+        prefix=prefix,
     )
     for hypotheses in results:
         for score, text in hypotheses:
             print(text if given.nbest == 1 or sampling else f"{score:.4f}\t{text}")
     if given.attention:
-        _draw(loaded, texts, given)
+        _draw(loaded, [prefix + text for text in texts if text.strip()], given)
     return 0
 
 
@@ -74,10 +77,9 @@ def _draw(loaded: "Loaded", texts: list[str], given: Namespace) -> None:
     """A picture for each text, numbered where there are several."""
     from zoo.text.attention import cross_attention, draw
 
-    shown = [text for text in texts if text.strip()]
-    for number, text in enumerate(shown, 1):
+    for number, text in enumerate(texts, 1):
         path: Path = given.attention
-        if len(shown) > 1:
+        if len(texts) > 1:
             path = path.with_name(f"{path.stem}-{number}{path.suffix}")
         try:
             looks = cross_attention(

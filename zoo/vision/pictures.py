@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from zoo.errors import UserError
+from zoo.progress import bar
 from zoo.vision.augment import Augment
 from zoo.vision.images import Preprocess, decode
 
@@ -139,9 +139,8 @@ def decode_all(source: Pictures, fit: Preprocess, path: Path, name: str) -> dict
 
     found = []
     with ThreadPoolExecutor() as pool:  # decoders leave the interpreter's lock
-        for row, made in enumerate(
-            tqdm(pool.map(one, range(len(source))), name, len(source), file=sys.stderr, unit="image", mininterval=1.0)
-        ):
+        each = pool.map(one, range(len(source)))
+        for row, made in enumerate(bar(each, name, "image", total=len(source))):
             if isinstance(made, str):
                 bad[row] = made
             else:
