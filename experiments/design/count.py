@@ -11,8 +11,6 @@ Heads, tokenizers, generation and loading are left out on all sides.
 
 import ast
 import inspect
-import json
-import subprocess
 import sys
 import textwrap
 import time
@@ -26,8 +24,9 @@ import torch
 import yaml
 from torch import nn
 
-HERE = Path(__file__).parent
-ARCH = HERE.parents[1] / "configs" / "arch"
+from zoo.provenance import keep
+
+ARCH = Path(__file__).parents[2] / "configs" / "arch"
 ALL = sorted(path.stem for path in ARCH.glob("*.yaml"))
 
 
@@ -239,15 +238,5 @@ if __name__ == "__main__":
         f"x-transformers {version('x-transformers')}": x_transformers(),
         f"torch.nn {version('torch')}": torch_nn(),
     }
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty=+"], capture_output=True, text=True
-    )
-    about = {
-        "command": "python experiments/design/count.py",
-        "commit": commit.stdout.strip(),
-        "seed": None,
-        "device": "any",
-    }
-    plain = about | {"seconds": round(time.time() - begin, 1), "counts": counts}
-    (HERE / "results" / "count.json").write_text(json.dumps(plain, indent=1) + "\n")
+    keep(__file__, "count", begin, {"counts": counts})
     print(table(counts), end="")

@@ -13,13 +13,10 @@ from pathlib import Path
 import torch
 
 import zoo
-from zoo.atomic import write_atomically
 from zoo.core.decode import Sampling
 from zoo.music.audio import open_codec, rendered, source_of
 from zoo.music.codec import perplexity, spectral_distance
-from zoo.train.callbacks import commit, device_name
-
-HERE = Path(__file__).parent
+from zoo.provenance import keep
 
 
 def timed(work: "object") -> tuple[object, float]:
@@ -56,12 +53,7 @@ def main(codec_run: Path, codes_run: Path) -> None:
         )
     )
     written = view.pattern.revert(laid, frames)
-    plain = {
-        "command": f"python experiments/music/audio.py {codec_run.name} {codes_run.name}",
-        "commit": commit(),
-        "seed": 0,
-        "device": device_name(torch.device("cpu")),
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "seconds of sound": round(length, 1),
         "bits a second": codec.rate / codec.hop * view.books * torch.log2(torch.tensor(float(view.size))).item(),
         "real-time factor": {name: value / length for name, value in spent.items()},
@@ -76,8 +68,8 @@ def main(codec_run: Path, codes_run: Path) -> None:
             "perplexity of each book": perplexity(written, view.size).tolist(),
         },
     }
-    write_atomically(HERE / "results" / "audio.json", json.dumps(plain, indent=1) + "\n")
-    print(json.dumps(plain, indent=1))
+    keep(__file__, "audio", begin, kept, given=f"{codec_run.name} {codes_run.name}")
+    print(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":

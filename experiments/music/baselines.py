@@ -5,21 +5,17 @@ them in, told which voice comes next; its order is the best on validation. zstd 
 held-out pieces add to an archive of the training pieces. Writes experiments/music/results/baselines.json.
 """
 
-import json
 import lzma
 import math
 import shlex
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from zoo.atomic import write_atomically
 from zoo.music.data import JSBChorales
-from zoo.train.callbacks import commit, device_name
+from zoo.provenance import keep
 
-HERE = Path(__file__).parent
 HIGHEST = {"16th": 16, "8th": 12, "quarter": 8}  # order of the n-gram
 SPLITS = ("train", "val", "test")
 
@@ -125,17 +121,11 @@ def main() -> None:
             },
             "by_order": orders,
         }
-    import torch
 
-    plain = {
-        "command": shlex.join(["python", "experiments/music/baselines.py", *sys.argv[1:]]),
-        "commit": commit(),
-        "seed": 0,
-        "device": device_name(torch.device("cpu")),
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "grids": grids,
     }
-    write_atomically(HERE / "results" / "baselines.json", json.dumps(plain, indent=1) + "\n")
+    keep(__file__, "baselines", begin, kept, given=shlex.join(sys.argv[1:]))
 
 
 if __name__ == "__main__":

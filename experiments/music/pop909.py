@@ -6,23 +6,17 @@ results/pop909.json.
 """
 
 import json
-import shlex
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from zoo.atomic import write_atomically
 from zoo.music import midi
 from zoo.music.data import pop909_files
 from zoo.music.tokens import Events
-from zoo.train.callbacks import commit, device_name
-
-HERE = Path(__file__).parent
+from zoo.provenance import keep
 
 
 def main() -> None:
@@ -40,12 +34,7 @@ def main() -> None:
         lengths += losses.lengths
         files, notes, tokens = files + 1, notes + len(song.notes), tokens + len(spelled)
     onset, length = np.abs(onsets), np.abs(lengths)
-    plain = {
-        "command": shlex.join(["python", "experiments/music/pop909.py"]),
-        "commit": commit(),
-        "seed": 0,
-        "device": device_name(torch.device("cpu")),
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "view": view.to_plain(),
         "files": files,
         "identical": dict(same),
@@ -59,8 +48,8 @@ def main() -> None:
         },
         "changed": dict(counts),
     }
-    write_atomically(HERE / "results" / "pop909.json", json.dumps(plain, indent=1) + "\n")
-    print(json.dumps(plain, indent=1))
+    keep(__file__, "pop909", begin, kept)
+    print(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":

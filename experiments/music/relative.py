@@ -4,17 +4,12 @@ One training step of the models of `zoo bench music`, two sequences: bytes of te
 them what a tensor of all pairs and channels (n x n x e, one layer) would take. Writes results/relative-memory.json.
 """
 
-import json
 import time
-from pathlib import Path
 
 import torch
 
-from zoo.atomic import write_atomically
 from zoo.bench import harness, music
-from zoo.train.callbacks import commit, device_name
-
-HERE = Path(__file__).parent
+from zoo.provenance import keep
 
 
 def main() -> None:
@@ -30,15 +25,10 @@ def main() -> None:
         found["n x n x e, one layer"] = 4 * 2 * music.HEADS * length**2 * (music.DIM // music.HEADS)
         rows[length] = found
         print(length, {name: f"{peak / 2**20:.0f} MiB" for name, peak in found.items()})
-    plain = {
-        "command": "python experiments/music/relative.py",
-        "commit": commit(),
-        "seed": 0,
-        "device": device_name(cpu),
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "peak_bytes": rows,
     }
-    write_atomically(HERE / "results" / "relative-memory.json", json.dumps(plain, indent=1) + "\n")
+    keep(__file__, "relative-memory", begin, kept)
 
 
 if __name__ == "__main__":

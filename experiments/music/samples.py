@@ -7,7 +7,6 @@ beside the test set. Random weights of the two other views are sampled too. Writ
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ import torch
 from tqdm import tqdm
 
 import zoo
-from zoo.atomic import write_atomically
 from zoo.core.decode import Sampling
 from zoo.music import sense
 from zoo.music.chorale import sounding
@@ -25,9 +23,8 @@ from zoo.music.compose import write
 from zoo.music.data import JSBChorales
 from zoo.music.model import MusicLM
 from zoo.music.tokens import Events, Frames, View
-from zoo.train.callbacks import commit, device_name
+from zoo.provenance import keep
 
-HERE = Path(__file__).parent
 BATCH = 250
 
 
@@ -80,17 +77,12 @@ def main() -> None:
     for name, net in kinds.items():
         pieces = [sounding(view.decode(tokens)) for tokens in sampled(net, view, 60, 16, f"{name}, 16 bars")]
         measured[name] = sense.measure(pieces, view.bar, reference)
-    plain = {
-        "command": shlex.join(["python", "experiments/music/samples.py", given.run.name, "--count", str(given.count)]),
-        "commit": commit(),
-        "seed": 0,
-        "device": device_name(torch.device("cpu")),
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "run": json.loads((given.run / "run.json").read_text())["command"],
         "valid": valid,
         "sense": measured,
     }
-    write_atomically(HERE / "results" / "samples.json", json.dumps(plain, indent=1) + "\n")
+    keep(__file__, "samples", begin, kept, given=f"{given.run.name} --count {given.count}")
     print(json.dumps({"valid": valid, "sense": measured}, indent=1))
 
 

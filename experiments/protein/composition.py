@@ -6,18 +6,15 @@ network of classes against.
 The penalty of the logistic regression is chosen on the validation part. Writes results/composition.json.
 """
 
-import json
 import time
-from pathlib import Path
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from zoo.atomic import write_atomically
 from zoo.protein.labelled import Organisms
-from zoo.train.callbacks import commit
+from zoo.provenance import keep
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)
 
@@ -38,18 +35,11 @@ def main() -> None:
         right = {c: float(fit.score(x["val"], y["val"])) for c, fit in fits.items()}
         best = max(right, key=lambda c: right[c])
         found[name] = {"strength": best, "val": right[best], "test": float(fits[best].score(x["test"], y["test"]))}
-    about = {
-        "command": "python experiments/protein/composition.py",
-        "commit": commit(),
-        "seed": 1,
-        "device": "one CPU thread",
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "proteins": {split: len(chains) for split, chains in parts.items()},
         "models": found,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / "composition.json", json.dumps(about, indent=1) + "\n")
+    keep(__file__, "composition", begin, kept, seed=1)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ C-alpha atoms nearer than 8 angstroms, the best L pairs at least 6, 12 and 24 ap
 beside the same network untrained, fitted in the same way. Writes results/contacts-RUN.json.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -16,13 +15,12 @@ import numpy as np
 import torch
 
 import zoo
-from zoo.atomic import write_atomically
 from zoo.protein import ProteinLM
 from zoo.protein.contacts import contact_probabilities, fit_regression
 from zoo.protein.data import pdb_chains
 from zoo.protein.structures import Backbone, precisions
 from zoo.protein.tokens import Residues
-from zoo.train.callbacks import commit
+from zoo.provenance import keep
 
 FITTED, JUDGED, SEED = 20, 100, 1
 
@@ -56,18 +54,11 @@ def main(run: Path) -> None:
     for name, model in {"pretrained": trained, "untrained": untrained}.items():
         fit_regression(model, picked[:FITTED])
         found[name] = judged(model, picked[FITTED:])
-    about = {
-        "command": f"python experiments/protein/contacts.py {run.name}",
-        "commit": commit(),
-        "seed": SEED,
-        "device": "one CPU thread",
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "chains": {"fitted": FITTED, "judged": JUDGED},
         "models": found,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / f"contacts-{run.name}.json", json.dumps(about, indent=1) + "\n")
+    keep(__file__, f"contacts-{run.name}", begin, kept, seed=SEED, given=run.name)
 
 
 if __name__ == "__main__":

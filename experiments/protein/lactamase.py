@@ -6,7 +6,6 @@ The wild type is read off the table itself, which names every residue from 24 on
 rank correlation of each convention with the column 2500, the growth at the highest dose of ampicillin.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -14,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 import zoo
-from zoo.atomic import write_atomically
 from zoo.data import public
 from zoo.protein.files import read_table
 from zoo.protein.scoring import score
 from zoo.protein.task import spearman
 from zoo.protein.variants import Wildtype, parse
-from zoo.train.callbacks import commit
+from zoo.provenance import keep
 
 METHODS = ("wildtype-marginals", "masked-marginals")
 
@@ -39,18 +37,11 @@ def main(run: Path) -> None:
     for method in METHODS:
         scores = score(model, wildtype, variants, method, name=method)
         found[method] = spearman(np.array(scores), measured)
-    about = {
-        "command": f"python experiments/protein/lactamase.py {run.name}",
-        "commit": commit(),
-        "seed": 0,
-        "device": "one CPU thread",
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "variants": len(variants),
         "spearman": found,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / f"lactamase-{run.name}.json", json.dumps(about, indent=1) + "\n")
+    keep(__file__, f"lactamase-{run.name}", begin, kept, given=run.name)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,16 @@ proteins, its orders mixed by weights fitted on a hundredth of them. Writes resu
 """
 
 import itertools
-import json
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-from zoo.atomic import write_atomically
 from zoo.protein.data import Proteomes
 from zoo.protein.task import ratio
 from zoo.protein.tokens import RESIDUES
-from zoo.train.callbacks import commit
+from zoo.provenance import keep
 
 KINDS = len(RESIDUES)
 
@@ -82,20 +80,13 @@ def main(runs: list[Path]) -> None:
         f"{a} - {b}": dict(zip(("difference", "error"), ratio(totals[a] - totals[b], counts), strict=True))
         for a, b in itertools.combinations([run.name for run in runs], 2)
     }
-    about = {
-        "command": "python experiments/protein/ngram.py " + " ".join(r.name for r in runs),
-        "commit": commit(),
-        "seed": data.seed,
-        "device": "one CPU thread",
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "data": data.manifest(),
         "weights": [float(w) for w in weights],
         "models": found,
         "pairs": pairs,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / "natural-ngrams.json", json.dumps(about, indent=1) + "\n")
+    keep(__file__, "natural-ngrams", begin, kept, seed=data.seed, given=" ".join(r.name for r in runs))
 
 
 if __name__ == "__main__":

@@ -6,20 +6,17 @@ Each residue at each place is a feature; the penalty is chosen by the rank corre
 results/ridge.json.
 """
 
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import Ridge
 
-from zoo.atomic import write_atomically
 from zoo.protein.data import Chain
 from zoo.protein.labelled import GB1, DeepScan
 from zoo.protein.task import spearman
 from zoo.protein.tokens import INDEX
-from zoo.train.callbacks import commit
+from zoo.provenance import keep
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -44,17 +41,10 @@ def main() -> None:
         fits = {penalty: Ridge(alpha=penalty).fit(x["train"], y["train"]) for penalty in PENALTIES}
         best = max(fits, key=lambda penalty: spearman(fits[penalty].predict(x["val"]), y["val"]))
         found[name] = {"spearman": spearman(fits[best].predict(x["test"]), y["test"]), "penalty": best}
-    about = {
-        "command": "python experiments/protein/ridge.py",
-        "commit": commit(),
-        "seed": 1,
-        "device": "one CPU thread",
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "sets": found,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / "ridge.json", json.dumps(about, indent=1) + "\n")
+    keep(__file__, "ridge", begin, kept, seed=1)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,13 @@ Which words and pairs a sentence has are its features; the penalty of the suppor
 validation part. Writes results/linear.json.
 """
 
-import json
 import time
-from pathlib import Path
 
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.svm import LinearSVC
 
-from zoo.atomic import write_atomically
+from zoo.provenance import keep
 from zoo.text.labelled import SST2, TREC
-from zoo.train.callbacks import commit
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -32,17 +29,10 @@ def main() -> None:
         best = max(right, key=lambda c: right[c])
         test = float(fits[best].score(x["test"], parts["test"][1]))
         found[name] = {"penalty": best, "val": right[best], "test": test, "texts": len(parts["test"][1])}
-    about = {
-        "command": "python experiments/sentences/linear.py",
-        "commit": commit(),
-        "seed": 1,
-        "device": "one CPU thread",
-        "seconds": round(time.time() - begin, 1),
+    kept = {
         "sets": found,
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    write_atomically(folder / "linear.json", json.dumps(about, indent=1) + "\n")
+    keep(__file__, "linear", begin, kept, seed=1)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import os
 import platform
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
+from zoo.provenance import commit, device_name
 from zoo.train.task import Task
 
 PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacrebleu")
@@ -199,31 +199,3 @@ def peak_flops(device: torch.device, precision: str) -> tuple[float, str]:
         (a @ a).sum().item()
         rates.append(2 * 1024**3 / (time.perf_counter() - begin))
     return max(rates), f"a 1024 x 1024 product timed here, {'bfloat16' if half else 'float32'}"
-
-
-def commit() -> str | None:
-    """The commit of the checkout that zoo runs from, with + where it was changed since; None outside of one."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    count = torch.get_num_threads()
-    return f"{names[0] if names else platform.processor()}, {count} {'thread' if count == 1 else 'threads'}"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.is_file() else []

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     import torch
 
     from zoo.bench import harness
-    from zoo.train.callbacks import commit, device_name
+    from zoo.provenance import commit, device_name
     from zoo.weights.load import device_of
 
     suite = importlib.import_module(SUITES[given.suite])
