@@ -102,7 +102,7 @@ def test_a_table_with_more_rows_than_tokens(folder: Path) -> None:
 def test_dropped_spans_are_marked_by_published_sentinels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """T5's own objective goes on with T5's own sentinels; a tokenizer without any is refused."""
     (folder / "text.txt").write_text("the cat sat on the mat. a cat and a hat.\n" * 60)
-    given = {"path": str(folder / "text.txt"), "length": 16, "batch": 2}
+    given = {"path": str(folder / "text.txt"), "length": 16, "batch": 2, "documents": "lines"}
     data: dict[str, Any] = {"class_path": "SpanCorpus", "init_args": given}
     assert fit(folder, "run", "--init-from", folder / "t5", model="SpanWriting", data=data) == 0
     theirs = library("transformers").T5ForConditionalGeneration.from_pretrained(folder / "t5").eval()

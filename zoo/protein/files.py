@@ -128,7 +128,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def read_proteins(path: Path, column: str = "sequence") -> list[Protein]:
-    """Proteins of a FASTA file, or of the `column` of a table; there a column "name" names them, else their line."""
+    """Proteins of a FASTA file, or of the `column` of a table; there a column "name" names them, else file and line."""
     path = Path(path)
     if not is_table(path):
         return read_fasta(path)
@@ -141,7 +141,7 @@ def read_proteins(path: Path, column: str = "sequence") -> list[Protein]:
             raise UserError(f"{path}, line {line}: {error}") from None
         if not sequence:
             raise UserError(f"{path}, line {line}: holds no residues")
-        records.append(Protein(row.get("name", f"line {line}"), sequence, line=line))
+        records.append(Protein(row.get("name", f"{path.name}, line {line}"), sequence, line=line))
     warn_of_dna(path, records)
     return records
 

@@ -168,7 +168,8 @@ class Corpus(TextData):
 
     @property
     def start(self) -> int | None:
-        return None if self.source.documents == "running" else self.tokenizer.start
+        begins = self.source.documents != "running" and self.tokenizer.has("start")
+        return self.tokenizer.start if begins else None
 
     @property
     def end(self) -> int | None:

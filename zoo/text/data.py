@@ -71,7 +71,7 @@ class TextData(DataModule):
     @property
     def mask(self) -> int | None:
         """None where a published tokenizer has no such token."""
-        return self.tokenizer.mask if self.tokenizer.hides else None
+        return self.tokenizer.mask if self.tokenizer.has("mask") else None
 
     @property
     def ordinary(self) -> tuple[int, int]:

@@ -79,7 +79,7 @@ class PublishedTokenizer(Tokenizer):
     @property
     def pad(self) -> int:  # type: ignore[override]
         """Any token where it has none: what stands at padding is never read."""
-        return self._id("pad") if "pad" in self.names else 0
+        return self._id("pad") if self.has("pad") else 0
 
     @property
     def start(self) -> int:  # type: ignore[override]
@@ -93,9 +93,8 @@ class PublishedTokenizer(Tokenizer):
     def mask(self) -> int:  # type: ignore[override]
         return self._id("mask")
 
-    @property
-    def hides(self) -> bool:  # type: ignore[override]
-        return "mask" in self.names
+    def has(self, role: str) -> bool:
+        return role in self.names
 
     @property
     def opening(self) -> int:

@@ -232,14 +232,15 @@ def shard(source: Source, part: Literal["train", "held out"], held_out: float, t
 
 
 def _write(folder: Path, pieces: Pieces, tokenizer: Tokenizer, *, whole: bool) -> None:
-    """Tokens of all pieces; where documents are `whole`, each between start and end."""
+    """Tokens of all pieces; where documents are `whole`, each between start (where there is one) and end."""
     kind = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
+    first = [tokenizer.start] if whole and tokenizer.has("start") else []
     count, begins = 0, True
     with (folder / "tokens.bin").open("wb") as tokens, (folder / "ends.bin").open("wb") as marks:
         while some := _batch(pieces):
             ends: list[int] = []
             for ids, (_, last) in zip(tokenizer.pieces([text for text, _ in some]), some, strict=True):
-                row = [*([tokenizer.start] if whole and begins else []), *ids, *([tokenizer.end] if last else [])]
+                row = [*(first if begins else []), *ids, *([tokenizer.end] if last else [])]
                 np.asarray(row, dtype=kind).tofile(tokens)
                 count, begins = count + len(row), last
                 if last:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
@@ -40,7 +41,6 @@ class Tokenizer:
     """Byte-level BPE with four special tokens, ids 0 to 3. Build it with `train` or `load`."""
 
     pad, start, end, mask = range(4)
-    hides = True  # whether it has a token that stands for a hidden one
     filename = "tokenizer.json"  # in a model's folder
 
     def __init__(self, bpe: tokenizers.Tokenizer):
@@ -103,6 +103,10 @@ class Tokenizer:
         if not is_own(bpe):
             raise UserError(f"{path}: its first tokens are not {', '.join(SPECIAL)}")
         return cls(bpe)
+
+    def has(self, role: Literal["pad", "start", "end", "mask"]) -> bool:
+        """Whether it has a special token for that; all of ours have them all."""
+        return True
 
     def save(self, folder: Path) -> None:
         """Into a model's folder."""

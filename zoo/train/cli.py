@@ -183,6 +183,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CL
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen trunk
     warnings.filterwarnings("ignore", message=".*tensorboardX.*|.*LeafSpec.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*WeightAveraging callback with a model that overrides.*")  # AverageLast
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")  # `fit` says it at the end
     set_parsing_settings(subclasses_enabled=[Setting])
     for path in files_of(args):
         if not path.startswith("{"):  # settings themselves, from a file that was checked
@@ -284,7 +285,9 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             raise KeyboardInterrupt from None
         raise
     if cli.trainer.is_global_zero:
-        print(f"run: {run}")
+        monitor: Any = cli.trainer.checkpoint_callback
+        unseen = monitor is not None and monitor.monitor and not monitor.best_model_path
+        print(f"run: {run}{' (never validated: its best weights are its last)' if unseen else ''}")
     return 0
 
 
