@@ -39,7 +39,7 @@ def test_batches_by_length_are_fuller() -> None:
     lengths = np.random.default_rng(0).integers(4, 40, (500, 2))
 
     def full(order: str) -> float:
-        return float(np.mean([float(b.target_keep.float().mean()) for b in text.batches(lengths, order, 3)]))
+        return float(np.mean([float(b.keep.float().mean()) for b in text.batches(lengths, order, 3)]))
 
     assert full("by length") > 0.9 > full("random")
 

@@ -35,6 +35,7 @@ def test_one_graph_serves_ragged_batches(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a compiler of C++ is at work
 @pytest.mark.parametrize("name", TINY)
 def test_compiled_code_agrees(name: str) -> None:
     assert max(differences(TINY[name], "inductor")) < 2e-5

@@ -136,7 +136,7 @@ def test_own_labels_in_a_table_and_in_two_files(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sequence,label\nMKVL,HHE\nMK,HE\n", r"record 'line 2' \(line 2\): 4 residues, 3 labels"),
+        ("sequence,label\nMKVL,HHE\nMK,HE\n", r"record 't.csv, line 2' \(line 2\): 4 residues, 3 labels"),
         ("sequence,label\nMKVL,HHHH\nMK,HH\n", "labels of one kind only"),
         ("sequence,structure\nMKVL,HHHH\n", "no column 'label'"),
     ],

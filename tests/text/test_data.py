@@ -18,14 +18,13 @@ def files(folder: Path, pairs: list[tuple[str, str]]) -> tuple[Path, Path]:
     return one, two
 
 
-def test_rows_end_with_end_and_the_decoder_begins_with_start() -> None:
-    start, end, pad = Tokenizer.start, Tokenizer.end, Tokenizer.pad
+def test_rows_end_with_end() -> None:
+    end, pad = Tokenizer.end, Tokenizer.pad
     batch = collate([(3, [10, 11, end], [20, end]), (7, [12, end], [21, 22, 23, end])])
     assert batch.source.tolist() == [[10, 11, end], [12, end, pad]]
-    assert batch.target.tolist() == [[start, 20, pad, pad], [start, 21, 22, 23]]
     assert batch.labels.tolist() == [[20, end, pad, pad], [21, 22, 23, end]]
     assert batch.source_keep.tolist() == [[True] * 3, [True, True, False]]
-    assert batch.target_keep.sum(-1).tolist() == [2, 4]
+    assert batch.keep.sum(-1).tolist() == [2, 4]
     assert batch.index.tolist() == [3, 7]
 
 

@@ -158,8 +158,7 @@ def test_the_teacher_forced_loss_counts_real_tokens_alone(run: Path) -> None:
     from zoo.text.data import collate
     from zoo.text.task import Translation
 
-    own = tokens.vocab_size, tokens.pad, tokens.start, tokens.end
-    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, *own)
+    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, tokens.vocab_size)
     task.network = loaded.model
     together = task.loss(collate([(0, *pairs[0]), (1, *pairs[1])]))
     alone = [task.loss(collate([(0, *pair)])) for pair in pairs]

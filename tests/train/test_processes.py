@@ -31,8 +31,7 @@ def fit(folder: Path, name: str, *options: object) -> str:
 def loss(folder: Path) -> float:
     """Teacher-forced loss of a run's last weights over its validation set, in float64."""
     loaded, data = zoo.load(folder, checkpoint="last"), Numbers(**DATA)
-    own = data.vocab_size, data.pad, data.start, data.end
-    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, *own)
+    task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, data.vocab_size)
     task.network = loaded.model.double()
     with torch.no_grad():
         parts = [task.loss(batch) for batch in data.val_dataloader()]

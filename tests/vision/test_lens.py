@@ -17,24 +17,27 @@ PATCH, SIDE, CLASSES = 4, 4, 4
 STACK = StackConfig(dim=32, depth=2, heads=2, position=Learned(17), ffn=Plain("gelu", 64))
 
 
-def planted(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def planted(count: int, seed: int, *, nothing: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Images whose patches are noise of plus and minus one, but for one, which is its class's; and where that stands.
 
-    Every patch has the same size and spread: only what is in it tells.
+    Every patch has the same size and spread: only what is in it tells. With `nothing` one class more has no such patch.
+    Networks learn from those: else one class could be what is left when no other is found, and then nothing in an
+    image speaks for it that a map could point at.
     """
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (CLASSES, PATCH**2), generator=torch.Generator().manual_seed(99)) * 2.0 - 1
     patches = torch.randint(0, 2, (count, SIDE**2, PATCH**2), generator=generator) * 2.0 - 1
-    labels = torch.randint(0, CLASSES, (count,), generator=generator)
+    labels = torch.randint(0, CLASSES + nothing, (count,), generator=generator)
     place = torch.randint(0, SIDE**2, (count,), generator=generator)
-    patches[torch.arange(count), place] = signs[labels]
+    some = labels < CLASSES
+    patches[torch.arange(count)[some], place[some]] = signs[labels[some]]
     return unpatchify(patches, PATCH, 1), labels, place
 
 
-def network(**options: object) -> ViT:
-    torch.manual_seed(1)
+def network(seed: int = 1, **options: object) -> ViT:
+    torch.manual_seed(seed)
     stack = options.pop("stack", STACK)
-    return ViT(stack, CLASSES, PATCH * SIDE, LinearPatches(PATCH), channels=1, **options)
+    return ViT(stack, CLASSES + 1, PATCH * SIDE, LinearPatches(PATCH), channels=1, **options)
 
 
 def trained(model: ViT, steps: int = 450) -> ViT:
@@ -44,7 +47,7 @@ def trained(model: ViT, steps: int = 450) -> ViT:
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 0.02 * min(1, (step + 1) / 20) * (1 - step / steps)
-        images, labels, _ = planted(64, step + 1)
+        images, labels, _ = planted(64, step + 1, nothing=True)
         F.cross_entropy(model(images), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -53,28 +56,29 @@ def trained(model: ViT, steps: int = 450) -> ViT:
 
 @pytest.fixture(scope="module")
 def learned() -> ViT:
-    return trained(network())
+    return trained(network(pool=Mean()))
 
 
 def pointed(model: ViT, images: Tensor, place: Tensor) -> float:
     return float((look(model, images).weighted.argmax(-1) == place).float().mean())
 
 
-def check(pool: Pool, learned: ViT) -> None:
+def check(pool: Pool, learned: list[ViT]) -> None:
+    """Of several networks the one in the middle: a class token can still take one of the classes for what is left."""
     images, labels, place = planted(1000, 10**6)
     assert pointed(network(pool=pool).eval(), images, place) < 0.3  # untrained: sixteen places to point at
-    assert (learned(images).argmax(-1) == labels).float().mean() > 0.98
-    assert pointed(learned, images, place) >= 0.95
+    assert min(float((model(images).argmax(-1) == labels).float().mean()) for model in learned) > 0.98
+    assert sorted(pointed(model, images, place) for model in learned)[len(learned) // 2] >= 0.95
 
 
 def test_the_map_points_at_the_patch_that_decides(learned: ViT) -> None:
-    check(First(), learned)
+    check(Mean(), [learned])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", [Mean(), LearnedQuery()])
+@pytest.mark.parametrize("pool", [First(), LearnedQuery()])
 def test_so_it_does_however_the_patches_are_pooled(pool: Pool) -> None:
-    check(pool, trained(network(pool=pool)))
+    check(pool, [trained(network(seed, pool=pool)) for seed in (1, 2, 3)])
 
 
 def test_looks_are_shares_and_the_kernels_own() -> None:
@@ -105,7 +109,7 @@ def test_another_class_is_looked_for_elsewhere(learned: ViT) -> None:
     for label, place in ((0, 3), (1, 12)):
         found = look(learned, both, torch.full((200,), label)).weighted
         shares.append(float((found[:, place] > found[:, 15 - place]).float().mean()))
-    assert sum(shares) / 2 > 0.75, shares  # a map that does not depend on the class has exactly a half
+    assert min(shares) > 0.8, shares  # a map that does not depend on the class has exactly a half
 
 
 def test_the_picture_has_a_panel_for_each_head(tmp_path: Path) -> None:

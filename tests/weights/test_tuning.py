@@ -29,11 +29,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     transformers = library("transformers")
     common = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
     tokens = bert()
-    config = transformers.BertConfig(vocab_size=len(tokens), max_position_embeddings=40, **common)
+    config = transformers.BertConfig(vocab_size=len(tokens), max_position_embeddings=256, **common)
     transformers.BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
     tokens.save_pretrained(tmp_path / "bert")
     tokens = gpt2()
-    config = transformers.GPT2Config(vocab_size=len(tokens), n_positions=40, n_embd=16, n_layer=2, n_head=2)
+    config = transformers.GPT2Config(vocab_size=len(tokens), n_positions=256, n_embd=16, n_layer=2, n_head=2)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
     tokens.save_pretrained(tmp_path / "gpt2")
     rows = [f"{'pet' if i % 2 else 'farm'},the {'cat' if i % 2 else 'cow'} number {i} sat" for i in range(80)]

@@ -1,6 +1,7 @@
 """Published encoder-decoders as what a training begins with: their loss, their tokens and what they write."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import yaml
 
 from tests.test_bad_input import one_line
 from tests.test_traps import QUIET
-from tests.weights.test_published_tokens import SMALL, bart, bert, published, t5
+from tests.weights.test_published_tokens import BERT, SMALL, bart, bert, gpt2, published, t5
 from zoo.check.references import library
 from zoo.cli import main
+from zoo.text.corpus import SpanCorpus
 from zoo.text.data import TextPairs
-from zoo.text.published import AnyTokenizer
 from zoo.weights.load import load
 
 STILL = {"class_path": "AdamW", "init_args": {"lr": 1e-30, "weight_decay": 0.0}}
@@ -33,13 +34,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tokens = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1, "dropout_rate": 0.0}
     published(tmp_path / "t5", t5(), "T5Config", "T5ForConditionalGeneration", room=11, **T5, **tokens)
     heads = {"encoder_attention_heads": 3, "decoder_attention_heads": 3, "dropout": 0.0, "forced_bos_token_id": None}
-    heads["forced_eos_token_id"] = None  # of its generate, no part of the model
+    heads |= {"forced_eos_token_id": None, "max_position_embeddings": 40}  # the first is a habit of its generate
     published(tmp_path / "bart", bart(), "BartConfig", "BartForConditionalGeneration", **SMALL, **heads)
+    heads["decoder_start_token_id"] = 0
+    published(tmp_path / "opened otherwise", bart(), "BartConfig", "BartForConditionalGeneration", **SMALL, **heads)
+    gated = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    published(tmp_path / "v1.1", t5(), "T5Config", "T5ForConditionalGeneration", **T5, **tokens, **gated)
     return tmp_path
 
 
 def fit(folder: Path, run: str, *more: Any, model: str = "Translation", data: Any = None, **settings: Any) -> int:
-    pairs = {"tsv": str(folder / "pairs.tsv"), "held_out": 6, "prefix": PREFIX}
+    pairs = {"tsv": str(folder / "pairs.tsv"), "held_out": 6, "prefix": PREFIX, "max_length": 40}
     own = {
         "model": {"class_path": model, "init_args": {"optimizer": STILL} | settings},
         "data": data or {"class_path": "TextPairs", "init_args": pairs},
@@ -61,7 +66,7 @@ def loss_of(theirs: Any, tokens: Any, pairs: list[tuple[str, str]]) -> float:
     return total / count
 
 
-@pytest.mark.parametrize("name", ["t5", "bart"])
+@pytest.mark.parametrize("name", ["t5", "v1.1", "bart", "opened otherwise"])
 def test_pairs_go_on_from_published_models(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """The same loss, the same texts written, and back again in the form that it came from; no need of the source."""
     transformers = library("transformers")
@@ -91,44 +96,76 @@ def test_pairs_go_on_from_published_models(folder: Path, capsys: pytest.CaptureF
     assert transformers.AutoTokenizer.from_pretrained(out)(text).input_ids == tokens(text).input_ids
 
 
-def test_a_table_with_more_rows_than_tokens(folder: Path) -> None:
-    """They take part in what a model writes; no token of the text is one of them."""
-    tokens = AnyTokenizer.load(folder / "t5" / "tokenizer.json")
-    assert (tokens.vocab_size, tokens.opening, tokens.end, tokens.pad) == (len(t5()) + 11, 0, 1, 0)
-    assert tokens.ordinary[1] <= len(t5())
-    assert AnyTokenizer.load(folder / "bart" / "tokenizer.json").opening == 2  # its config.json, not its <s>
-
-
 def test_dropped_spans_are_marked_by_published_sentinels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """T5's own objective goes on with T5's own sentinels; a tokenizer without any is refused."""
-    (folder / "text.txt").write_text("the cat sat on the mat. a cat and a hat.\n" * 60)
+    """T5's own objective goes on with T5's own sentinels, unknown tokens left where they are."""
+    (folder / "text.txt").write_text("the cat sat on 7 mats. a cat and a hat.\n" * 60)
     given = {"path": str(folder / "text.txt"), "length": 16, "batch": 2, "documents": "lines"}
     data: dict[str, Any] = {"class_path": "SpanCorpus", "init_args": given}
     assert fit(folder, "run", "--init-from", folder / "t5", model="SpanWriting", data=data) == 0
     theirs = library("transformers").T5ForConditionalGeneration.from_pretrained(folder / "t5").eval()
-    from zoo.text.corpus import SpanCorpus
-
     held, tokens = SpanCorpus(**given, tokenizer=folder / "t5"), t5()
-    batch = next(iter(held.test_dataloader()))
-    assert tokens.convert_tokens_to_ids("<extra_id_0>") in batch.source[0].tolist()
-    assert batch.labels[0][batch.target_keep[0]][-1] == tokens.eos_token_id
-    assert (batch.target[:, 0] == 0).all()
     capsys.readouterr()
     assert main(["test", str(folder / "run"), *QUIET]) == 0
     found = float(capsys.readouterr().out.split("nll: ")[1].split()[0])
-    total = count = 0.0
+    total, count, seen = 0.0, 0, set[int]()
     for batch in held.test_dataloader():
-        labels = batch.labels.masked_fill(~batch.target_keep, -100)
+        for row in (batch.labels[0][batch.keep[0]].tolist(), batch.source[0][batch.source_keep[0]].tolist()):
+            assert row[-1] == tokens.eos_token_id
+            assert row.count(tokens.eos_token_id) == 1  # those between documents are gone
+        seen |= set(batch.source.flatten().tolist())
+        labels = batch.labels.masked_fill(~batch.keep, -100)
         with torch.no_grad():
             loss = theirs(input_ids=batch.source, attention_mask=batch.source_keep.long(), labels=labels).loss.item()
-        total, count = total + loss * int(batch.target_keep.sum()), count + int(batch.target_keep.sum())
+        total, count = total + loss * int(batch.keep.sum()), count + int(batch.keep.sum())
+    assert {tokens.convert_tokens_to_ids("<extra_id_0>"), tokens.unk_token_id} <= seen
     assert found == pytest.approx(total / count, abs=2e-4)
-    capsys.readouterr()
-    for name, said in {"bart": "no sentinels", "bert": "to begin with"}.items():
-        bert().save_pretrained(folder / "bert")
-        data["init_args"] = given | {"tokenizer": str(folder / name)}
-        source = "t5" if name == "bart" else "bart"
-        more = ("--init-from", folder / source)
-        status = fit(folder, f"not {name}", *more, model="SpanWriting", data=data)
-        assert status == 2, said
-        one_line(capsys, status)
+
+
+def test_what_cannot_be_taken_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No sentinels; no end; letters that are kept apart; more tokens than positions; a model of another kind."""
+    (folder / "text.txt").write_text("the cat sat on the mat. a cat and a hat.\n" * 60)
+    spans = {"class_path": "SpanCorpus", "init_args": {"path": str(folder / "text.txt"), "length": 16}}
+    more = ("--init-from", folder / "bart")
+    assert "no sentinels" in one_line(capsys, fit(folder, "a", *more, model="SpanWriting", data=spans))
+    gpt2().save_pretrained(folder / "gpt2")
+    assert "ends no text" in one_line(capsys, fit(folder, "b", *more, "--data.tokenizer", folder / "gpt2"))
+    assert "leave data.lowercase unset" in one_line(capsys, fit(folder, "c", *more, "--data.lowercase", "true"))
+    assert "positions for 40 tokens: give --data.max_length 40" in one_line(
+        capsys, fit(folder, "d", *more, "--data.max_length", 41)
+    )
+    published(folder / "bert", bert(), "BertConfig", "BertForMaskedLM", **BERT)
+    assert "bert is a MaskedLM, which has no such stack" in one_line(
+        capsys, fit(folder, "e", "--init-from", folder / "bert")
+    )
+    assert fit(folder, "f", *more, "--data.max_length", 5) == 2
+    assert "prefix included" in capsys.readouterr().err
+
+
+def test_what_the_network_knows_is_not_asked_of_files_beside_the_tokens(folder: Path) -> None:
+    """The start and the room of what a training begins with, whatever lies beside the tokenizer that is given."""
+    (folder / "alone").mkdir()
+    shutil.copy(folder / "t5" / "tokenizer.json", folder / "alone")
+    assert fit(folder, "run", "--init-from", folder / "t5", "--data.tokenizer", folder / "alone") == 0
+    settings = load(folder / "run").config["settings"]
+    assert (settings["start"], settings["end"], settings["pad"], settings["vocab_size"]) == (0, 1, 0, len(t5()) + 11)
+
+
+def test_a_run_that_is_gone_on_with_gives_its_prefix(folder: Path) -> None:
+    assert fit(folder, "first", "--init-from", folder / "t5") == 0
+    pairs = {"tsv": str(folder / "pairs.tsv"), "held_out": 6}
+    data = {"class_path": "TextPairs", "init_args": pairs}
+    assert fit(folder, "second", "--init-from", folder / "first", data=data) == 0
+    assert load(folder / "second").config["prefix"] == PREFIX
+
+
+def test_held_out_pairs_that_are_longer_are_cut(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their references stay whole; an end stays an end."""
+    data = TextPairs(
+        tsv=folder / "pairs.tsv", held_out=6, prefix=PREFIX, tokenizer=folder / "t5", max_length=len(PREFIX) + 2
+    )
+    batches = list(data.test_dataloader())
+    assert "texts (test) are longer than max_length" in capsys.readouterr().err
+    rows = [row[keep].tolist() for b in batches for row, keep in zip(b.source, b.source_keep, strict=True)]
+    assert max(map(len, rows)) <= len(PREFIX) + 2
+    assert {row[-1] for row in rows} == {1}
+    assert data.references("test") == [target for _, target in data.pairs("test")]

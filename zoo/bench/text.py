@@ -75,6 +75,11 @@ def batches(lengths: np.ndarray, order: str, count: int) -> list[Batch]:
     ]
 
 
+def opened(batch: Batch) -> Tensor:
+    """What a decoder reads of the targets: <s>, and all but the last."""
+    return torch.cat([torch.full_like(batch.labels[:, :1], Tokenizer.start), batch.labels[:, :-1]], 1)
+
+
 class Ours(nn.Module):
     def __init__(self, *, tied: bool = True) -> None:
         super().__init__()
@@ -90,8 +95,9 @@ class Ours(nn.Module):
         self.model = Seq2Seq(encoder, encoder.replace(causal=True, cross=True), VOCAB, tied=tied)
 
     def forward(self, batch: Batch) -> Tensor:
-        states, layout = self.model.hidden(batch.source, batch.target, batch.source_keep, batch.target_keep)
-        labels = layout.take(batch.labels, batch.target_keep)
+        target = self.model.shifted_right(batch.labels)
+        states, layout = self.model.hidden(batch.source, target, batch.source_keep, batch.keep)
+        labels = layout.take(batch.labels, batch.keep)
         return token_loss(states, self.model.head.weight, labels).loss / len(labels)
 
 
@@ -105,12 +111,11 @@ class Torchs(nn.Module):
         self.model = nn.Transformer(DIM, HEADS, DEPTH, DEPTH, 4 * DIM, 0.0, F.silu, batch_first=True)
 
     def forward(self, batch: Batch) -> Tensor:
-        past = nn.Transformer.generate_square_subsequent_mask(batch.target.shape[1], device=batch.target.device)
+        target = opened(batch)
+        past = nn.Transformer.generate_square_subsequent_mask(target.shape[1], device=target.device)
         hidden = {"src_key_padding_mask": ~batch.source_keep, "memory_key_padding_mask": ~batch.source_keep}
-        out = self.model(
-            self.table(batch.source), self.table(batch.target), tgt_mask=past, tgt_is_causal=True, **hidden
-        )
-        return F.cross_entropy((out @ self.table.weight.T)[batch.target_keep], batch.labels[batch.target_keep])
+        out = self.model(self.table(batch.source), self.table(target), tgt_mask=past, tgt_is_causal=True, **hidden)
+        return F.cross_entropy((out @ self.table.weight.T)[batch.keep], batch.labels[batch.keep])
 
 
 class HuggingFace(nn.Module):
@@ -144,9 +149,9 @@ class HuggingFace(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         logits = self.model(
-            input_ids=batch.source, attention_mask=batch.source_keep, decoder_input_ids=batch.target, use_cache=False
+            input_ids=batch.source, attention_mask=batch.source_keep, decoder_input_ids=opened(batch), use_cache=False
         ).logits
-        return F.cross_entropy(logits[batch.target_keep], batch.labels[batch.target_keep])
+        return F.cross_entropy(logits[batch.keep], batch.labels[batch.keep])
 
 
 class XTransformers(nn.Module):
@@ -161,8 +166,8 @@ class XTransformers(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         encoded = self.model.encoder(batch.source, mask=batch.source_keep, return_embeddings=True)
-        logits = self.model.decoder.net(batch.target, context=encoded, context_mask=batch.source_keep)
-        return F.cross_entropy(logits[batch.target_keep], batch.labels[batch.target_keep])
+        logits = self.model.decoder.net(opened(batch), context=encoded, context_mask=batch.source_keep)
+        return F.cross_entropy(logits[batch.keep], batch.labels[batch.keep])
 
 
 def training(chosen: list[Batch], dtype: torch.dtype, device: torch.device) -> dict[str, Callable[[], Step]]:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from zoo.data import public
 from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
-from zoo.text.data import Batch, TextData, WritingData, collate, tokenizer_for
+from zoo.text.data import Batch, TextData, check_ends, collate, tokenizer_for
 from zoo.text.published import PublishedTokenizer
 from zoo.text.shards import Documents, Source, Tokens, at_words, shard
 from zoo.text.tokens import SENTINEL, Tokenizer, rows_of
@@ -110,18 +110,17 @@ class _Spans(_Text):
     def __init__(self, tokens: Tokens, length: int, *, tokenizer: Tokenizer, density: float, mean: float, seed: int):
         super().__init__(tokens, length)
         self.tokenizer = tokenizer
+        self.bounds = {tokenizer.start, tokenizer.end} if tokenizer.has("start") else {tokenizer.end}  # of documents
         self.sentinels, self.density, self.mean, self.seed = tokenizer.sentinels, density, mean, seed
 
     def __getitem__(self, begins: list[int]) -> Batch:  # type: ignore[override]
         end = self.tokenizer.end
         pairs = ((a, *self.pair(a, b)) for begin in begins for a, b in self.parts(begin))
-        closed = [(a, [*source, end], [*target, end]) for a, source, target in pairs]
-        return collate(closed, self.tokenizer.opening, self.tokenizer.pad)
+        return collate([(a, [*source, end], [*target, end]) for a, source, target in pairs])
 
     def pair(self, begin: int, end: int) -> tuple[list[int], list[int]]:
         """Source and target of a part; of one too short to drop anything nothing is dropped."""
-        first, last = self.tokenizer.ordinary
-        ids = [i for i in self.tokens[begin:end].tolist() if first <= i < last]
+        ids = [i for i in self.tokens[begin:end].tolist() if i not in self.bounds]
         random = np.random.default_rng((self.seed, begin))
         spans = draw_spans(len(ids), random, density=self.density, mean=self.mean) if len(ids) > 1 else []
         return drop_spans(ids, spans, self.sentinels)
@@ -154,7 +153,7 @@ class Corpus(TextData):
         if min(length, batch) < 1:
             raise ValueError(f"length ({length}) and batch ({batch}) must be at least 1")
         self.length, self.batch, self.seed, self.workers = length, batch, seed, workers
-        self.held_out = held_out
+        self.held_out, self.reach = held_out, ("length", length)
         self.source = Source.read(Path(path), documents)
         if tokens == "characters" and tokenizer is None:
             self.tokenizer = Tokenizer.characters(self.source.alphabet)
@@ -226,7 +225,7 @@ class TinyShakespeare(Corpus):
         super().__init__(path, tokens, vocab_size, 0.1, length, batch, seed, workers, tokenizer=tokenizer)
 
 
-class SpanCorpus(WritingData, Corpus):
+class SpanCorpus(Corpus):
     """A Corpus whose windows lack some spans, which are to be written: `density` of the tokens, `mean` long on average.
 
     Raffel et al. 2020, section 3.1.4. The tokenizer has a sentinel for each span of a window, and one more.
@@ -249,7 +248,7 @@ class SpanCorpus(WritingData, Corpus):
         sentinels: int = 100,
     ):
         super().__init__(path, tokens, vocab_size, held_out, length, batch, seed, workers, documents, tokenizer)
-        self.check_ends()
+        check_ends(self.tokenizer)
         self.density, self.mean = density, mean
         if not self.tokenizer.sentinels:
             if isinstance(self.tokenizer, PublishedTokenizer):

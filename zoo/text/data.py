@@ -4,7 +4,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,9 +29,8 @@ class Batch(NamedTuple):
 
     source: Tensor  # "b m", each with its end
     source_keep: Tensor  # "b m"
-    target: Tensor  # "b n", the decoder's input: what it begins with, and the text
-    target_keep: Tensor  # "b n"
-    labels: Tensor  # "b n", the text and its end
+    labels: Tensor  # "b n", the target with its end
+    keep: Tensor  # "b n"
     index: Tensor  # "b": the pair's row in its data set
 
 
@@ -49,14 +47,11 @@ class EncodedPairs(Dataset[tuple[int, list[int], list[int]]]):
         return self.rows[i], self.sources[i], self.targets[i]
 
 
-def collate(
-    items: list[tuple[int, list[int], list[int]]], opening: int = Tokenizer.start, pad: int = Tokenizer.pad
-) -> Batch:
-    """Rows of ids, ends included, to a batch. `opening`: what the decoder reads first."""
-    source, source_keep = rows_of([s for _, s, _ in items], pad)
-    target, target_keep = rows_of([[opening, *t[:-1]] for _, _, t in items], pad)
-    labels, _ = rows_of([t for _, _, t in items], pad)
-    return Batch(source, source_keep, target, target_keep, labels, torch.tensor([row for row, _, _ in items]))
+def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
+    """Rows of ids, ends included, to a batch."""
+    source, source_keep = rows_of([s for _, s, _ in items], Tokenizer.pad)
+    labels, keep = rows_of([t for _, _, t in items], Tokenizer.pad)
+    return Batch(source, source_keep, labels, keep, torch.tensor([row for row, _, _ in items]))
 
 
 class TextData(DataModule):
@@ -123,38 +118,27 @@ def tokenizer_for(
     return Tokenizer.load(path)
 
 
-class WritingData(TextData):
-    """Base of what trains a Seq2Seq: it knows how targets begin and end, and what stands at padding.
-
-    UserError where its tokenizer does not end a text, so that a model would never learn to stop.
-    """
-
-    def check_ends(self) -> None:
-        tokenizer = self.tokenizer
-        ended = tokenizer.closed(tokenizer.encode(""))[-1:] == [tokenizer.end]
-        if isinstance(tokenizer, PublishedTokenizer) and not ended:
-            raise UserError(f"{tokenizer.where}: ends no text, so that a model would never learn to stop")
-
-    @property
-    def start(self) -> int:
-        return self.tokenizer.opening
-
-    @property
-    def end(self) -> int:
-        return self.tokenizer.end
-
-    @property
-    def pad(self) -> int:
-        return self.tokenizer.pad
+def cut(rows: Sequence[list[int]], most: int, split: Split, tokenizer: Tokenizer) -> list[list[int]]:
+    """Rows of at most `most` tokens, with their end where they have one; stderr counts those that were longer."""
+    if long := sum(len(row) > most for row in rows):
+        print(f"{long} of {len(rows)} texts ({split}) are longer than max_length ({most}) tokens: cut", file=sys.stderr)
+    end = int(tokenizer.ends)
+    return [row if len(row) <= most else [*row[: most - end], *row[len(row) - end :]] for row in rows]
 
 
-class PairedText(WritingData):
+def check_ends(tokenizer: Tokenizer) -> None:
+    """UserError where a tokenizer does not end a text: what learns to write by it would never stop."""
+    if isinstance(tokenizer, PublishedTokenizer) and not tokenizer.ends:
+        raise UserError(f"{tokenizer.where}: ends no text with a token for that, so that a model would never stop")
+
+
+class PairedText(TextData):
     """Base of the paired sets: one byte-level BPE for both sides, trained on the training texts alone.
 
     Subclasses give `pairs(split)`. `tokenizer`: a model's folder or a tokenizer.json to take in place of a new one.
-    `max_length` bounds a side in tokens: longer training pairs are left out and counted on stderr, other splits keep
-    theirs. `prefix` stands before each source, as models that know several tasks want to be told which (Raffel et al.
-    2020, section 2.4); `zoo translate` puts it there too.
+    `max_length` bounds a side in tokens: longer training pairs are left out, those that are held out are cut as they
+    are read (their references stay whole), and stderr counts both. `prefix` stands before each source, as models that
+    know several tasks want to be told which (Raffel et al. 2020, section 2.4); `zoo translate` puts it there too.
     """
 
     def __init__(
@@ -175,6 +159,7 @@ class PairedText(WritingData):
                 f"tokens_per_batch ({tokens_per_batch}) must be at least 1, max_length ({max_length}) at least 2"
             )
         self.lowercase, self.max_length = lowercase, max_length
+        self.reach = "max_length", max_length
         self.tokens_per_batch, self.seed, self.workers = tokens_per_batch, seed, workers
         self.test_set, self.prefix = test_set, prefix
         self._texts: dict[str, Pairs] = {}
@@ -183,7 +168,9 @@ class PairedText(WritingData):
         self.tokenizer = tokenizer_for(
             tokenizer, lambda: texts, _digest(self._pairs("train")), vocab_size, lowercase=lowercase
         )
-        self.check_ends()
+        check_ends(self.tokenizer)
+        if lowercase and self.tokenizer.encode("ABC") != self.tokenizer.encode("abc"):  # unlike the references
+            raise UserError(f"{tokenizer}: its tokens keep upper and lower case apart: leave data.lowercase unset")
 
     def pairs(self, split: Split) -> Pairs:
         """Source and target of every pair of a split."""
@@ -203,6 +190,12 @@ class PairedText(WritingData):
 
     def describe(self) -> dict[str, Any]:
         return {"prefix": self.prefix} if self.prefix else {}
+
+    @classmethod
+    def like(cls, folder: Path) -> dict[str, Any]:
+        """With the prefix that a run here was told its task by."""
+        told = {} if not (folder / "config.json").is_file() else json.loads((folder / "config.json").read_text("utf-8"))
+        return super().like(folder) | {name: told[name] for name in ("prefix",) if name in told}
 
     def references(self, split: Split) -> list[str]:
         """The right translations of a split, as they are scored."""
@@ -226,7 +219,7 @@ class PairedText(WritingData):
         return DataLoader(
             data,
             batch_sampler=sampler,
-            collate_fn=partial(collate, opening=self.tokenizer.opening, pad=self.pad),
+            collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
@@ -246,8 +239,11 @@ class PairedText(WritingData):
                         file=sys.stderr,
                     )
                 if not kept:
-                    raise UserError(f"no training pair has at most max_length ({self.max_length}) tokens a side")
+                    said = ", prefix included" if self.prefix else ""
+                    raise UserError(f"no training pair has at most max_length ({self.max_length}) tokens a side{said}")
                 rows = kept
+            else:
+                sources, targets = (cut(side, self.max_length, split, self.tokenizer) for side in (sources, targets))
             self._encoded[split] = EncodedPairs(rows, [sources[r] for r in rows], [targets[r] for r in rows])
         return self._encoded[split]
 

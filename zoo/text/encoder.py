@@ -139,7 +139,7 @@ class TextClassifier(Network):
         super().__init__()
         if stack.causal and pool.of_first():
             raise ValueError(
-                f"the first token of a causal stack sees itself alone: {type(pool).__name__} cannot pool it"
+                f"the first token of a causal stack sees itself alone: {type(pool).__name__} cannot pool it (Last can)"
             )
         self.settings = {
             "stack": stack,

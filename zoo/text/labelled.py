@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler
 from zoo.data.files import read_lines, read_text
 from zoo.errors import UserError, nearest
-from zoo.text.data import TextData, Tokens, tokenizer_for
+from zoo.text.data import TextData, Tokens, cut, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
@@ -75,6 +74,7 @@ class LabelledText(TextData):
                 f"tokens_per_batch ({tokens_per_batch}) must be at least 1, max_length ({max_length}) at least 3"
             )
         self.max_length, self.tokens_per_batch, self.seed, self.workers = max_length, tokens_per_batch, seed, workers
+        self.reach = "max_length", max_length
         self._texts: dict[str, Labelled] = {}
         self._encoded: dict[str, _Encoded] = {}
         self.tokenizer = tokenizer_for(
@@ -130,13 +130,8 @@ class LabelledText(TextData):
         if split not in self._encoded:
             texts = self.labelled(split)
             ids = [self.tokenizer.around(row) for row in self.tokenizer.encode_batch([text for text, _ in texts])]
-            if long := sum(len(row) > self.max_length for row in ids):
-                print(
-                    f"{long} of {len(ids)} texts ({split}) are longer than max_length ({self.max_length}) tokens: cut",
-                    file=sys.stderr,
-                )
-            cut = [row if len(row) <= self.max_length else [*row[: self.max_length - 1], row[-1]] for row in ids]
-            self._encoded[split] = _Encoded(cut, [label for _, label in texts])
+            rows = cut(ids, self.max_length, split, self.tokenizer)
+            self._encoded[split] = _Encoded(rows, [label for _, label in texts])
         return self._encoded[split]
 
 

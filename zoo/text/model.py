@@ -100,6 +100,10 @@ class Seq2Seq(Network):
         layout = Layout.of(target, target_keep)
         return self.decode(layout.take(target, target_keep), layout, context, context_layout), layout
 
+    def shifted_right(self, labels: Tensor) -> Tensor:
+        """What the decoder reads as it writes `labels` "b n" (Vaswani et al. 2017, figure 1)."""
+        return torch.cat([torch.full_like(labels[:, :1], self.start), labels[:, :-1]], 1)
+
     def decode(
         self, tokens: Tensor, layout: Layout, context: Tensor, context_layout: Layout, cache: Cache | None = None
     ) -> Tensor:

@@ -19,28 +19,25 @@ ROLES = {
     "end": ("eos_token", "sep_token"),
     "mask": ("mask_token",),
 }
+# Files beside it that may say so. Many of the oldest folders have neither: there the usual names are looked for.
 SAID = (ROLES_FILE, "tokenizer_config.json")
-MODEL = "config.json"  # of the model that lies in the same folder, published or one of zoo's
+USUAL = {
+    "pad": ("[PAD]", "<pad>"),
+    "start": ("[CLS]", "<s>", "<|begin_of_text|>", "<|endoftext|>"),
+    "end": ("[SEP]", "</s>", "<|end_of_text|>", "<|endoftext|>"),
+    "mask": ("[MASK]", "<mask>"),
+}
 
 
 class PublishedTokenizer(Tokenizer):
     """A tokenizer.json with the special tokens that the files beside it name.
 
     `encode` gives what the library that published it gives, special tokens included, so `around` and `closed` add none;
-    the name of a special token in a text is that token. What only the model's config.json says is taken from there: for
-    how many tokens it has room (`vocab_size` counts them), and which one its decoder begins with.
+    the name of a special token in a text is that token.
     """
 
-    def __init__(
-        self,
-        inner: tokenizers.Tokenizer,
-        names: dict[str, str],
-        where: Path,
-        room: int = 0,
-        opening: int | None = None,
-    ):
+    def __init__(self, inner: tokenizers.Tokenizer, names: dict[str, str], where: Path):
         super().__init__(inner)
-        self.room, self.first = room, opening
         inner.encode_special_tokens = False
         inner.no_truncation()
         inner.no_padding()
@@ -53,16 +50,21 @@ class PublishedTokenizer(Tokenizer):
         inner = read(path)
         said: dict[str, Any] = {}
         for name in SAID:
-            said |= _said(path.parent / name)
-        model = _said(path.parent / MODEL)
-        model = model.get("settings", model)  # zoo's own stand within
+            if (path.parent / name).is_file():
+                try:
+                    found = json.loads((path.parent / name).read_text(encoding="utf-8"))
+                    said |= {key: value for key, value in found.items() if value is not None}
+                except (ValueError, AttributeError) as error:
+                    raise UserError(f"{path.parent / name}: not settings of a tokenizer ({error})") from None
         names = {}
         for role, keys in ROLES.items():
             for key in keys:
                 if role not in names and key in said:  # a name, or a description with the name as its content
                     names[role] = said[key].get("content") if isinstance(said[key], dict) else said[key]
-        room, opening = model.get("vocab_size"), model.get("start", model.get("decoder_start_token_id"))
-        return cls(inner, names, path, room or 0, opening)
+        if not names:
+            added = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
+            names = {role: next(n for n in usual if n in added) for role, usual in USUAL.items() if added & {*usual}}
+        return cls(inner, names, path)
 
     def _id(self, role: str) -> int:
         found = self.bpe.token_to_id(self.names[role]) if isinstance(self.names.get(role), str) else None
@@ -97,18 +99,14 @@ class PublishedTokenizer(Tokenizer):
         return role in self.names
 
     @property
-    def opening(self) -> int:
-        return self.start if self.first is None else self.first
-
-    @property
-    def vocab_size(self) -> int:
-        return max(self.bpe.get_vocab_size(), self.room)
+    def ends(self) -> bool:
+        return self.has("end") and self.encode("")[-1:] == [self.end]
 
     @property
     def ordinary(self) -> tuple[int, int]:
         """The longest range of ids that holds no special token."""
         added = self.bpe.get_added_tokens_decoder()
-        bounds = [-1, *sorted(i for i, token in added.items() if token.special), self.bpe.get_vocab_size()]
+        bounds = [-1, *sorted(i for i, token in added.items() if token.special), self.vocab_size]
         return max(((a + 1, b) for a, b in pairwise(bounds)), key=lambda ids: ids[1] - ids[0])
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -137,14 +135,3 @@ class AnyTokenizer:
         path = Path(path)
         own = is_own(read(path)) and not any((path.parent / name).is_file() for name in SAID)
         return Tokenizer.load(path) if own else PublishedTokenizer.load(path)
-
-
-def _said(path: Path) -> dict[str, Any]:
-    """What a file of settings says, nulls left out; nothing where it is not there."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {key: value for key, value in found.items() if value is not None}
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not settings by name ({error})") from None

@@ -23,9 +23,9 @@ class SpanWriting(Pairs):
         encoder: StackConfig,
         decoder: StackConfig,
         vocab_size: int,
-        pad: int,
-        start: int,
-        end: int,
+        pad: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
         tied: bool = True,
         embed_scale: bool = False,
         head_scale: bool = True,
@@ -43,10 +43,8 @@ class SpanWriting(Pairs):
             tied=tied,
             embed_scale=embed_scale,
             head_scale=head_scale,
-            pad=pad,
-            start=start,
-            end=end,
             init=init,
+            **self.marks(pad=pad, start=start, end=end),
         )
         self.z_loss = z_loss
         if compile:

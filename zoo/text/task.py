@@ -6,6 +6,7 @@ from zoo.core import StackConfig
 from zoo.core.decode import Hypothesis
 from zoo.core.init import Scheme
 from zoo.text.model import Seq2Seq
+from zoo.text.tokens import Tokenizer
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
@@ -16,14 +17,22 @@ class Pairs(Task):
     """Base of what trains a Seq2Seq on pairs: the loss of each target token, given those before it."""
 
     kind = "Seq2Seq"
+    own = ("start", "end")
     entries = ("hidden", "generate")
     network: Seq2Seq
     label_smoothing = 0.0
     z_loss = 0.0
 
+    @staticmethod
+    def marks(**given: int | None) -> dict[str, int]:
+        """What a Seq2Seq begins with, ends with and pads with: what is given, else as zoo's own tokens have it."""
+        own = {name: getattr(Tokenizer, name) for name in given}
+        return own | {name: token for name, token in given.items() if token is not None}
+
     def loss(self, batch: Any) -> TokenLoss:
-        states, layout = self.network.hidden(batch.source, batch.target, batch.source_keep, batch.target_keep)
-        labels = layout.take(batch.labels, batch.target_keep)
+        target = self.network.shifted_right(batch.labels)
+        states, layout = self.network.hidden(batch.source, target, batch.source_keep, batch.keep)
+        labels = layout.take(batch.labels, batch.keep)
         head = self.network.head
         return token_loss(
             states, head.weight, labels, head.bias, label_smoothing=self.label_smoothing, z_loss=self.z_loss
@@ -53,9 +62,9 @@ class Translation(Pairs):
         encoder: StackConfig,
         decoder: StackConfig,
         vocab_size: int,
-        pad: int,
-        start: int,
-        end: int,
+        pad: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
         share_embeddings: bool = True,
         tied: bool = True,
         embed_scale: bool = True,
@@ -88,10 +97,8 @@ class Translation(Pairs):
             embed_scale=embed_scale,
             head_scale=head_scale,
             head_bias=head_bias,
-            pad=pad,
-            start=start,
-            end=end,
             init=init,
+            **self.marks(pad=pad, start=start, end=end),
         )
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         self.beams, self.validation_beams = beams, validation_beams

@@ -108,6 +108,11 @@ class Tokenizer:
         """Whether it has a special token for that; all of ours have them all."""
         return True
 
+    @property
+    def ends(self) -> bool:
+        """Whether `around` and `closed` end a text with a token for that."""
+        return True
+
     def save(self, folder: Path) -> None:
         """Into a model's folder."""
         (folder / ROLES_FILE).unlink(missing_ok=True)  # of another that stood there
@@ -119,11 +124,6 @@ class Tokenizer:
     @property
     def vocab_size(self) -> int:
         return self.bpe.get_vocab_size()
-
-    @property
-    def opening(self) -> int:
-        """What the target of a Seq2Seq begins with; it is read and never written."""
-        return self.start
 
     @property
     def ordinary(self) -> tuple[int, int]:

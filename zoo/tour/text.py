@@ -29,9 +29,6 @@ def run(seconds: float) -> Stop:
         encoder,
         encoder.replace(causal=True, cross=True),
         data.vocab_size,
-        data.pad,
-        data.start,
-        data.end,
         optimizer=Muon(lr=0.01),
         schedule=Cosine(warmup=30),
     )

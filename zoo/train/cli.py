@@ -34,7 +34,7 @@ from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
 from zoo.train.progress import Progress
-from zoo.train.start import Source, begin_with, begun, fitting, load_weights
+from zoo.train.start import Source, begin_with, begun, check_reach, described, fitting, load_weights
 from zoo.train.task import Task
 from zoo.train.unset import files_of, kept, lay_below
 
@@ -47,7 +47,6 @@ LINKS = {
     "classes": "how many classes it has",
     "start": "the token that begins a text",
     "end": "the token that ends a text",
-    "pad": "the token that stands at padding",
     "mask": "the token that hides another",
     "ordinary": "which tokens may be hidden, and drawn in place of others",
     "image_size": "pixels along a side of its images",
@@ -103,8 +102,8 @@ _typehints.discard_init_args_on_class_path_change = _forget
 class CLI(LightningCLI):
     """Settings to model, data and trainer; what a run always has (folder, checkpoints, callbacks) is added here."""
 
-    def __init__(self, args: list[str], run: Path, extra: list[Callback]):
-        self.run, self.extra = run, extra
+    def __init__(self, args: list[str], run: Path, extra: list[Callback], known: dict[str, Any]):
+        self.run, self.extra, self.known = run, extra, known
         super().__init__(
             Task,
             DataModule,
@@ -132,15 +131,22 @@ class CLI(LightningCLI):
             )
 
     def _of_data(self, name: str, data: DataModule) -> Any:
-        """What the data module says of itself; UserError where the model asks for what this data has not."""
+        """What the data module says of itself; UserError where the model asks for what this data has not.
+
+        What a network begins or goes on with knows better where it is the task's `own`, and how many rows its table of
+        tokens has, which may be more than there are tokens.
+        """
         kind = import_object(self.config["model"]["class_path"])
         if name not in inspect.signature(kind).parameters:
             return None
+        if name in kind.own:
+            return self.known.get(name)
         if not hasattr(data, name):
             raise UserError(
                 f"model {kind.__name__} needs data that knows {LINKS[name]} ({name}); {type(data).__name__} does not"
             )
-        return getattr(data, name)
+        said = getattr(data, name)
+        return max(said, self.known.get(name, 0)) if name == "vocab_size" else said
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Lightning's own compares `args` with the process's arguments and warns: ours have been read in part.
@@ -171,8 +177,9 @@ class CLI(LightningCLI):
         return self.parser.dump(self.config, skip_none=False)
 
 
-def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CLI:
-    """Everything that the settings name; UserError in one line where they do not fit."""
+def build(args: list[str], run: Path, extra: list[Callback] | None = None, known: dict[str, Any] | None = None) -> CLI:
+    """Everything that the settings name; UserError in one line where they do not fit. `known`: settings of the network
+    that it begins or goes on with."""
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -189,7 +196,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None) -> CL
         if not path.startswith("{"):  # settings themselves, from a file that was checked
             check_file(path)
     try:
-        return CLI(args, run, extra or [])
+        return CLI(args, run, extra or [], known or {})
     except UserError:
         raise
     except (ValueError, MisconfigurationException) as error:
@@ -250,13 +257,22 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
     ]
     source = None if ours.init_from is None else begun(ours.init_from, opened)
     laid, taken = (args, {}) if source is None else lay_below(args, source, set(LINKS))
-    cli = build(laid, run, callbacks)
+    known = described(run) if ours.resume is not None else {} if source is None else source.settings
+    try:
+        cli = build(laid, run, callbacks, known)
+    except UserError as error:
+        stacks = [value for value in taken.get("model", {}).values() if isinstance(value, dict) and "depth" in value]
+        if source is None or stacks or not source.kind:
+            raise
+        raise UserError(f"{error}; {ours.init_from} is a {source.kind}, which has no such stack") from None
     if ours.resume is not None:
         _refuse_changes(cli, run / CONFIG, moved)
         fitting(cli.model, stored, checkpoint)
         if _complete(stored, cli.trainer):  # Lightning would count an epoch that it does not train
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
             return 0
+    if ours.resume is None:
+        check_reach(cli.model, cli.datamodule)
     if source is not None:
         if source.folder is not None:
             cli.datamodule.check_origin(source.folder)
@@ -304,7 +320,8 @@ def evaluate(verb: str, argv: list[str]) -> int:
     if not (ours.run / CONFIG).is_file():
         raise UserError(f"{ours.run} holds no run (no {CONFIG}); train one with 'zoo fit'")
     config = ours.run / CONFIG
-    cli = build(["--config", str(config), *_options(kept(config)), "--trainer.logger", "false", *args], ours.run)
+    given = ["--config", str(config), *_options(kept(config)), "--trainer.logger", "false", *args]
+    cli = build(given, ours.run, known=described(ours.run))
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
     try:

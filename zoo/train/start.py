@@ -11,8 +11,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from zoo.core.network import Network
+from zoo.core.position import PositionModule
 from zoo.errors import UserError
 from zoo.train.checkpoint import find_checkpoint, network_weights, open_checkpoint
+from zoo.train.data import DataModule
 from zoo.train.task import Task
 
 N = TypeVar("N", bound=Network)
@@ -39,6 +41,7 @@ class Source:
     settings: dict[str, Any]  # of the network, as plain values
     folder: Path | None  # that says what its tokens are
     classes: tuple[str, ...] = ()  # their names, where it has some
+    kind: str = ""  # of network, by its short name
 
 
 def begun(path: Path, opened: Callable[[Path], Source]) -> Source:
@@ -46,12 +49,31 @@ def begun(path: Path, opened: Callable[[Path], Source]) -> Source:
     if path.is_dir() or (path.suffix != ".ckpt" and not path.is_file()):
         return opened(path)
     state, run = open_checkpoint(path)["state_dict"], path.parent.parent
+    folder = run if (run / "config.yaml").is_file() else None
     try:
         about = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        settings, classes = dict(about["settings"]), tuple(about.get("classes") or ())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a checkpoint alone
-        settings, classes = {}, ()
-    return Source(path, state, settings, run if (run / "config.yaml").is_file() else None, classes)
+        classes, kind = tuple(about.get("classes") or ()), str(about.get("kind") or "")
+    except (OSError, ValueError, TypeError, AttributeError):  # a checkpoint alone
+        classes, kind = (), ""
+    return Source(path, state, described(run), folder, classes, kind)
+
+
+def described(run: Path) -> dict[str, Any]:
+    """The settings of the network of a run, as plain values; none where its folder does not say them."""
+    try:
+        return dict(json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def check_reach(task: Task, data: DataModule) -> None:
+    """UserError where texts may come to more tokens than the network has positions for."""
+    places = [part.longest for part in task.network.modules() if isinstance(part, PositionModule)]
+    most = min((place for place in places if place is not None), default=None)
+    if data.reach is not None and most is not None and data.reach[1] > most:
+        name, tokens = data.reach
+        said = f"the model has positions for {most} tokens"
+        raise UserError(f"data.{name} is {tokens}, {said}: give --data.{name} {most}")
 
 
 def begin_with(task: Task, source: Source, classes: Sequence[str] = ()) -> None:

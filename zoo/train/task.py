@@ -39,6 +39,7 @@ class Task(L.LightningModule):
     network: nn.Module
     kind: str  # the network's short name in config.json
     entries: tuple[str, ...] = ()  # methods of the network besides `forward` by which it is called
+    own: tuple[str, ...] = ()  # settings that the network it begins with says, if any, though data has some of the name
     carried: tuple[str, ...] = ()  # parts of it that another network's weights can begin; the first must be there
 
     def __init__(self, optimizer: Optimiser | None = None, schedule: Schedule | None = None):

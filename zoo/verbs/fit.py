@@ -40,4 +40,5 @@ def opened(source: Path) -> Source:
     folder = find(source)
     loaded = load(folder)
     state = {f"network.{name}": value for name, value in loaded.model.state_dict().items()}
-    return Source(source, state, loaded.config["settings"], folder, tuple(loaded.config.get("classes") or ()))
+    about = loaded.config
+    return Source(source, state, about["settings"], folder, tuple(about.get("classes") or ()), about["kind"])

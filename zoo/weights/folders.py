@@ -97,6 +97,8 @@ def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in training")
             continue
         raise UserError(f"{beside}: {name} is {ours!r}, its published config.json says {theirs!r}")
+    if prefix := loaded.config.get("prefix"):
+        notes.append(f"no config.json says that {prefix!r} stands before every text: put it there")
     for note in notes:
         print(f"{out}: {note}", file=sys.stderr)
     with whole_folder(out) as folder:
