@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo.text.data import Multi30k, Numbers, TextPairs, collate, split_by_source
+from zoo.text.data import Multi30k, Numbers, TextPairs, collate, cut, split_by_source
 from zoo.text.tokens import Tokenizer
 
 PAIRS = [(f"source number {i}", f"Ziel Nummer {i}") for i in range(40)]
@@ -26,6 +26,17 @@ def test_rows_end_with_end() -> None:
     assert batch.source_keep.tolist() == [[True] * 3, [True, True, False]]
     assert batch.keep.sum(-1).tolist() == [2, 4]
     assert batch.index.tolist() == [3, 7]
+
+
+def test_what_is_cut_keeps_its_end_where_it_has_one(capsys: pytest.CaptureFixture[str]) -> None:
+    class Endless(Tokenizer):
+        ends = False
+
+    ours = Tokenizer.train(["a cat"], 300)
+    rows = [[5, 6, 7, 8, ours.end], [5, ours.end]]
+    assert cut(rows, 3, "val", ours) == [[5, 6, ours.end], [5, ours.end]]
+    assert "1 of 2 texts (val) are longer than max_length (3) tokens: cut" in capsys.readouterr().err
+    assert cut([[5, 6, 7, 8, 9]], 3, "val", Endless(ours.bpe)) == [[5, 6, 7]]
 
 
 @pytest.mark.parametrize("form", ["two files", "tsv"])

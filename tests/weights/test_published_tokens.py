@@ -89,6 +89,22 @@ def test_encode_and_decode_as_theirs(name: str, tmp_path: Path) -> None:
             assert getattr(ours, role) == other
 
 
+@pytest.mark.parametrize("name", ["gpt2", "bart", "bert"])
+def test_what_special_tokens_are_for_where_no_file_says_it(name: str, tmp_path: Path) -> None:
+    """As the oldest folders of a hub lie there: a tokenizer.json, and a file that says how long texts may be."""
+    from zoo.text.published import PublishedTokenizer
+
+    theirs = MAKERS[name]()
+    theirs.save_pretrained(tmp_path)
+    said = PublishedTokenizer.load(tmp_path / "tokenizer.json").names
+    (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 1024}')
+    found = PublishedTokenizer.load(tmp_path / "tokenizer.json").names
+    assert found == {role: said[role] for role in found}
+    assert found.keys() >= said.keys() - {"pad"}  # GPT-2 has no padding of its own
+    assert found
+
+
 def published(folder: Path, tokenizer: Any, config: str, model: str, seed: int = 1, room: int = 0, **kw: Any) -> Any:
     """A model of random weights, with `room` for more tokens, and its tokenizer in one folder."""
     hf = library("transformers")
