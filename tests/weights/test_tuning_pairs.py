@@ -91,6 +91,7 @@ def test_pairs_go_on_from_published_models(folder: Path, capsys: pytest.CaptureF
     assert main(["translate", str(folder / "run"), text, "--prefix", "", *given]) == 0
     out = folder / "out"
     assert main(["export", str(folder / "run"), str(out), "--to", "hf", "--like", str(folder / "moved")]) == 0
+    assert f"{PREFIX!r} stands before every text" in capsys.readouterr().err
     again = transformers.AutoModelForSeq2SeqLM.from_pretrained(out)
     assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), again.parameters(), strict=True))
     assert transformers.AutoTokenizer.from_pretrained(out)(text).input_ids == tokens(text).input_ids

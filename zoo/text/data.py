@@ -20,6 +20,7 @@ from zoo.text.numbers import SPELL, sample
 from zoo.text.published import AnyTokenizer, PublishedTokenizer
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import DataModule, Split
+from zoo.train.start import described
 
 Pairs = list[tuple[str, str]]
 
@@ -194,8 +195,8 @@ class PairedText(TextData):
     @classmethod
     def like(cls, folder: Path) -> dict[str, Any]:
         """With the prefix that a run here was told its task by."""
-        told = {} if not (folder / "config.json").is_file() else json.loads((folder / "config.json").read_text("utf-8"))
-        return super().like(folder) | {name: told[name] for name in ("prefix",) if name in told}
+        said = described(folder).get("prefix")
+        return super().like(folder) | ({"prefix": said} if said else {})
 
     def references(self, split: Split) -> list[str]:
         """The right translations of a split, as they are scored."""

@@ -257,7 +257,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
     ]
     source = None if ours.init_from is None else begun(ours.init_from, opened)
     laid, taken = (args, {}) if source is None else lay_below(args, source, set(LINKS))
-    known = described(run) if ours.resume is not None else {} if source is None else source.settings
+    known = described(run).get("settings") if ours.resume is not None else source and source.settings
     try:
         cli = build(laid, run, callbacks, known)
     except UserError as error:
@@ -321,7 +321,7 @@ def evaluate(verb: str, argv: list[str]) -> int:
         raise UserError(f"{ours.run} holds no run (no {CONFIG}); train one with 'zoo fit'")
     config = ours.run / CONFIG
     given = ["--config", str(config), *_options(kept(config)), "--trainer.logger", "false", *args]
-    cli = build(given, ours.run, known=described(ours.run))
+    cli = build(given, ours.run, known=described(ours.run).get("settings"))
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
     try:

@@ -49,20 +49,17 @@ def begun(path: Path, opened: Callable[[Path], Source]) -> Source:
     if path.is_dir() or (path.suffix != ".ckpt" and not path.is_file()):
         return opened(path)
     state, run = open_checkpoint(path)["state_dict"], path.parent.parent
-    folder = run if (run / "config.yaml").is_file() else None
-    try:
-        about = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        classes, kind = tuple(about.get("classes") or ()), str(about.get("kind") or "")
-    except (OSError, ValueError, TypeError, AttributeError):  # a checkpoint alone
-        classes, kind = (), ""
-    return Source(path, state, described(run), folder, classes, kind)
+    folder, about = run if (run / "config.yaml").is_file() else None, described(run)
+    classes, kind = tuple(about.get("classes") or ()), str(about.get("kind") or "")
+    return Source(path, state, about.get("settings") or {}, folder, classes, kind)
 
 
 def described(run: Path) -> dict[str, Any]:
-    """The settings of the network of a run, as plain values; none where its folder does not say them."""
+    """What a run's folder says of its model: kind, settings of the network, what of its data a model must know; nothing
+    where there is no such file, or a broken one."""
     try:
-        return dict(json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
 
 
