@@ -19,7 +19,7 @@ ROLES = {
     "end": ("eos_token", "sep_token"),
     "mask": ("mask_token",),
 }
-# Files beside it that may say so. Many of the oldest folders have neither: there the usual names are looked for.
+# Files beside it that may say so. The oldest folders have none that do: there the usual names are looked for.
 SAID = (ROLES_FILE, "tokenizer_config.json")
 USUAL = {
     "pad": ("[PAD]", "<pad>"),
@@ -61,9 +61,11 @@ class PublishedTokenizer(Tokenizer):
             for key in keys:
                 if role not in names and key in said:  # a name, or a description with the name as its content
                     names[role] = said[key].get("content") if isinstance(said[key], dict) else said[key]
-        if not names:
-            added = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
-            names = {role: next(n for n in usual if n in added) for role, usual in USUAL.items() if added & {*usual}}
+        added = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
+        for role, usual in USUAL.items():
+            for name in usual:
+                if role not in names and name in added:
+                    names[role] = name
         return cls(inner, names, path)
 
     def _id(self, role: str) -> int:
