@@ -6,16 +6,15 @@ results/pop909.json.
 """
 
 import json
-import sys
 import time
 from collections import Counter
 
 import numpy as np
-from tqdm import tqdm
 
 from zoo.music import midi
 from zoo.music.data import pop909_files
 from zoo.music.tokens import Events
+from zoo.progress import bar
 from zoo.provenance import keep
 
 
@@ -24,7 +23,7 @@ def main() -> None:
     counts: Counter[str] = Counter()
     same = Counter(tokens=0, midi=0)
     onsets, lengths, notes, tokens, files = [], [], 0, 0, 0
-    for _, raw in tqdm(pop909_files(), total=909, file=sys.stderr):
+    for _, raw in bar(pop909_files(), "POP909", "file", total=909):
         song, losses = view.quantise(midi.parse(raw))
         spelled = view.encode(song)
         same["tokens"] += view.decode(spelled) == song

@@ -7,13 +7,11 @@ beside the test set. Random weights of the two other views are sampled too. Writ
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 import zoo
 from zoo.core.decode import Sampling
@@ -23,6 +21,7 @@ from zoo.music.compose import write
 from zoo.music.data import JSBChorales
 from zoo.music.model import MusicLM
 from zoo.music.tokens import Events, Frames, View
+from zoo.progress import bar
 from zoo.provenance import keep
 
 BATCH = 250
@@ -40,7 +39,7 @@ def whole(view: View, tokens: list[int]) -> dict[str, bool]:
 
 def sampled(model: MusicLM, view: View, count: int, bars: int | None, name: str, **more: Any) -> list[list[int]]:
     rows = []
-    for begin in tqdm(range(0, count, BATCH), desc=name, file=sys.stderr):
+    for begin in bar(range(0, count, BATCH), name, "batch"):
         sampling = Sampling(temperature=1.0, seed=begin)
         rows += write(model, view, count=min(BATCH, count - begin), bars=bars, sampling=sampling, **more)
     return rows

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import logging
-import sys
 import time
 import warnings
 from typing import Any
@@ -11,16 +10,16 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from tqdm import tqdm
 
+from zoo.progress import bar
 from zoo.train.task import Task
 
 
 class Progress(Callback):
-    """One bar on stderr; keeps the loss of every step."""
+    """One bar on stderr, in a log too: a tour is to be watched; keeps the loss of every step."""
 
     def __init__(self, name: str, steps: int):
-        self.bar = tqdm(total=steps, desc=name, file=sys.stderr, unit="step", leave=True, mininterval=1.0)
+        self.bar = bar(doing=name, unit="step", total=steps, delay=0, leave=True, mininterval=1.0, disable=False)
         self.losses: list[float] = []
 
     def on_train_batch_end(
