@@ -16,7 +16,7 @@ from zoo.bench.harness import AMX, Bound, Race, Step
 from zoo.core import NoNorm, Plain, Sinusoidal, StackConfig
 from zoo.errors import UserError
 from zoo.text.data import Batch, Multi30k, collate
-from zoo.text.model import Seq2Seq
+from zoo.text.model import Seq2Seq, shifted_right
 from zoo.text.tokens import Tokenizer
 from zoo.train.losses import token_loss
 
@@ -75,11 +75,6 @@ def batches(lengths: np.ndarray, order: str, count: int) -> list[Batch]:
     ]
 
 
-def opened(batch: Batch) -> Tensor:
-    """What a decoder reads of the targets: <s>, and all but the last."""
-    return torch.cat([torch.full_like(batch.labels[:, :1], Tokenizer.start), batch.labels[:, :-1]], 1)
-
-
 class Ours(nn.Module):
     def __init__(self, *, tied: bool = True) -> None:
         super().__init__()
@@ -95,7 +90,7 @@ class Ours(nn.Module):
         self.model = Seq2Seq(encoder, encoder.replace(causal=True, cross=True), VOCAB, tied=tied)
 
     def forward(self, batch: Batch) -> Tensor:
-        target = self.model.shifted_right(batch.labels)
+        target = shifted_right(batch.labels, Tokenizer.start)
         states, layout = self.model.hidden(batch.source, target, batch.source_keep, batch.keep)
         labels = layout.take(batch.labels, batch.keep)
         return token_loss(states, self.model.head.weight, labels).loss / len(labels)
@@ -111,7 +106,7 @@ class Torchs(nn.Module):
         self.model = nn.Transformer(DIM, HEADS, DEPTH, DEPTH, 4 * DIM, 0.0, F.silu, batch_first=True)
 
     def forward(self, batch: Batch) -> Tensor:
-        target = opened(batch)
+        target = shifted_right(batch.labels, Tokenizer.start)
         past = nn.Transformer.generate_square_subsequent_mask(target.shape[1], device=target.device)
         hidden = {"src_key_padding_mask": ~batch.source_keep, "memory_key_padding_mask": ~batch.source_keep}
         out = self.model(self.table(batch.source), self.table(target), tgt_mask=past, tgt_is_causal=True, **hidden)
@@ -149,7 +144,10 @@ class HuggingFace(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         logits = self.model(
-            input_ids=batch.source, attention_mask=batch.source_keep, decoder_input_ids=opened(batch), use_cache=False
+            input_ids=batch.source,
+            attention_mask=batch.source_keep,
+            decoder_input_ids=shifted_right(batch.labels, Tokenizer.start),
+            use_cache=False,
         ).logits
         return F.cross_entropy(logits[batch.keep], batch.labels[batch.keep])
 
@@ -166,7 +164,9 @@ class XTransformers(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         encoded = self.model.encoder(batch.source, mask=batch.source_keep, return_embeddings=True)
-        logits = self.model.decoder.net(opened(batch), context=encoded, context_mask=batch.source_keep)
+        logits = self.model.decoder.net(
+            shifted_right(batch.labels, Tokenizer.start), context=encoded, context_mask=batch.source_keep
+        )
         return F.cross_entropy(logits[batch.keep], batch.labels[batch.keep])
 
 

@@ -69,7 +69,7 @@ class TextClassification(Task):
         return token_loss(states, head.weight, batch.labels, head.bias, label_smoothing=self.label_smoothing)
 
     def _thinned(self, ids: torch.Tensor) -> torch.Tensor:
-        if self.mask is None or not (self.training and self.word_dropout):
+        if not (self.training and self.word_dropout):
             return ids
         first, end = self.ordinary
         gone = (torch.rand(ids.shape, device=ids.device) < self.word_dropout) & (ids >= first) & (ids < end)

@@ -13,9 +13,8 @@ from zoo.data import public
 from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
 from zoo.text.data import Batch, TextData, check_ends, collate, tokenizer_for
-from zoo.text.published import PublishedTokenizer
 from zoo.text.shards import Documents, Source, Tokens, at_words, shard
-from zoo.text.tokens import SENTINEL, Tokenizer, rows_of
+from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
 
@@ -109,14 +108,13 @@ class _Spans(_Text):
 
     def __init__(self, tokens: Tokens, length: int, *, tokenizer: Tokenizer, density: float, mean: float, seed: int):
         super().__init__(tokens, length)
-        self.tokenizer = tokenizer
+        self.end = tokenizer.end
         self.bounds = {tokenizer.start, tokenizer.end} if tokenizer.has("start") else {tokenizer.end}  # of documents
         self.sentinels, self.density, self.mean, self.seed = tokenizer.sentinels, density, mean, seed
 
     def __getitem__(self, begins: list[int]) -> Batch:  # type: ignore[override]
-        end = self.tokenizer.end
         pairs = ((a, *self.pair(a, b)) for begin in begins for a, b in self.parts(begin))
-        return collate([(a, [*source, end], [*target, end]) for a, source, target in pairs])
+        return collate([(a, [*source, self.end], [*target, self.end]) for a, source, target in pairs])
 
     def pair(self, begin: int, end: int) -> tuple[list[int], list[int]]:
         """Source and target of a part; of one too short to drop anything nothing is dropped."""
@@ -133,6 +131,8 @@ class Corpus(TextData):
     of them, by the training part; `tokenizer`: a model's folder whose own are taken instead. `documents`: what
     a text begins and ends with, so that none sees another; `running` text has no such bounds.
     """
+
+    reach = "length"
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Corpus(TextData):
         if min(length, batch) < 1:
             raise ValueError(f"length ({length}) and batch ({batch}) must be at least 1")
         self.length, self.batch, self.seed, self.workers = length, batch, seed, workers
-        self.held_out, self.reach = held_out, ("length", length)
+        self.held_out = held_out
         self.source = Source.read(Path(path), documents)
         if tokens == "characters" and tokenizer is None:
             self.tokenizer = Tokenizer.characters(self.source.alphabet)
@@ -251,8 +251,6 @@ class SpanCorpus(Corpus):
         check_ends(self.tokenizer)
         self.density, self.mean = density, mean
         if not self.tokenizer.sentinels:
-            if isinstance(self.tokenizer, PublishedTokenizer):
-                raise UserError(f"{self.tokenizer.where}: has no sentinels ({SENTINEL.format(0)}) for dropped spans")
             self.tokenizer = self.tokenizer.with_sentinels(sentinels)
         most = len(draw_spans(max(length, 2), np.random.default_rng(0), density=density, mean=mean)) + 1
         if len(self.tokenizer.sentinels) < most:

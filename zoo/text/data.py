@@ -17,7 +17,7 @@ from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import data_folder, read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
-from zoo.text.published import AnyTokenizer, PublishedTokenizer
+from zoo.text.published import AnyTokenizer
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import DataModule, Split
 from zoo.train.start import described
@@ -129,7 +129,7 @@ def cut(rows: Sequence[list[int]], most: int, split: Split, tokenizer: Tokenizer
 
 def check_ends(tokenizer: Tokenizer) -> None:
     """UserError where a tokenizer does not end a text: what learns to write by it would never stop."""
-    if isinstance(tokenizer, PublishedTokenizer) and not tokenizer.ends:
+    if not tokenizer.ends:  # only a published one
         raise UserError(f"{tokenizer.where}: ends no text with a token for that, so that a model would never stop")
 
 
@@ -141,6 +141,8 @@ class PairedText(TextData):
     are read (their references stay whole), and stderr counts both. `prefix` stands before each source, as models that
     know several tasks want to be told which (Raffel et al. 2020, section 2.4); `zoo translate` puts it there too.
     """
+
+    reach = "max_length"
 
     def __init__(
         self,
@@ -160,7 +162,6 @@ class PairedText(TextData):
                 f"tokens_per_batch ({tokens_per_batch}) must be at least 1, max_length ({max_length}) at least 2"
             )
         self.lowercase, self.max_length = lowercase, max_length
-        self.reach = "max_length", max_length
         self.tokens_per_batch, self.seed, self.workers = tokens_per_batch, seed, workers
         self.test_set, self.prefix = test_set, prefix
         self._texts: dict[str, Pairs] = {}

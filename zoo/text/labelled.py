@@ -57,6 +57,8 @@ class LabelledText(TextData):
     is taken. A text of more than `max_length` tokens is cut, which stderr says.
     """
 
+    reach = "max_length"
+
     def __init__(
         self,
         vocab_size: int = 4000,
@@ -74,7 +76,6 @@ class LabelledText(TextData):
                 f"tokens_per_batch ({tokens_per_batch}) must be at least 1, max_length ({max_length}) at least 3"
             )
         self.max_length, self.tokens_per_batch, self.seed, self.workers = max_length, tokens_per_batch, seed, workers
-        self.reach = "max_length", max_length
         self._texts: dict[str, Labelled] = {}
         self._encoded: dict[str, _Encoded] = {}
         self.tokenizer = tokenizer_for(

@@ -20,6 +20,11 @@ from zoo.core.init import Scheme, initialise
 from zoo.core.writer import Writer
 
 
+def shifted_right(labels: Tensor, start: int) -> Tensor:
+    """What a decoder reads as it writes `labels` "b n" (Vaswani et al. 2017, figure 1)."""
+    return torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], 1)
+
+
 class Seq2Seq(Network):
     """An encoder-decoder over token ids. ValueError where the stacks do not fit each other.
 
@@ -99,10 +104,6 @@ class Seq2Seq(Network):
         context, context_layout = self.encode(source, source_keep)
         layout = Layout.of(target, target_keep)
         return self.decode(layout.take(target, target_keep), layout, context, context_layout), layout
-
-    def shifted_right(self, labels: Tensor) -> Tensor:
-        """What the decoder reads as it writes `labels` "b n" (Vaswani et al. 2017, figure 1)."""
-        return torch.cat([torch.full_like(labels[:, :1], self.start), labels[:, :-1]], 1)
 
     def decode(
         self, tokens: Tensor, layout: Layout, context: Tensor, context_layout: Layout, cache: Cache | None = None

@@ -10,7 +10,7 @@ import tokenizers
 
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
-from zoo.text.tokens import ROLES_FILE, Tokenizer, is_own, read
+from zoo.text.tokens import ROLES_FILE, SENTINEL, Tokenizer, is_own, read
 
 # In what their files call them; the first that is there counts.
 ROLES = {
@@ -110,6 +110,10 @@ class PublishedTokenizer(Tokenizer):
         added = self.bpe.get_added_tokens_decoder()
         bounds = [-1, *sorted(i for i, token in added.items() if token.special), self.vocab_size]
         return max(((a + 1, b) for a, b in pairwise(bounds)), key=lambda ids: ids[1] - ids[0])
+
+    def with_sentinels(self, count: int) -> Tokenizer:
+        """None can be added: the model that it was published with has no rows for them."""
+        raise UserError(f"{self.where}: has no sentinels ({SENTINEL.format(0)}) for dropped spans")
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [row.ids for row in self.bpe.encode_batch(list(texts))]

@@ -5,7 +5,7 @@ from typing import Any
 from zoo.core import StackConfig
 from zoo.core.decode import Hypothesis
 from zoo.core.init import Scheme
-from zoo.text.model import Seq2Seq
+from zoo.text.model import Seq2Seq, shifted_right
 from zoo.text.tokens import Tokenizer
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
@@ -30,7 +30,7 @@ class Pairs(Task):
         return own | {name: token for name, token in given.items() if token is not None}
 
     def loss(self, batch: Any) -> TokenLoss:
-        target = self.network.shifted_right(batch.labels)
+        target = shifted_right(batch.labels, self.network.start)
         states, layout = self.network.hidden(batch.source, target, batch.source_keep, batch.keep)
         labels = layout.take(batch.labels, batch.keep)
         head = self.network.head

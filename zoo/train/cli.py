@@ -145,8 +145,8 @@ class CLI(LightningCLI):
             raise UserError(
                 f"model {kind.__name__} needs data that knows {LINKS[name]} ({name}); {type(data).__name__} does not"
             )
-        said = getattr(data, name)
-        return max(said, self.known.get(name, 0)) if name == "vocab_size" else said
+        said, known = getattr(data, name), self.known.get(name)
+        return max(said, known) if name == "vocab_size" and isinstance(known, int) else said
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Lightning's own compares `args` with the process's arguments and warns: ours have been read in part.
@@ -196,7 +196,9 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None, known
         if not path.startswith("{"):  # settings themselves, from a file that was checked
             check_file(path)
     try:
-        return CLI(args, run, extra or [], known or {})
+        return CLI(
+            args, run, extra or [], known if isinstance(known, dict) else {}
+        )  # what a broken file says is nothing
     except UserError:
         raise
     except (ValueError, MisconfigurationException) as error:

@@ -17,7 +17,7 @@ class DataModule(L.LightningDataModule):
     """
 
     names: tuple[str, ...] = ()  # of its classes, in the order of their numbers
-    reach: tuple[str, int] | None = None  # the setting that bounds its sequences, and the tokens that they may come to
+    reach = ""  # the name of the setting that bounds the tokens of its sequences, where one does
 
     def manifest(self) -> dict[str, Any]:
         """What the data is, for run.json: the name of the set, the hash of each split, what shapes its batches."""

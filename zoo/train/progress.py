@@ -13,8 +13,7 @@ class Progress(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self.drawn = sys.stdout.isatty()
-        if not self.drawn:
+        if not sys.stdout.isatty():
             self.disable()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -23,7 +22,7 @@ class Progress(RichProgressBar):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if self.drawn or not trainer.is_global_zero or trainer.sanity_checking or trainer.state.fn != "fit":
+        if self.is_enabled or not trainer.is_global_zero or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         most = f" of {trainer.max_steps:,}" if trainer.max_steps > -1 else ""
         found = {name: value for name, value in trainer.progress_bar_metrics.items() if isinstance(value, float)}

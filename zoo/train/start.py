@@ -67,10 +67,9 @@ def check_reach(task: Task, data: DataModule) -> None:
     """UserError where texts may come to more tokens than the network has positions for."""
     places = [part.longest for part in task.network.modules() if isinstance(part, PositionModule)]
     most = min((place for place in places if place is not None), default=None)
-    if data.reach is not None and most is not None and data.reach[1] > most:
-        name, tokens = data.reach
+    if data.reach and most is not None and (tokens := getattr(data, data.reach)) > most:
         said = f"the model has positions for {most} tokens"
-        raise UserError(f"data.{name} is {tokens}, {said}: give --data.{name} {most}")
+        raise UserError(f"data.{data.reach} is {tokens}, {said}: give --data.{data.reach} {most}")
 
 
 def begin_with(task: Task, source: Source, classes: Sequence[str] = ()) -> None:
