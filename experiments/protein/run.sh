@@ -86,15 +86,25 @@ masked() { # masked pretraining; what follows begins with its trunk
       --data.seed "$seed" --init-from "runs/masked-$seed/checkpoints/last.ckpt" --model.frozen true \
       --model.optimizer AdamW --model.optimizer.lr 1e-3
     tested "runs/structure-probe-$seed" "structure, probe, seed $seed" flip cb513 ts115
-    for split in low_vs_high three_vs_rest; do
-      train "runs/gb1-$split-tuned-$seed" --seed_everything "$seed" --data GB1 --data.split $split --data.seed "$seed" \
-        --data.tokens_per_batch 8192 --model ProteinValues --model.pool Standardised --model.optimizer AdamW \
-        --model.optimizer.lr 1e-3 --model.optimizer.weight_decay 0.01 --model.schedule Cosine --model.schedule.warmup 50 \
-        --checkpoint.monitor val/spearman --checkpoint.mode max --trainer.max_steps 300 \
-        --trainer.val_check_interval 150 --trainer.check_val_every_n_epoch null --trainer.gradient_clip_val 1.0 \
-        --trainer.num_sanity_val_steps 0 --init-from "runs/masked-$seed"
+  done
+  tuned
+}
+
+tuned() { # fitness from the trunk of masked pretraining, which is trained first where it is not there
+  for seed in $SEEDS; do
+    train "runs/masked-$seed" --config configs/protein/natural_masked.yaml --seed_everything "$seed"
+    local own=(--seed_everything "$seed" --data.seed "$seed" --data.tokens_per_batch 8192
+      --model ProteinValues --model.pool Standardised --model.optimizer AdamW --model.optimizer.lr 1e-3
+      --model.optimizer.weight_decay 0.01 --model.schedule Cosine --model.schedule.warmup 50
+      --checkpoint.monitor val/spearman --checkpoint.mode max --trainer.max_steps 300 --trainer.val_check_interval 150
+      --trainer.check_val_every_n_epoch null --trainer.gradient_clip_val 1.0 --trainer.num_sanity_val_steps 0
+      --init-from "runs/masked-$seed")
+    for split in low_vs_high two_vs_rest three_vs_rest; do
+      train "runs/gb1-$split-tuned-$seed" --data GB1 --data.split $split "${own[@]}"
       tested "runs/gb1-$split-tuned-$seed" "gb1 $split, tuned, seed $seed"
     done
+    train "runs/avgfp-tuned-$seed" --data DeepScan --data.name avgfp "${own[@]}"
+    tested "runs/avgfp-tuned-$seed" "avgfp, tuned, seed $seed"
   done
 }
 
