@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from zoo.data import public
 from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
-from zoo.text.data import Batch, TextData, check_ends, collate, tokenizer_for
+from zoo.text.data import Batch, collate
 from zoo.text.shards import Documents, Source, Tokens, at_words, shard
+from zoo.text.tokenised import TextData, check_ends, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 

@@ -1,9 +1,8 @@
 """Pairs of texts for training a translator: public, built in, or the user's own."""
 
 import hashlib
-import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,15 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.atomic import write_atomically
 from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler, rows_of
-from zoo.data.files import data_folder, read_lines
+from zoo.data.files import read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
-from zoo.text.published import AnyTokenizer
+from zoo.text.tokenised import TextData, check_ends, cut, tokenizer_for
 from zoo.text.tokens import Tokenizer
-from zoo.train.data import DataModule, Split
+from zoo.train.data import Split
 from zoo.train.start import described
 
 Pairs = list[tuple[str, str]]
@@ -53,84 +51,6 @@ def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
     source, source_keep = rows_of([s for _, s, _ in items], Tokenizer.pad)
     labels, keep = rows_of([t for _, _, t in items], Tokenizer.pad)
     return Batch(source, source_keep, labels, keep, torch.tensor([row for row, _, _ in items]))
-
-
-class TextData(DataModule):
-    """Base of the data modules of text: they have a tokenizer, and with it `vocab_size`, as soon as they are built."""
-
-    tokenizer: Tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        return self.tokenizer.vocab_size
-
-    @property
-    def mask(self) -> int | None:
-        """None where a published tokenizer has no such token."""
-        return self.tokenizer.mask if self.tokenizer.has("mask") else None
-
-    @property
-    def ordinary(self) -> tuple[int, int]:
-        return self.tokenizer.ordinary
-
-    def save(self, folder: Path) -> None:
-        """The tokenizer, into a run folder."""
-        self.tokenizer.save(folder)
-
-    @classmethod
-    def like(cls, folder: Path) -> dict[str, Any]:
-        return {"tokenizer": str(folder)} if (folder / Tokenizer.filename).is_file() else {}
-
-    def check_origin(self, run: Path) -> None:
-        path = run / Tokenizer.filename
-        if not path.is_file():
-            raise UserError(f"{run} says of no tokens what they are: it has no {Tokenizer.filename}")
-        if AnyTokenizer.load(path).to_json() != self.tokenizer.to_json():
-            raise UserError(f"{run} was trained on other tokens: take its own with --data.tokenizer {run}")
-
-
-# How texts are cut: into pieces of words, which can spell every text, or into whole words, of which some are not known.
-Tokens = Literal["bpe", "words"]
-
-
-def tokenizer_for(
-    given: Path | None,
-    texts: Callable[[], Iterable[str]],
-    content: str,
-    vocab_size: int,
-    *,
-    tokens: Tokens = "bpe",
-    lowercase: bool = False,
-) -> Tokenizer:
-    """The tokenizer `given` (a file, or the folder of a model), or one of `vocab_size` tokens trained on `texts()`.
-
-    What was trained is kept in the data folder under `content` (a hash of the texts) and its settings. UserError where
-    no tokenizer is where it should be.
-    """
-    if given is not None:
-        return AnyTokenizer.load(given / Tokenizer.filename if given.is_dir() else given)
-    key = hashlib.sha256(json.dumps([content, vocab_size, lowercase]).encode()).hexdigest()
-    path = data_folder() / "tokenizers" / f"{tokens}-{key[:24]}.json"
-    if not path.is_file():
-        train = Tokenizer.words if tokens == "words" else Tokenizer.train
-        trained = train(texts(), vocab_size, lowercase=lowercase)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, trained.to_json())
-    return Tokenizer.load(path)
-
-
-def cut(rows: Sequence[list[int]], most: int, split: Split, tokenizer: Tokenizer) -> list[list[int]]:
-    """Rows of at most `most` tokens, with their end where they have one; stderr counts those that were longer."""
-    if long := sum(len(row) > most for row in rows):
-        print(f"{long} of {len(rows)} texts ({split}) are longer than max_length ({most}) tokens: cut", file=sys.stderr)
-    end = int(tokenizer.ends)
-    return [row if len(row) <= most else [*row[: most - end], *row[len(row) - end :]] for row in rows]
-
-
-def check_ends(tokenizer: Tokenizer) -> None:
-    """UserError where a tokenizer does not end a text: what learns to write by it would never stop."""
-    if not tokenizer.ends:  # only a published one
-        raise UserError(f"{tokenizer.where}: ends no text with a token for that, so that a model would never stop")
 
 
 class PairedText(TextData):

@@ -15,7 +15,7 @@ from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler
 from zoo.data.files import read_lines, read_text
 from zoo.errors import UserError, nearest
-from zoo.text.data import TextData, Tokens, cut, tokenizer_for
+from zoo.text.tokenised import TextData, Tokens, cut, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
