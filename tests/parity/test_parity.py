@@ -73,7 +73,7 @@ def test_the_page_of_parity_has_every_reference() -> None:
     assert rows == ["reference", *map(str, REFERENCES)]
 
 
-WRITERS = [r for r in REFERENCES if r.family in ("gpt2", "llama")]
+WRITERS = [r for r in REFERENCES if r.family in ("gpt2", "llama") and "classifier" not in r.name]
 
 
 @pytest.mark.parametrize("reference", WRITERS, ids=str)

@@ -10,11 +10,12 @@ import yaml
 
 from tests.test_bad_input import one_line
 from tests.test_traps import QUIET
-from tests.weights.test_published_tokens import bart, bert, gpt2
+from tests.weights.test_published_tokens import bart, bert, gpt2, published, t5
 from zoo.check.references import library
 from zoo.cli import main
 from zoo.text.corpus import Corpus
-from zoo.text.published import AnyTokenizer, PublishedTokenizer
+from zoo.text.opening import AnyTokenizer
+from zoo.text.published import PublishedTokenizer
 from zoo.text.tokens import Tokenizer
 from zoo.weights.load import load
 
@@ -61,7 +62,7 @@ def test_a_classifier_begins_as_bert_and_reads_its_tokens(folder: Path, capsys: 
     assert fit(folder, "tuned", model, table(folder), "--init-from", folder / "bert") == 0
     said = capsys.readouterr().err
     assert "trunk (29 tensors); new: head" in said
-    assert f"as in {folder / 'bert'}: model stack, types, pool, embed_scale, init; data tokenizer" in said
+    assert f"as in {folder / 'bert'}: model stack, types, pool, head_bias, embed_scale, init; data tokenizer" in said
     settings = load(folder / "tuned").config["settings"]
     assert (settings["stack"]["norm_order"], settings["types"], settings["vocab_size"]) == ("post", 2, len(bert()))
     # what transformers' own BERT makes of a text by its own tokenizer, under our pool and head
@@ -202,8 +203,35 @@ def test_what_was_tuned_goes_back_to_the_library(folder: Path, capsys: pytest.Ca
     given = ["export", str(folder / "mean"), str(folder / "x"), "--to", "hf", "--like"]
     capsys.readouterr()
     assert "pool" in one_line(capsys, main([*given, str(folder / "bert")]))
-    assert "is a TextClassifier" in one_line(capsys, main([*given, str(folder / "gpt2")]))
+    assert "cannot say this model" in one_line(capsys, main([*given, str(folder / "gpt2")]))
+    shape = {"d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 1, "num_heads": 3}
+    published(folder / "t5", t5(), "T5Config", "T5ForConditionalGeneration", **shape)
+    assert "is a TextClassifier" in one_line(capsys, main([*given, str(folder / "t5")]))
     assert not (folder / "x").exists()
+
+
+def test_a_classifier_by_gpt2_goes_back_to_the_library(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the class whose head reads the last token and adds no bias; with a bias there is none that it could be."""
+    transformers = library("transformers")
+    model: dict[str, Any] = {"class_path": "TextClassification", "init_args": {"pool": "Last"}}
+    assert fit(folder, "run", model, table(folder), "--init-from", folder / "gpt2") == 0
+    like = ["--to", "hf", "--like", str(folder / "gpt2")]
+    assert main(["export", str(folder / "run"), str(folder / "out"), *like]) == 0
+    theirs = transformers.GPT2ForSequenceClassification.from_pretrained(folder / "out").eval()
+    tokens, texts = transformers.AutoTokenizer.from_pretrained(folder / "out"), ["the cat sat", "a mat"]
+    with torch.no_grad():
+        expected = [theirs(**tokens(text, return_tensors="pt")).logits.softmax(-1)[0].tolist() for text in texts]
+    capsys.readouterr()
+    for source in ("run", "out"):
+        assert main(["classify", str(folder / source), "--json", *texts]) == 0
+        found = [json.loads(line)["classes"] for line in capsys.readouterr().out.splitlines()]
+        for row, right in zip(found, expected, strict=True):
+            assert [row["farm"], row["pet"]] == pytest.approx(right, abs=1e-5)
+    model["init_args"]["head_bias"] = True
+    assert fit(folder, "biased", model, table(folder), "--init-from", folder / "gpt2") == 0
+    capsys.readouterr()
+    said = one_line(capsys, main(["export", str(folder / "biased"), str(folder / "x"), *like]))
+    assert "head_bias" in said
 
 
 def test_a_class_that_comes_last_takes_what_is_left_unset(folder: Path) -> None:

@@ -122,15 +122,24 @@ class Segmented(Language):
 
 
 class Classified(Segmented):
-    """As Segmented, logits of a whole text out."""
+    """As Segmented where the model knows segments, logits of a whole text out."""
+
+    def batch(self, side: str, model: Any) -> dict[str, Tensor]:
+        kind = Segmented if hasattr(model.config, "type_vocab_size") else Language
+        return kind.batch(self, side, model)
 
     def theirs(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
         # one by one: these models take the first slot for the first token, padding or not
-        rows = zip(batch["ids"], batch["keep"], batch["types"], strict=True)
-        return torch.cat([model(ids[k].unsqueeze(0), token_type_ids=t[k].unsqueeze(0)).logits for ids, k, t in rows])
+        rows = []
+        for row, keep in enumerate(batch["keep"]):
+            given = {name: batch[own][row][keep].unsqueeze(0) for name, own in self.inputs.items() if own in batch}
+            rows.append(model(**given).logits)
+        return torch.cat(rows)
+
+    inputs = {"input_ids": "ids", "token_type_ids": "types"}  # noqa: RUF012
 
     def ours(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-        logits: Tensor = model(batch["ids"], batch["keep"], batch["types"])
+        logits: Tensor = model(batch["ids"], batch["keep"], batch.get("types"))
         return logits
 
 
@@ -297,12 +306,13 @@ def beams(
     batch = Pairs().batch("right", side.theirs)
     ids, keep, model = batch["source"], batch["source_keep"], side.ours.model
     assert isinstance(model, Seq2Seq)
+    # theirs leaves the probability of what is banned unused unless told; ours gives it to the rest
     options: dict[str, Any] = {"num_beams": width, "max_new_tokens": length, "do_sample": False}
+    options |= {"renormalize_logits": True, "bad_words_ids": [[token] for token in model.unwritten] or None}
     if width > 1:  # their default stops a search by a guess, this by a bound, as ours does
         options |= {"early_stopping": "never", "length_penalty": length_penalty}
     if once:
-        # theirs leaves the probability of what is banned unused unless told; ours gives it to the rest
-        options |= {"no_repeat_ngram_size": 2, "renormalize_logits": True}
+        options |= {"no_repeat_ngram_size": 2}
     found = side.theirs.generate(ids, attention_mask=keep.long(), forced_eos_token_id=None, **options)
     theirs = [[t for t in row[1:] if t not in (model.end, model.pad)] for row in found.tolist()]
     ours = model.generate(

@@ -93,6 +93,10 @@ def gpt2() -> Iterator[Reference]:
         of(tie_word_embeddings=False, activation_function="relu", scale_attn_weights=False),
     )
 
+    classes = {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 32, "pad_token_id": 0}
+    of = _model("GPT2Config", "GPT2ForSequenceClassification", classes | tokens)
+    yield Reference("gpt2", "classifier of three", of(num_labels=3))
+
 
 def llama() -> Iterator[Reference]:
     base = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 6}
@@ -118,6 +122,8 @@ def llama() -> Iterator[Reference]:
         of(head_dim=10, num_attention_heads=3, hidden_act="gelu_pytorch_tanh", rms_norm_eps=1e-3),
         tables32=True,
     )
+    of = _model("LlamaConfig", "LlamaForSequenceClassification", base | tokens | {"pad_token_id": 0})
+    yield Reference("llama", "classifier of four", of(num_labels=4), tables32=True)
 
 
 def _seq2seq(config: str, model: str, **more: Any) -> Callable[..., Callable[[], nn.Module]]:

@@ -6,7 +6,7 @@ What decodes gives `Step`: scores of the next token for the tokens just chosen, 
 chosen rows. How it remembers (a cache, nothing at all) is its own affair.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +29,16 @@ class Step(Protocol):
 
 # Changes the scores of the next token, given all tokens so far: (tokens "r n ...", scores "r ... v") -> scores.
 Constraint = Callable[[Tensor, Tensor], Tensor]
+
+
+def barring(tokens: Sequence[int], then: Constraint | None = None) -> Constraint:
+    """Under which these tokens are never chosen; of the others, what another constraint lets."""
+
+    def barred(chosen: Tensor, scores: Tensor) -> Tensor:
+        left = scores.index_fill(-1, torch.tensor(tokens, device=scores.device), float("-inf"))
+        return left if then is None else then(chosen, left)
+
+    return barred
 
 
 @dataclass(frozen=True, kw_only=True)

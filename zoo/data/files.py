@@ -6,17 +6,32 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pooch
+from typing import ClassVar
 
 from zoo.errors import UserError
 
 LONGEST = 100_000  # characters of a line
 
 
+class InFolder:
+    """Base of what lies in a model's folder as a file of that name, or of one of `others`."""
+
+    filename: ClassVar[str]
+    others: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def find(cls, folder: Path) -> Path | None:
+        """Its file in a folder; None where there is none."""
+        return next((folder / name for name in (cls.filename, *cls.others) if (folder / name).is_file()), None)
+
+
 def data_folder() -> Path:
     """`ZOO_DATA`, or the user's cache folder: fetched files and tokenizers stand there."""
-    return Path(os.environ.get("ZOO_DATA") or pooch.os_cache("zoo"))
+    if given := os.environ.get("ZOO_DATA"):
+        return Path(given)
+    import pooch  # here: it is slow to import, and most that read files do not need it
+
+    return Path(pooch.os_cache("zoo"))
 
 
 def read_text(path: Path) -> str:

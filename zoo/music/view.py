@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo.core.setting import Setting
+from zoo.data.files import InFolder
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Following:
 
 
 @dataclass(frozen=True)
-class View(Setting):
+class View(Setting, InFolder):
     """A view of music as tokens 0 to `vocab_size` - 1, the last of which ends a piece.
 
     Pieces are values of the view's own; `encode` and `decode` are inverse to each other over what its grammar allows,

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
+from zoo.data.files import InFolder
 from zoo.errors import UserError
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -40,7 +41,7 @@ def clean(sequence: str) -> str:
     return letters
 
 
-class Residues:
+class Residues(InFolder):
     """ESM-2's tokens; there is nothing to train. ValueError, as of `clean`, for a sequence that cannot be read."""
 
     filename = "vocab.txt"  # in a model's folder: a token a line, as ESM-2 is published

@@ -34,6 +34,7 @@ class TextClassification(Task):
         types: int = 0,
         pool: Pool | None = None,
         dropout: float = 0.0,
+        head_bias: bool = True,
         word_dropout: float = 0.0,
         label_smoothing: float = 0.0,
         embed_scale: bool = False,
@@ -54,6 +55,7 @@ class TextClassification(Task):
             types=types,
             pool=Mean() if pool is None else pool,
             dropout=dropout,
+            head_bias=head_bias,
             embed_scale=embed_scale,
             init=init,
         )

@@ -150,7 +150,8 @@ class PairedText(TextData):
         if split not in self._encoded:
             pairs = self._pairs(split)
             texts = [self.prefix + s for s, _ in pairs], [t for _, t in pairs]
-            sources, targets = ([*map(self.tokenizer.closed, self.tokenizer.encode_batch(side))] for side in texts)
+            encode = self.tokenizer.encode_batch, self.tokenizer.encode_targets
+            sources, targets = ([*map(self.tokenizer.closed, f(side))] for f, side in zip(encode, texts, strict=True))
             rows = list(range(len(pairs)))
             if split == "train":
                 kept = [r for r in rows if max(len(sources[r]), len(targets[r])) <= self.max_length]

@@ -121,7 +121,8 @@ class TextClassifier(Network):
     """One of `classes` for a text. ValueError where its pooling takes a token that has not seen the text.
 
     `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; Last that of a causal stack
-    that has seen the text; the others those of all tokens. `dropout`: of the pooled state. The rest as for MaskedLM.
+    that has seen the text; the others those of all tokens. `dropout`: of the pooled state. `head_bias`: published
+    classifiers by a causal stack have none. The rest as for MaskedLM.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class TextClassifier(Network):
         types: int = 0,
         pool: Pool = MEAN,
         dropout: float = 0.0,
+        head_bias: bool = True,
         embed_scale: bool = False,
         init: Scheme = "normal",
     ):
@@ -148,13 +150,14 @@ class TextClassifier(Network):
             "types": types,
             "pool": pool,
             "dropout": dropout,
+            "head_bias": head_bias,
             "embed_scale": embed_scale,
             "init": init,
         }
         self.trunk = Trunk(stack, vocab_size, types=types, embed_scale=embed_scale)
         self.pool = pool.build(stack)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(stack.dim, classes)
+        self.head = nn.Linear(stack.dim, classes, bias=head_bias)
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
 
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

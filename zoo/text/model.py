@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
-from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, beam_search, generate
+from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, barring, beam_search, generate
 from zoo.core.init import Scheme, initialise
 from zoo.core.writer import Writer
 
@@ -30,7 +30,8 @@ class Seq2Seq(Network):
 
     `share_embeddings`: source and target have one vocabulary and one table. `tied`: the output map is the target's
     table. `embed_scale`: embeddings are multiplied by sqrt(d); `head_scale`: states are divided by it before the output
-    map (Raffel et al. 2020's code, where that map is tied). `start` may be `pad` (T5, Marian).
+    map (Raffel et al. 2020's code, where that map is tied). `start` may be `pad` (T5, Marian). `unwritten`: tokens that
+    `generate` never writes, whatever their scores.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Seq2Seq(Network):
         pad: int = 0,
         start: int = 1,
         end: int = 2,
+        unwritten: tuple[int, ...] = (),
         init: Scheme = "xavier",
     ):
         super().__init__()
@@ -72,9 +74,10 @@ class Seq2Seq(Network):
             "pad": pad,
             "start": start,
             "end": end,
+            "unwritten": unwritten,
             "init": init,
         }
-        self.pad, self.start, self.end = pad, start, end
+        self.pad, self.start, self.end, self.unwritten = pad, start, end, unwritten
         self.encoder, self.decoder = Stack(encoder), Stack(decoder)
         self.target_embedding = nn.Embedding(vocab_size, decoder.dim)
         self.source_embedding = (
@@ -145,6 +148,8 @@ class Seq2Seq(Network):
         """
         if self.decoder.position.longest is not None:
             length = min(length, self.decoder.position.longest)
+        if self.unwritten:
+            constraint = barring(self.unwritten, constraint)
         step, scores = Writing.begin(self, source, source_keep, length)
         if beams > 1:
             return beam_search(

@@ -1,7 +1,10 @@
-"""Tokenizers that other libraries published: a tokenizer.json, which says all but what its special tokens are for."""
+"""Tokenizers that other libraries published: what they have in common, and those of a tokenizer.json.
+
+Such a file says all but what its special tokens are for: the files beside it do.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import tokenizers
 
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
-from zoo.text.tokens import ROLES_FILE, SENTINEL, Tokenizer, is_own, read
+from zoo.text.tokens import ROLES_FILE, SENTINEL, Tokenizer, read
 
 # In what their files call them; the first that is there counts.
 ROLES = {
@@ -29,56 +32,48 @@ USUAL = {
 }
 
 
-class PublishedTokenizer(Tokenizer):
-    """A tokenizer.json with the special tokens that the files beside it name.
+def said_beside(folder: Path) -> dict[str, Any]:
+    """What the files beside a tokenizer say of it; UserError where one is broken."""
+    said: dict[str, Any] = {}
+    for name in SAID:
+        if (folder / name).is_file():
+            try:
+                found = json.loads((folder / name).read_text(encoding="utf-8"))
+                said |= {key: value for key, value in found.items() if value is not None}
+            except (ValueError, AttributeError) as error:
+                raise UserError(f"{folder / name}: not settings of a tokenizer ({error})") from None
+    return said
+
+
+def roles(said: dict[str, Any], known: Collection[str]) -> dict[str, str]:
+    """The names of special tokens by what they are for: as is said, else the usual ones among those that are known."""
+    names = {}
+    for role, keys in ROLES.items():
+        for key in keys:
+            if role not in names and key in said:  # a name, or a description with the name as its content
+                names[role] = said[key].get("content") if isinstance(said[key], dict) else said[key]
+    for role, usual in USUAL.items():
+        for name in usual:
+            if role not in names and name in known:
+                names[role] = name
+    return names
+
+
+class Published(Tokenizer):
+    """Base of the published ones, which have special tokens of their own by `names`.
 
     `encode` gives what the library that published it gives, special tokens included, so `around` and `closed` add none;
     the name of a special token in a text is that token.
     """
 
-    def __init__(self, inner: tokenizers.Tokenizer, names: dict[str, str], where: Path):
-        super().__init__(inner)
-        inner.encode_special_tokens = False
-        inner.no_truncation()
-        inner.no_padding()
+    def __init__(self, names: dict[str, str], where: Path):
         self.names, self.where = names, where
 
-    @classmethod
-    def load(cls, path: str | Path) -> "PublishedTokenizer":
-        """UserError where the file is not a tokenizer."""
-        path = Path(path)
-        inner = read(path)
-        said: dict[str, Any] = {}
-        for name in SAID:
-            if (path.parent / name).is_file():
-                try:
-                    found = json.loads((path.parent / name).read_text(encoding="utf-8"))
-                    said |= {key: value for key, value in found.items() if value is not None}
-                except (ValueError, AttributeError) as error:
-                    raise UserError(f"{path.parent / name}: not settings of a tokenizer ({error})") from None
-        names = {}
-        for role, keys in ROLES.items():
-            for key in keys:
-                if role not in names and key in said:  # a name, or a description with the name as its content
-                    names[role] = said[key].get("content") if isinstance(said[key], dict) else said[key]
-        added = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
-        for role, usual in USUAL.items():
-            for name in usual:
-                if role not in names and name in added:
-                    names[role] = name
-        return cls(inner, names, path)
-
     def _id(self, role: str) -> int:
-        found = self.bpe.token_to_id(self.names[role]) if isinstance(self.names.get(role), str) else None
+        found = self.id_of(self.names[role]) if isinstance(self.names.get(role), str) else None
         if found is None:
             raise UserError(f"{self.where}: has no token for {role}")
         return found
-
-    def save(self, folder: Path) -> None:
-        """Into a model's folder, with what its special tokens are for."""
-        super().save(folder)
-        said = {ROLES[role][0]: name for role, name in self.names.items()}
-        write_atomically(folder / ROLES_FILE, json.dumps(said, ensure_ascii=False, indent=1) + "\n")
 
     @property
     def pad(self) -> int:  # type: ignore[override]
@@ -104,19 +99,19 @@ class PublishedTokenizer(Tokenizer):
     def ends(self) -> bool:
         return self.has("end") and self.encode("")[-1:] == [self.end]
 
+    def special(self) -> Iterable[int]:
+        """Ids that no text is made of."""
+        raise NotImplementedError
+
     @property
     def ordinary(self) -> tuple[int, int]:
         """The longest range of ids that holds no special token."""
-        added = self.bpe.get_added_tokens_decoder()
-        bounds = [-1, *sorted(i for i, token in added.items() if token.special), self.vocab_size]
+        bounds = [-1, *sorted(self.special()), self.vocab_size]
         return max(((a + 1, b) for a, b in pairwise(bounds)), key=lambda ids: ids[1] - ids[0])
 
     def with_sentinels(self, count: int) -> Tokenizer:
         """None can be added: the model that it was published with has no rows for them."""
         raise UserError(f"{self.where}: has no sentinels ({SENTINEL.format(0)}) for dropped spans")
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [row.ids for row in self.bpe.encode_batch(list(texts))]
 
     def around(self, ids: Sequence[int]) -> list[int]:
         return list(ids)
@@ -126,18 +121,36 @@ class PublishedTokenizer(Tokenizer):
 
     def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> list[int]:
         """Ids of the text with the names of the tokens in its gaps."""
-        names = [*map(self.bpe.id_to_token, gaps), ""]
+        names = [*map(self.name_of, gaps), ""]
         return self.encode("".join(piece + name for piece, name in zip(pieces, names, strict=True)))
 
 
-class AnyTokenizer:
-    """What a folder of texts' models holds, trained here or published; its content says which."""
+class PublishedTokenizer(Published):
+    """A tokenizer.json with the special tokens that the files beside it name."""
 
-    filename = Tokenizer.filename
+    def __init__(self, inner: tokenizers.Tokenizer, names: dict[str, str], where: Path):
+        super().__init__(names, where)
+        self.bpe = inner
+        inner.encode_special_tokens = False
+        inner.no_truncation()
+        inner.no_padding()
 
-    @staticmethod
-    def load(path: str | Path) -> Tokenizer:
+    @classmethod
+    def load(cls, path: str | Path) -> "PublishedTokenizer":
         """UserError where the file is not a tokenizer."""
         path = Path(path)
-        own = is_own(read(path)) and not any((path.parent / name).is_file() for name in SAID)
-        return Tokenizer.load(path) if own else PublishedTokenizer.load(path)
+        inner = read(path)
+        added = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
+        return cls(inner, roles(said_beside(path.parent), added), path)
+
+    def save(self, folder: Path) -> None:
+        """Into a model's folder, with what its special tokens are for."""
+        super().save(folder)
+        said = {ROLES[role][0]: name for role, name in self.names.items()}
+        write_atomically(folder / ROLES_FILE, json.dumps(said, ensure_ascii=False, indent=1) + "\n")
+
+    def special(self) -> Iterable[int]:
+        return [i for i, token in self.bpe.get_added_tokens_decoder().items() if token.special]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [row.ids for row in self.bpe.encode_batch(list(texts))]

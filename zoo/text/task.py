@@ -65,6 +65,7 @@ class Translation(Pairs):
         pad: int | None = None,
         start: int | None = None,
         end: int | None = None,
+        unwritten: tuple[int, ...] = (),
         share_embeddings: bool = True,
         tied: bool = True,
         embed_scale: bool = True,
@@ -97,6 +98,7 @@ class Translation(Pairs):
             embed_scale=embed_scale,
             head_scale=head_scale,
             head_bias=head_bias,
+            unwritten=unwritten,
             init=init,
             **self.marks(pad=pad, start=start, end=end),
         )

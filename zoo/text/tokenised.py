@@ -10,7 +10,7 @@ from typing import Any, Literal
 from zoo.atomic import write_atomically
 from zoo.data.files import data_folder
 from zoo.errors import UserError
-from zoo.text.published import AnyTokenizer
+from zoo.text.opening import AnyTokenizer
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import DataModule, Split
 
@@ -39,11 +39,11 @@ class TextData(DataModule):
 
     @classmethod
     def like(cls, folder: Path) -> dict[str, Any]:
-        return {"tokenizer": str(folder)} if (folder / Tokenizer.filename).is_file() else {}
+        return {} if AnyTokenizer.find(folder) is None else {"tokenizer": str(folder)}
 
     def check_origin(self, run: Path) -> None:
-        path = run / Tokenizer.filename
-        if not path.is_file():
+        path = AnyTokenizer.find(run)
+        if path is None:
             raise UserError(f"{run} says of no tokens what they are: it has no {Tokenizer.filename}")
         if AnyTokenizer.load(path).to_json() != self.tokenizer.to_json():
             raise UserError(f"{run} was trained on other tokens: take its own with --data.tokenizer {run}")
@@ -68,7 +68,7 @@ def tokenizer_for(
     no tokenizer is where it should be.
     """
     if given is not None:
-        return AnyTokenizer.load(given / Tokenizer.filename if given.is_dir() else given)
+        return AnyTokenizer.load(AnyTokenizer.find(given) or given / Tokenizer.filename if given.is_dir() else given)
     key = hashlib.sha256(json.dumps([content, vocab_size, lowercase]).encode()).hexdigest()
     path = data_folder() / "tokenizers" / f"{tokens}-{key[:24]}.json"
     if not path.is_file():

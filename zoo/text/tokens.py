@@ -121,6 +121,15 @@ class Tokenizer:
     def to_json(self) -> str:
         return json.dumps(json.loads(self.bpe.to_str()), ensure_ascii=False, indent=1) + "\n"
 
+    def id_of(self, name: str) -> int | None:
+        """The id of a token, or of a special one by its name."""
+        found: int | None = self.bpe.token_to_id(name)
+        return found
+
+    def name_of(self, token: int) -> str:
+        name: str = self.bpe.id_to_token(token)
+        return name
+
     @property
     def vocab_size(self) -> int:
         return self.bpe.get_vocab_size()
@@ -134,7 +143,7 @@ class Tokenizer:
     def sentinels(self) -> list[int]:
         """Ids of what stands for dropped spans, in their order; as in T5 the first is the vocabulary's last."""
         names = (SENTINEL.format(number) for number in range(self.vocab_size))
-        return list(takewhile(lambda i: i is not None, map(self.bpe.token_to_id, names)))
+        return list(takewhile(lambda i: i is not None, map(self.id_of, names)))
 
     def with_sentinels(self, count: int) -> "Tokenizer":
         """This tokenizer with `count` tokens more, its sentinels."""
@@ -168,6 +177,10 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text."""
         return self.pieces(texts)
+
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of texts that are to be written, where another language may be cut otherwise."""
+        return self.encode_batch(texts)
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts that may go on before and after: nothing stands around them."""

@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from zoo.data.files import InFolder
 from zoo.errors import UserError, nearest
 
 LARGEST = 100_000_000  # pixels of a file: 400 MB as RGBA
@@ -86,7 +87,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Preprocess:
+class Preprocess(InFolder):
     """From a picture to what a model takes: preprocess.json of a model.
 
     The shorter side becomes `shorter` pixels and the middle is cut out (`crop`), or both sides become `size`

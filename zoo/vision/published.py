@@ -5,13 +5,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+from zoo.data.files import InFolder
 from zoo.errors import UserError
 from zoo.vision.images import Preprocess
 
 WAYS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which transformers writes
 
 
-class PublishedPreprocess:
+class PublishedPreprocess(InFolder):
     """Reads a published folder, or one of zoo's that such a folder was imported to."""
 
     filename = "config.json"  # what every such folder has
@@ -36,11 +37,10 @@ class PublishedPreprocess:
 
 def preprocess_of(folder: Path) -> Preprocess | None:
     """How a model's folder wants its pictures, a run's or a published one; None where it does not say."""
-    own = folder / Preprocess.filename
-    if own.is_file():
-        return Preprocess.load(own)
-    path = folder / PublishedPreprocess.filename
-    return PublishedPreprocess.load(path) if path.is_file() else None
+    for makes in (Preprocess, PublishedPreprocess):
+        if (path := makes.find(folder)) is not None:
+            return makes.load(path)
+    return None
 
 
 def _timm(config: dict[str, Any]) -> Preprocess | None:

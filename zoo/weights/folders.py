@@ -18,7 +18,7 @@ from zoo.weights.load import Loaded, read_settings, tokenizer_of
 
 # What may lie beside published weights and goes with them, byte by byte.
 BESIDE = """tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt
-vocab.txt spiece.model source.spm target.spm sentencepiece.bpe.model generation_config.json
+vocab.txt spiece.model source.spm target.spm target_vocab.json sentencepiece.bpe.model generation_config.json
 preprocessor_config.json""".split()
 
 # Settings that change no output of a trained model.

@@ -1,8 +1,8 @@
-"""GPT-2 (Radford et al. 2019) as transformers stores it: GPT2LMHeadModel."""
+"""GPT-2 (Radford et al. 2019) as transformers stores it: GPT2LMHeadModel, GPT2ForSequenceClassification."""
 
 from typing import Any
 
-from zoo.core import FixedScale, HeadScale, LayerNorm, Learned, Plain, StackConfig
+from zoo.core import FixedScale, HeadScale, Last, LayerNorm, Learned, Plain, StackConfig
 from zoo.core.network import Network
 from zoo.weights.families import ACTIVATIONS, Family, Given, Table, laid
 
@@ -30,7 +30,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         dropout=dropout,
         attention_dropout=given.number("attn_pdrop", 0.1),
     )
-    # of heads for classes, which these models have not; how float16 is upcast; of padding, which is left out here
+    # of another head, which these models have not; how float16 is upcast; of padding, which is left out here
     given.silent(
         "summary_type",
         "summary_use_proj",
@@ -41,17 +41,24 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         "pad_token_id",
         "n_ctx",
     )
-    return {
-        "stack": stack,
-        "vocab_size": given.whole("vocab_size", 50257),
+    common = {"stack": stack, "vocab_size": given.whole("vocab_size", 50257)}
+    if architecture == "GPT2ForSequenceClassification":
+        return common | last_token_classes(given)
+    return common | {
         "tied": given.flag("tie_word_embeddings", True),
         "end": given.token("eos_token_id"),
     }
 
 
+def last_token_classes(given: Given) -> dict[str, Any]:
+    """What classifiers by the state of the last token have in common: GPT-2's and Llama's."""
+    given.silent("tie_word_embeddings", "eos_token_id")
+    return {"classes": given.classes(), "pool": Last(), "head_bias": False}
+
+
 def names(network: Network) -> Table:
     layer, turned = "transformer.h.{}", "i o -> o i"  # linear maps are stored with their inputs first
-    return {
+    table = {
         "embedding": "transformer.wte",
         "stack.position.table": "transformer.wpe",
         "stack.blocks.{}.mixer.before": f"{layer}.ln_1",
@@ -61,12 +68,19 @@ def names(network: Network) -> Table:
         "stack.blocks.{}.ffn.branch.up": laid(f"{layer}.mlp.c_fc", pattern=turned),
         "stack.blocks.{}.ffn.branch.down": laid(f"{layer}.mlp.c_proj", pattern=turned),
         "stack.final_norm": "transformer.ln_f",
-        "head": "lm_head",
     }
+    return under_head(network, table)
+
+
+def under_head(network: Network, table: Table) -> Table:
+    """A table and the head's name: a classifier's parts stand in a trunk, a language model's do not."""
+    if "classes" in network.settings:
+        return {f"trunk.{ours}": theirs for ours, theirs in table.items()} | {"head": "score"}
+    return {**table, "head": "lm_head"}
 
 
 FAMILY = Family(
-    kinds={"GPT2LMHeadModel": "CausalLM"},
+    kinds={"GPT2LMHeadModel": "CausalLM", "GPT2ForSequenceClassification": "TextClassifier"},
     settings=settings,
     names=names,
     prefix="transformer.",

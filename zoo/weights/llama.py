@@ -1,10 +1,11 @@
-"""Llama (Touvron et al. 2023) as transformers stores it: LlamaForCausalLM."""
+"""Llama (Touvron et al. 2023) as transformers stores it: LlamaForCausalLM, LlamaForSequenceClassification."""
 
 from typing import Any
 
 from zoo.core import Bias, EvenStretch, Gated, LongStretch, NoStretch, RMSNorm, Rotary, StackConfig, Stretch
 from zoo.core.network import Network
 from zoo.weights.families import ACTIVATIONS, Family, Given, Table, joined
+from zoo.weights.gpt2 import last_token_classes, under_head
 
 
 def settings(given: Given, architecture: str) -> dict[str, Any]:
@@ -27,9 +28,10 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
     )
     # how a product was cut for several devices; rotary positions have no table that would end there
     given.silent("pretraining_tp", "max_position_embeddings", "pad_token_id")
-    return {
-        "stack": stack,
-        "vocab_size": given.whole("vocab_size", 32000),
+    common = {"stack": stack, "vocab_size": given.whole("vocab_size", 32000)}
+    if architecture == "LlamaForSequenceClassification":
+        return common | last_token_classes(given)
+    return common | {
         "tied": given.flag("tie_word_embeddings", False),
         "end": given.token("eos_token_id"),
     }
@@ -67,7 +69,7 @@ def rotary(given: Given) -> Rotary:
 def names(network: Network) -> Table:
     layer = "model.layers.{}"
     attention, feed_forward = f"{layer}.self_attn", f"{layer}.mlp"
-    return {
+    table = {
         "embedding": "model.embed_tokens",
         "stack.blocks.{}.mixer.before": f"{layer}.input_layernorm",
         "stack.blocks.{}.mixer.branch.to_qkv": joined(
@@ -78,12 +80,12 @@ def names(network: Network) -> Table:
         "stack.blocks.{}.ffn.branch.gate_up": joined(f"{feed_forward}.gate_proj", f"{feed_forward}.up_proj"),
         "stack.blocks.{}.ffn.branch.down": f"{feed_forward}.down_proj",
         "stack.final_norm": "model.norm",
-        "head": "lm_head",
     }
+    return under_head(network, table)
 
 
 FAMILY = Family(
-    kinds={"LlamaForCausalLM": "CausalLM"},
+    kinds={"LlamaForCausalLM": "CausalLM", "LlamaForSequenceClassification": "TextClassifier"},
     settings=settings,
     names=names,
     prefix="model.",

@@ -25,12 +25,12 @@ from zoo.errors import UserError, nearest
 from zoo.weights.families import Family, Given, Origin, build, check_depth, common_type, family_of, renamed, type_name
 from zoo.weights.files import INDEX, UNUSED, WEIGHTS, read_file, read_json, read_tensors, verify
 
-TEXT = "zoo.text.published.AnyTokenizer"
+TEXT = "zoo.text.opening.AnyTokenizer"
 MUSIC = "zoo.music.tokens.View"
 RESIDUES = "zoo.protein.tokens.Residues"
 VISION = "zoo.vision.images.Preprocess"
-# Short name of a network: the module it stands in, and what makes its domain's data tokens: a class with `filename`,
-# where it lies in a model's folder, and `load(path)`.
+# Short name of a network: the module it stands in, and what makes its domain's data tokens: an `InFolder` with
+# `load(path)`.
 KINDS = {
     "Codec": ("zoo.music.codec", MUSIC),
     "MusicLM": ("zoo.music.model", MUSIC),
@@ -141,7 +141,7 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     with Undrawn():
         model = build(class_of(kind), settings, where)
     fill(model.to(common_type(ours.values())), ours, place)
-    for note in [*given.notes, *told(folder, config)]:
+    for note in [*given.notes, *told(folder, config, settings)]:
         print(f"{where}: {note}", file=sys.stderr)
     origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
     plain = {"kind": kind, "settings": model.to_plain()}
@@ -155,10 +155,12 @@ HABITS = {"no_repeat_ngram_size": 0, "min_length": 0, "forced_bos_token_id": Non
 HABITS |= {"repetition_penalty": 1.0, "suppress_tokens": None, "encoder_no_repeat_ngram_size": 0}
 
 
-def told(folder: Path, config: dict[str, Any]) -> list[str]:
-    """Habits of writing that are published with a model and that zoo does not take on."""
+def told(folder: Path, config: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Habits of writing that are published with a model and that zoo, with these settings, does not take on."""
     beside = folder / "generation_config.json"
     said = config | (read_json(beside) if beside.is_file() else {})
+    if said.get("bad_words_ids") == [[token] for token in settings.get("unwritten", ())]:
+        said = said | {"bad_words_ids": None}
     return [
         f"{name} {said[name]!r} is not taken on: it is a habit of its generate, no part of the model"
         for name, plain in HABITS.items()
@@ -178,8 +180,8 @@ def class_names(config: dict[str, Any], count: int) -> list[str]:
 def _tokens(folder: Path, kind: str, *, published: bool) -> Any:
     """What makes tokens of a domain's data, from its file in a folder; None where there is none."""
     makes = tokenizer_of(kind, published=published)
-    path = folder / makes.filename
-    return makes.load(path) if path.is_file() else None
+    path = makes.find(folder)
+    return None if path is None else makes.load(path)
 
 
 def read_settings(family: Family, given: Given, architecture: str) -> dict[str, Any]:

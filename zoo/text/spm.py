@@ -1,0 +1,147 @@
+"""SentencePiece models (Kudo and Richardson 2018) as they were published: two of Marian's (OPUS-MT), one of T5's.
+
+The library `sentencepiece` cuts and joins. Marian cuts source and target by a model each, and a table says which token
+a piece is; T5's pieces are tokens in their own order, and its sentinels come after them.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import SentencePieceProcessor
+
+from zoo.atomic import write_atomically
+from zoo.errors import UserError
+from zoo.text.published import SAID, Published, roles, said_beside
+from zoo.text.tokens import SENTINEL
+
+MARIAN = ("source.spm", "target.spm", "vocab.json")
+TARGETS = "target_vocab.json"  # beside them, where the two languages have a table each
+T5 = "spiece.model"
+FILES = (MARIAN[0], T5)  # what such a tokenizer is known by in a folder
+CODE = re.compile(r">>.+?<<")  # the language that is wanted, before the text of a model that writes several
+
+
+class SentencePieces(Published):
+    """Pieces of texts as tokens. `files`: what it is made of, by name, byte by byte.
+
+    `source` and `target` cut a text, `ids` and `target_ids` say which token a piece is.
+    """
+
+    def __init__(
+        self,
+        source: SentencePieceProcessor,
+        target: SentencePieceProcessor,
+        ids: dict[str, int],
+        target_ids: dict[str, int],
+        said: dict[str, Any],
+        where: Path,
+        files: dict[str, bytes],
+    ):
+        controls = {"pad": "<pad>", "end": "</s>"}
+        super().__init__({role: name for role, name in controls.items() if name in ids} | roles(said, ()), where)
+        self.source, self.target, self.ids, self.target_ids, self.files = source, target, ids, target_ids, files
+        needed = {"<unk>", self.names.get("end", "</s>")}
+        if not needed <= ids.keys() & target_ids.keys():
+            raise UserError(f"{where}: its tokens lack one of {', '.join(sorted(needed))}")
+        self.unknown = ids["<unk>"]
+        self.written = {token: piece for piece, token in target_ids.items()}
+        self.marks = {name for name in ids if re.fullmatch(SENTINEL.replace("{}", r"\d+"), name)}
+        self.marks |= {"<unk>", *self.names.values()} & ids.keys()
+        self.split = re.compile("(" + "|".join(map(re.escape, sorted(self.marks))) + ")")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SentencePieces":
+        """From source.spm or spiece.model, and what lies beside; UserError where a file is missing or broken."""
+        path = Path(path)
+        folder, said = path.parent, said_beside(path.parent)
+        names = [T5] if path.name == T5 else [*MARIAN, *([TARGETS] if (folder / TARGETS).is_file() else [])]
+        beside = [name for name in SAID if (folder / name).is_file()]
+        try:
+            files = {name: (folder / name).read_bytes() for name in (*names, *beside)}
+        except OSError as error:
+            raise UserError(f"{folder / Path(error.filename).name}: {error.strerror}") from None
+        if path.name == T5:
+            model = _processor(path, files[T5])
+            extra = said.get("extra_ids", 100)
+            if type(extra) is not int or extra < 0:
+                raise UserError(f"{folder}: extra_ids is {extra!r}, a number of sentinels is needed")
+            pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
+            pieces += [SENTINEL.format(number) for number in reversed(range(extra))]
+            ids = {piece: token for token, piece in enumerate(pieces)}
+            return cls(model, model, ids, ids, said, path, files)
+        source, target = (_processor(folder / name, files[name]) for name in MARIAN[:2])
+        ids, target_ids = (_table(folder / name, files[name]) for name in (MARIAN[2], names[-1]))
+        return cls(source, target, ids, target_ids, said, path, files)
+
+    def save(self, folder: Path) -> None:
+        """Into a model's folder: its files as they were."""
+        for name, content in self.files.items():
+            write_atomically(folder / name, content)
+
+    def to_json(self) -> str:
+        """What tells it from others."""
+        made = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items() if name not in SAID}
+        return json.dumps(made | {"tokens": len(self.ids)})
+
+    def id_of(self, name: str) -> int | None:
+        return self.ids.get(name)
+
+    def name_of(self, token: int) -> str:
+        return self.written[token]
+
+    @property
+    def vocab_size(self) -> int:
+        return max(self.target_ids.values()) + 1
+
+    def special(self) -> Iterable[int]:
+        return [self.ids[name] for name in self.marks]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[*row, self.end] for row in self.pieces(texts)]
+
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        end = self.target_ids[self.names["end"]]
+        return [[*self._cut(text, self.target, self.target_ids), end] for text in texts]
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self._cut(text, self.source, self.ids) for text in texts]
+
+    def _cut(self, text: str, model: SentencePieceProcessor, ids: dict[str, int]) -> list[int]:
+        code = CODE.match(text)
+        first = [] if code is None else [ids.get(code[0], self.unknown)]
+        row = []
+        for part in self.split.split(text[0 if code is None else code.end() :]):
+            row += [part] if part in self.marks else model.encode(part, out_type=str)
+        return [*first, *(ids.get(piece, self.unknown) for piece in row)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens, and ids that are none, leave nothing."""
+        pieces = [self.written[i] for i in ids if i in self.written]
+        text: str = self.target.decode_pieces([piece for piece in pieces if piece not in self.marks])
+        return text.replace("▁", " ").strip()
+
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        return [self.decode(row) for row in rows]
+
+
+def _processor(path: Path, content: bytes) -> SentencePieceProcessor:
+    """UserError where the file is none of SentencePiece's."""
+    try:
+        return SentencePieceProcessor(model_proto=content)
+    except Exception as error:  # the library raises RuntimeError, and others as its version is
+        raise UserError(f"{path}: no model of SentencePiece ({error})") from None
+
+
+def _table(path: Path, content: bytes) -> dict[str, int]:
+    """Tokens by their names; UserError where the file holds something else."""
+    try:
+        table = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(table, dict) or not table or not all(type(i) is int and i >= 0 for i in table.values()):
+        raise UserError(f"{path}: expected tokens by their names")
+    return table
