@@ -172,14 +172,34 @@ _SST_NAMES = {"train": "train", "val": "dev", "test": "test"}
 
 
 class TREC(_Sentences):
-    """Questions by what they ask for (Li & Roth 2002): 5,452, of which a tenth validates, and 500 to test."""
+    """Questions by what they ask for (Li & Roth 2002): 5,452, of which a share of `held_out` validates, and 500 to test.
+
+    ValueError where the share is none.
+    """
 
     names = ("description", "entity", "abbreviation", "human", "location", "number")
+
+    def __init__(
+        self,
+        held_out: float = 0.1,
+        vocab_size: int = 4000,
+        lowercase: bool = True,
+        max_length: int = 256,
+        tokens_per_batch: int = 2048,
+        seed: int = 1,
+        workers: int = 0,
+        tokens: Tokens = "bpe",
+        tokenizer: Path | None = None,
+    ):
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out ({held_out}) must be in (0, 1): that share of the questions validates")
+        self.held_out = held_out
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokens, tokenizer)
 
     def texts(self, split: Split) -> Labelled:
         if split == "test":
             return self.read("TREC.test.all")
-        return split_texts(self.read("TREC.train.all", "iso-8859-1"), {"val": 0.1})[split]
+        return split_texts(self.read("TREC.train.all", "iso-8859-1"), {"val": self.held_out})[split]
 
 
 class MR(_Sentences):
