@@ -172,9 +172,9 @@ _SST_NAMES = {"train": "train", "val": "dev", "test": "test"}
 
 
 class TREC(_Sentences):
-    """Questions by what they ask for (Li & Roth 2002): 5,452, of which a share of `held_out` validates, and 500 to test.
+    """Questions by what they ask for (Li & Roth 2002): 5,452 to train on, and 500 to test.
 
-    ValueError where the share is none.
+    A share of `held_out` of the first validates; ValueError where it is no share.
     """
 
     names = ("description", "entity", "abbreviation", "human", "location", "number")
