@@ -178,6 +178,11 @@ def test_rendered_harmony_in_and_sound_out(tmp_path: Path, capsys: pytest.Captur
         said = dict(line.split(": ", 1) for line in capsys.readouterr().out.strip().splitlines())
         assert float(said["nll"]) > 0
         assert ("perplexity" in said) == (name == "codec")
+    data = SoundCodes(tmp_path / "codec", **pieces)
+    data.check_origin(tmp_path / "codes")
+    next(data.codec.parameters()).data.add_(1.0)
+    with pytest.raises(UserError, match="the codes of another codec"):
+        data.check_origin(tmp_path / "codes")
     out = tmp_path / "piece"
     assert main(["compose", str(tmp_path / "codes"), "--bars", "1", "--out", str(out)]) == 0
     assert capsys.readouterr().out.split() == [str(out.with_suffix(".wav")), str(out.with_suffix(".png"))]

@@ -13,6 +13,7 @@ from zoo.errors import UserError
 from zoo.music import midi
 from zoo.music.data import MidiFolder, pop909_files
 from zoo.music.tokens import Chorale, Events, Frames
+from zoo.music.view import View
 
 symusic = pytest.importorskip("symusic")
 
@@ -71,6 +72,34 @@ def test_bad_files_are_named_and_the_others_train(folder: Path, capsys: pytest.C
     assert len(said) == len(BAD)
     assert sum(len(data.pieces(split)) for split in ("train", "val", "test")) == 12
     assert len(list(data.train_dataloader())) > 0
+
+
+def test_a_model_of_ones_files_begins_with_another(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tokens are taken where the class of data reads several, and weights of other tokens are refused."""
+    short = ["--model", "Composing", "--trainer.max_steps", "1", "--trainer.accelerator", "cpu"]
+    short += ["--trainer.enable_progress_bar", "false"]
+    stack = {"dim": 16, "depth": 1, "heads": 2, "causal": "true"}
+    small = [word for name, value in stack.items() for word in (f"--model.stack.{name}", str(value))]
+    mine = ["--data", "MidiFolder", "--data.path", str(folder), "--data.length", "64"]
+    fine = ["--data.view", "Events", "--data.view.steps", "24"]
+
+    def fit(name: str, *given: str) -> int:
+        return main(["fit", "--run", str(tmp_path / name), *given])
+
+    assert fit("first", *short, *small, *mine, *fine) == 0
+    begun = ["--init-from", str(tmp_path / "first"), *short]
+    assert fit("second", *mine, *begun) == 0
+    views = [(tmp_path / name / View.filename).read_text() for name in ("first", "second")]
+    assert views[0] == views[1]
+    assert "24" in views[0]
+    capsys.readouterr()
+    assert fit("third", *mine, "--data.view.steps", "12", *begun) == 2
+    assert "was trained on other tokens, Events(steps=24)" in capsys.readouterr().err
+    (tmp_path / "first" / View.filename).unlink()
+    assert fit("fourth", *mine, *begun) == 2
+    assert "it has no music.json" in capsys.readouterr().err
 
 
 def test_too_many_bad_files_stop_before_training(

@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.atomic import write_atomically
 from zoo.core import StackConfig
 from zoo.data.batches import EpochSampler
+from zoo.errors import UserError
 from zoo.music import synth
 from zoo.music.codebooks import Codebooks, Delay, Pattern
 from zoo.music.codec import Codec, perplexity, spectral_distance
-from zoo.music.data import UNSCORED, JSBChorales, MusicData, RuleHarmony
+from zoo.music.data import UNSCORED, JSBChorales, MusicData, RuleHarmony, check_view
 from zoo.music.model import MusicLM
 from zoo.music.view import View
 from zoo.progress import bar
@@ -229,6 +230,14 @@ class SoundCodes(DataModule):
         config = {"kind": "Codec", "settings": self.codec.to_plain()}
         write_atomically(folder / "codec" / "config.json", json.dumps(config, indent=2) + "\n")
         save_file(self.codec.state_dict(), folder / "codec" / "model.safetensors")
+
+    def check_origin(self, run: Path) -> None:
+        from safetensors.torch import load_file
+
+        check_view(run, self.view)
+        kept, own = load_file(run / "codec" / "model.safetensors"), self.codec.state_dict()
+        if kept.keys() != own.keys() or not all(torch.equal(kept[name], value) for name, value in own.items()):
+            raise UserError(f"{run} was trained on the codes of another codec than {self.codec_folder}")
 
     def collate(self, clips: list[Tensor]) -> Codes:
         """Codes "f k" of windows: what is read begins with a hole, as every piece does."""

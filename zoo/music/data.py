@@ -161,6 +161,15 @@ class MusicData(DataModule):
         """The view, into a run folder."""
         write_atomically(folder / View.filename, self.view.to_json())
 
+    @classmethod
+    def like(cls, folder: Path) -> dict[str, Any]:
+        """The view, for what reads more than one."""
+        path = View.find(folder)
+        return {} if path is None else {"view": View.load(path).to_plain()}
+
+    def check_origin(self, run: Path) -> None:
+        check_view(run, self.view)
+
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         if split == "test" and self.test_set == "val":
             split = "val"
@@ -182,6 +191,15 @@ class MusicData(DataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
+
+
+def check_view(run: Path, view: View) -> None:
+    """UserError where the model in a folder reads other tokens than those of a view."""
+    path = View.find(run)
+    if path is None:
+        raise UserError(f"{run} says of no tokens what they are: it has no {View.filename}")
+    if (theirs := View.load(path)) != view:
+        raise UserError(f"{run} was trained on other tokens, {theirs}: these are {view}")
 
 
 def digest(rows: Any) -> str:
