@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo.core import Layout, Sinusoidal, StackConfig
-from zoo.core.decode import GREEDY, Sampling, beam_search, generate, stream
+from zoo.core.decode import GREEDY, Sampling, barring, beam_search, generate, stream
 from zoo.text.model import Seq2Seq
 
 END = 2
@@ -151,18 +151,37 @@ def test_a_score_is_the_log_probability_over_the_length(penalty: float) -> None:
             assert h.score == pytest.approx(total / len(ended) ** penalty, abs=1e-4)
 
 
+def even_then_odd(tokens: Tensor, scores: Tensor) -> Tensor:
+    allowed = torch.arange(8) % 2 == tokens.shape[1] % 2
+    return scores.masked_fill(~allowed, float("-inf"))
+
+
 def test_a_constraint_is_kept_by_every_way_of_decoding() -> None:
     model = Table(8, 1)
-
-    def even_then_odd(tokens: Tensor, scores: Tensor) -> Tensor:
-        parity = tokens.shape[1] % 2
-        allowed = torch.arange(8) % 2 == parity
-        return scores.masked_fill(~allowed, float("-inf"))
-
     drawn = generate(model, model.begin([0, 1]), length=6, sampling=Sampling(seed=3), constraint=even_then_odd)
     beams = beam_search(model, model.begin([0, 1]), beams=3, length=6, end=END, constraint=even_then_odd)
     for row in [*(r.tolist() for r in drawn), *(h[0].tokens for h in beams)]:
         assert all(token % 2 == place % 2 for place, token in enumerate(row))
+
+
+def test_barred_tokens_are_never_chosen_and_scores_stay_as_they_were() -> None:
+    """Beside another constraint and without, by each way of decoding; nothing but them is touched."""
+    model = Table(8, 1)
+    nothing = torch.zeros(2, 0, dtype=torch.long)
+    for then in (None, even_then_odd):
+        constraint, scores = barring((4, 5), then), model.begin([0, 1])
+        changed = constraint(nothing, scores)
+        assert torch.equal(scores, model.begin([0, 1]))
+        left = scores if then is None else then(nothing, scores)
+        others = [token for token in range(8) if token not in (4, 5)]
+        assert torch.equal(changed[:, others], left[:, others])
+        found = {}
+        for name, rule in {"free": then, "barred": constraint}.items():
+            drawn = generate(model, model.begin([0, 1]), length=6, sampling=Sampling(seed=3), constraint=rule)
+            beams = beam_search(model, model.begin([0, 1]), beams=3, length=6, end=END, constraint=rule)
+            found[name] = {t for row in drawn for t in row.tolist()} | {t for h in beams for t in h[0].tokens}
+        assert not {4, 5} & found["barred"]
+        assert {4, 5} & found["free"]  # else nothing would show
 
 
 def test_temperature_0_is_the_best_token() -> None:

@@ -35,7 +35,9 @@ def barring(tokens: Sequence[int], then: Constraint | None = None) -> Constraint
     """Under which these tokens are never chosen; of the others, what another constraint lets."""
 
     def barred(chosen: Tensor, scores: Tensor) -> Tensor:
-        left = scores.index_fill(-1, torch.tensor(tokens, device=scores.device), float("-inf"))
+        left = scores.clone()
+        for token in tokens:  # few; a tensor of them would be copied to the device at every step
+            left[..., token] = float("-inf")
         return left if then is None else then(chosen, left)
 
     return barred
