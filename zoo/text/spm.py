@@ -22,6 +22,7 @@ MARIAN = ("source.spm", "target.spm", "vocab.json")
 TARGETS = "target_vocab.json"  # beside them, where the two languages have a table each
 T5 = "spiece.model"
 FILES = (MARIAN[0], T5)  # what such a tokenizer is known by in a folder
+MOST = 10_000  # sentinels that a file may ask for
 CODE = re.compile(r">>.+?<<")  # the language that is wanted, before the text of a model that writes several
 
 
@@ -67,8 +68,8 @@ class SentencePieces(Published):
         if path.name == T5:
             model = _processor(path, files[T5])
             extra = said.get("extra_ids", 100)
-            if type(extra) is not int or extra < 0:
-                raise UserError(f"{folder}: extra_ids is {extra!r}, a number of sentinels is needed")
+            if type(extra) is not int or not 0 <= extra <= MOST:
+                raise UserError(f"{folder}: extra_ids is {extra!r}, a number of sentinels is needed (at most {MOST})")
             pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
             pieces += [SENTINEL.format(number) for number in reversed(range(extra))]
             ids = {piece: token for token, piece in enumerate(pieces)}
