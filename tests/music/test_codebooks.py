@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -183,6 +184,10 @@ def test_rendered_harmony_in_and_sound_out(tmp_path: Path, capsys: pytest.Captur
     next(data.codec.parameters()).data.add_(1.0)
     with pytest.raises(UserError, match="the codes of another codec"):
         data.check_origin(tmp_path / "codes")
+    shutil.copytree(tmp_path / "codes", tmp_path / "broken")
+    (tmp_path / "broken" / "codec" / "model.safetensors").write_bytes(b"no")
+    with pytest.raises(UserError, match="cannot be read"):
+        data.check_origin(tmp_path / "broken")
     out = tmp_path / "piece"
     assert main(["compose", str(tmp_path / "codes"), "--bars", "1", "--out", str(out)]) == 0
     assert capsys.readouterr().out.split() == [str(out.with_suffix(".wav")), str(out.with_suffix(".png"))]

@@ -11,6 +11,7 @@ from zoo.data.files import read_text
 from zoo.errors import UserError
 from zoo.text.labelled import MR, SST1, SST2, TREC, LabelledTable, read_table, split_texts
 from zoo.text.tokens import Tokenizer
+from zoo.train.data import Split
 
 
 @pytest.fixture
@@ -34,6 +35,14 @@ def test_the_public_sets_are_read_as_they_are(sst: Path) -> None:
     assert every == {"a cliché – it’s dull… and long .", "fine ."}  # noqa: RUF001 - Windows' own dash and quote
     assert SST2(vocab_size=300).texts("val")[3] == ("a film that is crème dev 3", 1)
     assert SST1(vocab_size=300).texts("test")[4] == ("a film that is crème test 4", 4)
+
+
+@pytest.mark.parametrize(("share", "split"), [(1e-9, "val"), (1 - 1e-9, "train")])
+def test_a_share_that_leaves_a_split_empty(sst: Path, share: float, split: Split) -> None:
+    with pytest.raises(UserError, match=f"leaves no question to {split} on"):
+        TREC(vocab_size=300, held_out=share).texts(split)
+    with pytest.raises(ValueError, match="must be in"):
+        TREC(vocab_size=300, held_out=round(share))
 
 
 def test_a_line_that_is_none_is_named(sst: Path) -> None:

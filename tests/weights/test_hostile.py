@@ -223,6 +223,7 @@ UNSUPPORTED = [
     ("bert", "position_embedding_type", "relative_key"),
     ("bert", "hidden_act", "gelu_10"),
     ("bert", "is_decoder", True),
+    ("bert", "problem_type", "multi_label_classification"),
     ("t5", "feed_forward_proj", "gated-mish"),
     ("t5", "feed_forward_proj", "twice-relu"),
     ("t5", "is_encoder_decoder", False),

@@ -210,3 +210,17 @@ def test_no_code_of_the_library_is_needed(tmp_path: Path) -> None:
     code += "print('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("kind", ["Bert", "GPT2", "Llama"])
+def test_a_head_of_one_output_is_no_classifier(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A softmax of one number would say 1 whatever the text."""
+    hf = library("transformers")
+    shape = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 40}
+    shape = {"n_embd": 24, "n_layer": 1, "n_head": 3} if kind == "GPT2" else shape
+    model = getattr(hf, f"{kind}ForSequenceClassification")
+    model(getattr(hf, f"{kind}Config")(**shape, vocab_size=40, num_labels=1)).save_pretrained(tmp_path)
+    assert cli.main(["classify", str(tmp_path), "a text"]) == 2
+    said = capsys.readouterr().err
+    assert "a head of 1 output gives a value, and no class" in said
+    assert said.count("\n") == 1

@@ -15,9 +15,13 @@ from tests.test_bad_input import one_line
 from tests.test_traps import QUIET
 from zoo import cli
 from zoo.check.references import library
+from zoo.core import StackConfig
 from zoo.text.data import TextPairs
+from zoo.text.model import Seq2Seq
 from zoo.text.opening import AnyTokenizer
+from zoo.text.published import PublishedTokenizer
 from zoo.text.spm import SentencePieces
+from zoo.text.tokens import Tokenizer
 
 ENGLISH = ["the cat sat on the mat", "a dog sees the cat", "the dog and the cat", "a man on a mat", "the end of a dog"]
 GERMAN = ["die Katze saß auf der Matte", "ein Hund sieht die Katze", "der Hund und die Katze", "das Ende vom Hund"]
@@ -77,13 +81,20 @@ def marian(folder: Path, *, apart: bool = False, code: str = ">>de<<") -> Any:
     return theirs
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return tmp_path
+
+
 @pytest.mark.parametrize("apart", [False, True])
 def test_marian_cuts_and_joins_as_theirs(tmp_path: Path, apart: bool) -> None:
     marian(tmp_path / "marian", apart=apart)
     theirs = library("transformers").MarianTokenizer.from_pretrained(tmp_path / "marian")
     ours = zoo.load(tmp_path / "marian").tokenizer
     assert isinstance(ours, SentencePieces)
-    for text in [*TEXTS, *([] if apart else [">>de<< the cat", ">>xx<<a cat"])]:
+    for text in [*TEXTS, *([] if apart else [">>de<< the cat", ">>xx<<a cat", ">>\n<< cat", ">><< cat"])]:
         assert ours.encode(text) == theirs(text).input_ids, text
     for text in [*GERMAN, "der ☃ Hund", *TEXTS]:
         ids = theirs(text_target=text).input_ids
@@ -96,11 +107,60 @@ def test_marian_cuts_and_joins_as_theirs(tmp_path: Path, apart: bool) -> None:
     assert ours.decode([10**6, 0]) == ""
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    return tmp_path
+def test_tokens_that_the_folder_calls_special(tmp_path: Path) -> None:
+    """Wherever they stand in a text, they are themselves; and a second table counts where the folder says so alone."""
+    marian(tmp_path / "marian")
+    path = tmp_path / "marian" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"additional_special_tokens": [">>de<<"]}))
+    (tmp_path / "marian" / "target_vocab.json").write_text('{"</s>": 0, "<unk>": 1, "a": 2}')
+    theirs = library("transformers").MarianTokenizer.from_pretrained(tmp_path / "marian")
+    ours = zoo.load(tmp_path / "marian").tokenizer
+    for text in (">>de<< the cat", "the >>de<< cat"):
+        ids = theirs(text).input_ids
+        assert ours.encode(text) == ids
+        assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
+    assert ours.encode_targets(GERMAN) == theirs(text_target=GERMAN).input_ids
+
+
+def test_what_the_hub_says_of_an_opus_mt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config.json as they lie there, by memory, with keys that no code reads today; its numbers are small ones."""
+    marian(folder / "marian")
+    path = folder / "marian" / "config.json"
+    said = json.loads(path.read_text())
+    pad = said["pad_token_id"]
+    old = {"_num_labels": 3, "activation_dropout": 0.0, "add_bias_logits": False, "add_final_layer_norm": False}
+    old |= {"bad_words_ids": [[pad]], "bos_token_id": 0, "classif_dropout": 0.0, "extra_pos_embeddings": pad + 1}
+    old |= {"force_bos_token_to_be_generated": False, "id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}
+    old |= {"label2id": {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}, "max_length": 512, "model_type": "marian"}
+    old |= {"normalize_before": False, "normalize_embedding": False, "num_beams": 6, "num_hidden_layers": 6}
+    old |= {"static_position_embeddings": True, "transformers_version": "4.22.0.dev0", "forced_eos_token_id": 0}
+    keep = ["d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"]
+    keep += ["encoder_ffn_dim", "decoder_ffn_dim", "vocab_size", "pad_token_id", "decoder_start_token_id"]
+    keep += ["eos_token_id", "scale_embedding", "activation_function", "is_encoder_decoder", "architectures"]
+    expected = written(folder / "marian", ENGLISH)
+    path.write_text(json.dumps({name: said[name] for name in keep} | old))
+    (folder / "marian" / "generation_config.json").unlink()
+    assert cli.main(["translate", "marian", *ENGLISH, "--beams", "1", "--max-length", "8"]) == 0
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_one_tokenizer_stands_in_a_folder(folder: Path) -> None:
+    """What was saved last is what is opened, whatever another training had left there."""
+    marian(folder / "marian")
+    t5(folder / "t5")
+    own, published = Tokenizer.train(ENGLISH, 300), PublishedTokenizer(Tokenizer.train(GERMAN, 300).bpe, {}, folder)
+    (folder / "run").mkdir()
+    made = [
+        own,
+        AnyTokenizer.load(folder / "marian" / "source.spm"),
+        published,
+        AnyTokenizer.load(folder / "t5" / "spiece.model"),
+    ]
+    for before, after in product(made, repeat=2):
+        before.save(folder / "run")
+        after.save(folder / "run")
+        found = AnyTokenizer.load(AnyTokenizer.find(folder / "run") or "")
+        assert (type(found), found.to_json()) == (type(after), after.to_json())
 
 
 def written(folder: Path, texts: list[str], *, pads: bool = False) -> list[str]:
@@ -136,9 +196,10 @@ def test_a_folder_of_marian_translates(folder: Path, capsys: pytest.CaptureFixtu
     assert written(folder / "back", ENGLISH) == expected
 
 
-def test_a_marian_is_trained_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_marian_is_trained_on(folder: Path, capsys: pytest.CaptureFixture[str], apart: bool) -> None:
     """On pairs of one's own: targets are cut as the other language, and the run keeps what it needs of the source."""
-    marian(folder / "marian")
+    marian(folder / "marian", apart=apart)
     both = product(zip(ENGLISH[:4], GERMAN, strict=True), repeat=2)
     rows = [f"{a} and {b}\t{c} und {d}" for (a, c), (b, d) in both]
     Path("pairs.tsv").write_text("\n".join(rows) + "\n")
@@ -212,6 +273,10 @@ def test_what_is_no_sentencepiece_is_said_in_a_line(folder: Path, capsys: pytest
     keep = {path.name: path.read_bytes() for path in (folder / "marian").iterdir()}
     for name, content, said in [
         ("source.spm", b"not one", "no model of SentencePiece"),
+        ("source.spm", b"", "no model of SentencePiece"),
+        ("source.spm", None, "holds no tokenizer.json or source.spm or spiece.model"),
+        ("tokenizer_config.json", b'{"eos_token": ["</s>"]}', "eos_token is ['</s>'], the name of a token is needed"),
+        ("tokenizer_config.json", b'{"eos_token": {"content": 5}}', "the name of a token is needed"),
         ("target.spm", None, "No such file"),
         ("vocab.json", b"[1", "not JSON"),
         ("vocab.json", b'{"a": "b"}', "expected tokens by their names"),
@@ -226,3 +291,14 @@ def test_what_is_no_sentencepiece_is_said_in_a_line(folder: Path, capsys: pytest
     for many in ('"many"', "1000000000", "-1", "true"):
         (folder / "t5" / "tokenizer_config.json").write_text(f'{{"extra_ids": {many}}}')
         assert "extra_ids" in translated("t5")
+    (folder / "t5" / "tokenizer_config.json").unlink()  # a hundred sentinels then, for which this model has no rows
+    assert "this model knows 80 tokens" in one_line(capsys, cli.main(["translate", "t5", "the <extra_id_0> cat"]))
+    assert "this model knows 80 tokens" in one_line(capsys, cli.main(["fill", "t5", "the [MASK] cat"]))
+    assert "text 2: not UTF-8" in one_line(capsys, cli.main(["translate", "marian", "a", "the \udcff cat"]))
+
+
+@pytest.mark.parametrize("tokens", [(100_000,), (-1,), (2,)])
+def test_what_is_never_written_must_be_a_token_and_not_the_end(tokens: tuple[int, ...]) -> None:
+    stack = StackConfig(dim=8, depth=1, heads=1)
+    with pytest.raises(ValueError, match="unwritten holds"):
+        Seq2Seq(stack, stack.replace(causal=True, cross=True), 10, unwritten=tokens)

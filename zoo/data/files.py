@@ -24,6 +24,11 @@ class InFolder:
         """Its file in a folder; None where there is none."""
         return next((folder / name for name in (cls.filename, *cls.others) if (folder / name).is_file()), None)
 
+    @classmethod
+    def named(cls) -> str:
+        """The names that it may have, to be read."""
+        return " or ".join((cls.filename, *cls.others))
+
 
 def data_folder() -> Path:
     """`ZOO_DATA`, or the user's cache folder: fetched files and tokenizers stand there."""

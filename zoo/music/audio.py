@@ -232,10 +232,15 @@ class SoundCodes(DataModule):
         save_file(self.codec.state_dict(), folder / "codec" / "model.safetensors")
 
     def check_origin(self, run: Path) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         check_view(run, self.view)
-        kept, own = load_file(run / "codec" / "model.safetensors"), self.codec.state_dict()
+        path = run / "codec" / "model.safetensors"
+        try:
+            kept, own = load_file(path), self.codec.state_dict()
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: cannot be read ({error})") from None
         if kept.keys() != own.keys() or not all(torch.equal(kept[name], value) for name, value in own.items()):
             raise UserError(f"{run} was trained on the codes of another codec than {self.codec_folder}")
 

@@ -335,7 +335,7 @@ class MidiFolder(MidiPieces):
         named = ((str(file.relative_to(path)), file.read_bytes()) for file in files)
         found = collect(named, view, len(files))
         found.report()
-        refuse_if_mostly_bad(found, bad_share, str(path))
+        refuse_if_mostly_bad(found, bad_share, f"{path}, read as {view}")
         super().__init__(found, view, held_out, length, transpose, tokens_per_batch, seed, workers)
 
 

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from zoo.errors import UserError
 from zoo.text.encoder import TextClassifier
-from zoo.text.tokens import Tokenizer, rows_of
+from zoo.text.tokens import Tokenizer, check_readable, rows_of
 
 
 @torch.no_grad()
@@ -17,8 +16,6 @@ def classify(
     device, longest = next(model.parameters()).device, model.trunk.stack.position.longest
     for begin in range(0, len(texts), batch):
         ids = [tokenizer.around(row) for row in tokenizer.encode_batch(texts[begin : begin + batch])]
-        for number, row in enumerate(ids, begin + 1):
-            if longest is not None and len(row) > longest:
-                raise UserError(f"text {number}: {len(row)} tokens, this model reads at most {longest}")
+        check_readable(ids, longest, model.trunk.embedding.num_embeddings, begin + 1)
         rows, keep = (x.to(device) for x in rows_of(ids, tokenizer.pad))
         yield from model(rows, keep).float().softmax(-1).tolist()

@@ -122,7 +122,8 @@ class TextClassifier(Network):
 
     `pool`: First takes a class token's state, which must then stand first; Pooler BERT's; Last that of a causal stack
     that has seen the text; the others those of all tokens. `dropout`: of the pooled state. `head_bias`: published
-    classifiers by a causal stack have none. The rest as for MaskedLM.
+    classifiers by a causal stack have none, and what begins with a language model has as that has. The rest as for
+    MaskedLM.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from zoo.data.corruption import span
 from zoo.errors import UserError
 from zoo.text.encoder import MaskedLM
 from zoo.text.model import Seq2Seq
-from zoo.text.tokens import Tokenizer
+from zoo.text.tokens import Tokenizer, check_readable
 
 GAP = "[MASK]"
 LONGEST = 20  # tokens of a span that is written, on average
@@ -42,7 +42,7 @@ def fill(model: MaskedLM | Seq2Seq, tokenizer: Tokenizer, text: str, *, top: int
 
 def _tokens(model: MaskedLM, tokenizer: Tokenizer, pieces: list[str], top: int) -> list[list[Filling]]:
     ids = tokenizer.around(tokenizer.join(pieces, [tokenizer.mask] * (len(pieces) - 1)))
-    row = _row(model, ids, model.trunk.stack)
+    row = _row(model.trunk.embedding, ids, model.trunk.stack)
     best = model(row)[row == tokenizer.mask].float().softmax(-1).topk(min(top, tokenizer.vocab_size))
     return [
         [Filling(tokenizer.decode([token]), share) for token, share in zip(tokens, shares, strict=True)]
@@ -54,14 +54,12 @@ def _spans(model: Seq2Seq, tokenizer: Tokenizer, pieces: list[str], top: int) ->
     gaps = tokenizer.sentinels[: len(pieces) - 1]
     if len(gaps) < len(pieces) - 1:
         raise UserError(f"this model can write {len(gaps)} spans, not {len(pieces) - 1} (it has a sentinel for each)")
-    row = _row(model, tokenizer.closed(tokenizer.join(pieces, gaps)), model.encoder)
+    row = _row(model.source_embedding, tokenizer.closed(tokenizer.join(pieces, gaps)), model.encoder)
     (found,) = model.generate(row, length=LONGEST * len(pieces), beams=top, nbest=top)
     written = [({gap: span(h.tokens, gap, tokenizer.sentinels) for gap in gaps}, math.exp(h.log_prob)) for h in found]
     return [[Filling(tokenizer.decode(spans[gap]), share) for spans, share in written] for gap in gaps]
 
 
-def _row(model: nn.Module, ids: list[int], stack: Stack) -> Tensor:
-    longest = stack.position.longest
-    if longest is not None and len(ids) > longest:
-        raise UserError(f"{len(ids)} tokens, this model reads at most {longest}")
-    return torch.tensor([ids], device=next(model.parameters()).device)
+def _row(table: nn.Embedding, ids: list[int], stack: Stack) -> Tensor:
+    check_readable([ids], stack.position.longest, table.num_embeddings)
+    return torch.tensor([ids], device=table.weight.device)

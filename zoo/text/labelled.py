@@ -199,7 +199,10 @@ class TREC(_Sentences):
     def texts(self, split: Split) -> Labelled:
         if split == "test":
             return self.read("TREC.test.all")
-        return split_texts(self.read("TREC.train.all", "iso-8859-1"), {"val": self.held_out})[split]
+        parts = split_texts(self.read("TREC.train.all", "iso-8859-1"), {"val": self.held_out})
+        if not parts[split]:
+            raise UserError(f"held_out ({self.held_out}) leaves no question to {split} on")
+        return parts[split]
 
 
 class MR(_Sentences):

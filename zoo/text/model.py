@@ -61,6 +61,8 @@ class Seq2Seq(Network):
             raise ValueError(f"encoder ({encoder.dim}) and decoder ({decoder.dim}) must have the same dim")
         if share_embeddings and source_vocab_size not in (None, vocab_size):
             raise ValueError(f"shared embeddings need one vocabulary, got {source_vocab_size} and {vocab_size} tokens")
+        if bad := [token for token in unwritten if not 0 <= token < vocab_size or token == end]:
+            raise ValueError(f"unwritten holds {bad[0]}: tokens are 0 to {vocab_size - 1}, and {end} ends a text")
         self.settings = {
             "encoder": encoder,
             "decoder": decoder,

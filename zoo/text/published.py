@@ -11,9 +11,8 @@ from typing import Any
 
 import tokenizers
 
-from zoo.atomic import write_atomically
 from zoo.errors import UserError
-from zoo.text.tokens import ROLES_FILE, SENTINEL, Tokenizer, read
+from zoo.text.tokens import ROLES_FILE, SENTINEL, Tokenizer, keep, read
 
 # In what their files call them; the first that is there counts.
 ROLES = {
@@ -45,13 +44,24 @@ def said_beside(folder: Path) -> dict[str, Any]:
     return said
 
 
-def roles(said: dict[str, Any], known: Collection[str]) -> dict[str, str]:
-    """The names of special tokens by what they are for: as is said, else the usual ones among those that are known."""
-    names = {}
+def name_in(value: Any) -> str:
+    """The name of a token, given as that or as a description that has it as its content; "" where there is none."""
+    found = value.get("content") if isinstance(value, dict) else value
+    return found if isinstance(found, str) else ""
+
+
+def roles(said: dict[str, Any], known: Collection[str], where: Path) -> dict[str, str]:
+    """The names of special tokens by what they are for: as is said, else the usual ones among those that are known.
+
+    UserError where what is said is no name.
+    """
+    names: dict[str, str] = {}
     for role, keys in ROLES.items():
         for key in keys:
-            if role not in names and key in said:  # a name, or a description with the name as its content
-                names[role] = said[key].get("content") if isinstance(said[key], dict) else said[key]
+            if role not in names and key in said:
+                names[role] = name_in(said[key])
+                if not names[role]:
+                    raise UserError(f"{where}: {key} is {said[key]!r}, the name of a token is needed")
     for role, usual in USUAL.items():
         for name in usual:
             if role not in names and name in known:
@@ -141,13 +151,13 @@ class PublishedTokenizer(Published):
         path = Path(path)
         inner = read(path)
         added = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
-        return cls(inner, roles(said_beside(path.parent), added), path)
+        return cls(inner, roles(said_beside(path.parent), added, path.parent), path)
 
     def save(self, folder: Path) -> None:
         """Into a model's folder, with what its special tokens are for."""
-        super().save(folder)
         said = {ROLES[role][0]: name for role, name in self.names.items()}
-        write_atomically(folder / ROLES_FILE, json.dumps(said, ensure_ascii=False, indent=1) + "\n")
+        about = json.dumps(said, ensure_ascii=False, indent=1) + "\n"
+        keep(folder, {self.filename: self.to_json(), ROLES_FILE: about})
 
     def special(self) -> Iterable[int]:
         return [i for i, token in self.bpe.get_added_tokens_decoder().items() if token.special]

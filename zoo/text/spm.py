@@ -13,17 +13,16 @@ from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
-from zoo.atomic import write_atomically
 from zoo.errors import UserError
-from zoo.text.published import SAID, Published, roles, said_beside
-from zoo.text.tokens import SENTINEL
+from zoo.text.published import SAID, Published, name_in, roles, said_beside
+from zoo.text.tokens import SENTINEL, keep
 
 MARIAN = ("source.spm", "target.spm", "vocab.json")
 TARGETS = "target_vocab.json"  # beside them, where the two languages have a table each
 T5 = "spiece.model"
 FILES = (MARIAN[0], T5)  # what such a tokenizer is known by in a folder
 MOST = 10_000  # sentinels that a file may ask for
-CODE = re.compile(r">>.+?<<")  # the language that is wanted, before the text of a model that writes several
+OPEN, CLOSE = ">>", "<<"  # around the language that is wanted, before the text of a model that writes several
 
 
 class SentencePieces(Published):
@@ -43,7 +42,7 @@ class SentencePieces(Published):
         files: dict[str, bytes],
     ):
         controls = {"pad": "<pad>", "end": "</s>"}
-        super().__init__({role: name for role, name in controls.items() if name in ids} | roles(said, ()), where)
+        super().__init__({role: name for role, name in controls.items() if name in ids} | roles(said, (), where), where)
         self.source, self.target, self.ids, self.target_ids, self.files = source, target, ids, target_ids, files
         needed = {"<unk>", self.names.get("end", "</s>")}
         if not needed <= ids.keys() & target_ids.keys():
@@ -51,7 +50,9 @@ class SentencePieces(Published):
         self.unknown = ids["<unk>"]
         self.written = {token: piece for piece, token in target_ids.items()}
         self.marks = {name for name in ids if re.fullmatch(SENTINEL.replace("{}", r"\d+"), name)}
-        self.marks |= {"<unk>", *self.names.values()} & ids.keys()
+        more = said.get("additional_special_tokens")
+        more = map(name_in, more) if isinstance(more, list) else ()
+        self.marks |= {"<unk>", *self.names.values(), *more} & ids.keys()
         self.split = re.compile("(" + "|".join(map(re.escape, sorted(self.marks))) + ")")
 
     @classmethod
@@ -59,7 +60,7 @@ class SentencePieces(Published):
         """From source.spm or spiece.model, and what lies beside; UserError where a file is missing or broken."""
         path = Path(path)
         folder, said = path.parent, said_beside(path.parent)
-        names = [T5] if path.name == T5 else [*MARIAN, *([TARGETS] if (folder / TARGETS).is_file() else [])]
+        names = [T5] if path.name == T5 else [*MARIAN, *([TARGETS] if said.get("separate_vocabs") is True else [])]
         beside = [name for name in SAID if (folder / name).is_file()]
         try:
             files = {name: (folder / name).read_bytes() for name in (*names, *beside)}
@@ -80,8 +81,7 @@ class SentencePieces(Published):
 
     def save(self, folder: Path) -> None:
         """Into a model's folder: its files as they were."""
-        for name, content in self.files.items():
-            write_atomically(folder / name, content)
+        keep(folder, self.files)
 
     def to_json(self) -> str:
         """What tells it from others."""
@@ -112,12 +112,16 @@ class SentencePieces(Published):
         return [self._cut(text, self.source, self.ids) for text in texts]
 
     def _cut(self, text: str, model: SentencePieceProcessor, ids: dict[str, int]) -> list[int]:
-        code = CODE.match(text)
-        first = [] if code is None else [ids.get(code[0], self.unknown)]
         row = []
-        for part in self.split.split(text[0 if code is None else code.end() :]):
-            row += [part] if part in self.marks else model.encode(part, out_type=str)
-        return [*first, *(ids.get(piece, self.unknown) for piece in row)]
+        for part in self.split.split(text):
+            if part in self.marks:
+                row.append(part)
+                continue
+            if part.startswith(OPEN) and (end := part.find(CLOSE)) != -1:
+                row.append(part[: end + len(CLOSE)])
+                part = part[end + len(CLOSE) :]
+            row += model.encode(part, out_type=str)
+        return [ids.get(piece, self.unknown) for piece in row]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens, and ids that are none, leave nothing."""
@@ -132,9 +136,11 @@ class SentencePieces(Published):
 def _processor(path: Path, content: bytes) -> SentencePieceProcessor:
     """UserError where the file is none of SentencePiece's."""
     try:
-        return SentencePieceProcessor(model_proto=content)
+        model = SentencePieceProcessor(model_proto=content)
+        model.encode("")  # it takes an empty file, and complains when it is used
     except Exception as error:  # the library raises RuntimeError, and others as its version is
         raise UserError(f"{path}: no model of SentencePiece ({error})") from None
+    return model
 
 
 def _table(path: Path, content: bytes) -> dict[str, int]:

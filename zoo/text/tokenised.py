@@ -44,7 +44,7 @@ class TextData(DataModule):
     def check_origin(self, run: Path) -> None:
         path = AnyTokenizer.find(run)
         if path is None:
-            raise UserError(f"{run} says of no tokens what they are: it has no {Tokenizer.filename}")
+            raise UserError(f"{run} says of no tokens what they are: it has no {AnyTokenizer.named()}")
         if AnyTokenizer.load(path).to_json() != self.tokenizer.to_json():
             raise UserError(f"{run} was trained on other tokens: take its own with --data.tokenizer {run}")
 

@@ -5,7 +5,7 @@ asked for. A special token's name inside a user's text is text.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,9 @@ from zoo.errors import UserError
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
 ROLES_FILE = "special_tokens_map.json"  # what a published tokenizer's special tokens are for
+# All files by which a folder says what its tokens are.
+FILES = """tokenizer.json special_tokens_map.json tokenizer_config.json spiece.model source.spm target.spm vocab.json
+target_vocab.json""".split()
 SENTINEL = "<extra_id_{}>"  # T5's name for what stands for a dropped span
 WORD = r"[\w'’-]+|[^\w\s]"  # noqa: RUF001 - a word with the apostrophes and hyphens in it, or one sign
 SMALLEST = len(SPECIAL) + 256  # every byte is a token
@@ -30,6 +33,25 @@ def read(path: str | Path) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
         raise UserError(f"{path}: not a tokenizer ({error})") from None
+
+
+def keep(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """A tokenizer's files into a model's folder, and out with those of another that stood there."""
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    for name in FILES:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
+
+
+def check_readable(rows: Iterable[Sequence[int]], longest: int | None, size: int, first: int = 1) -> None:
+    """UserError names the first text, by its number, that has more tokens than a model can place, or one that its table
+    of `size` has no row for."""
+    for number, row in enumerate(rows, first):
+        if longest is not None and len(row) > longest:
+            raise UserError(f"text {number}: {len(row)} tokens, this model reads at most {longest}")
+        if row and max(row) >= size:
+            raise UserError(f"text {number}: comes to token {max(row)}, this model knows {size} tokens")
 
 
 def is_own(inner: tokenizers.Tokenizer) -> bool:
@@ -115,8 +137,7 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Into a model's folder."""
-        (folder / ROLES_FILE).unlink(missing_ok=True)  # of another that stood there
-        write_atomically(folder / self.filename, self.to_json())
+        keep(folder, {self.filename: self.to_json()})
 
     def to_json(self) -> str:
         return json.dumps(json.loads(self.bpe.to_str()), ensure_ascii=False, indent=1) + "\n"

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from zoo.core.decode import Sampling
 from zoo.data.batches import rows_of
-from zoo.errors import UserError
 from zoo.text.model import Seq2Seq
-from zoo.text.tokens import Tokenizer
+from zoo.text.tokens import Tokenizer, check_readable
 
 
 def translate(
@@ -31,10 +30,7 @@ def translate(
     """
     device = next(model.parameters()).device
     ids = [tokenizer.closed(row) for row in tokenizer.encode_batch([prefix + text for text in texts])]
-    longest = model.encoder.position.longest
-    for number, row in enumerate(ids, 1):
-        if longest is not None and len(row) > longest:
-            raise UserError(f"text {number}: {len(row)} tokens, this model reads at most {longest}")
+    check_readable(ids, model.encoder.position.longest, model.source_embedding.num_embeddings)
     results: list[list[tuple[float, str]]] = [[(0.0, "")] * nbest for _ in texts]
     order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(ids[i]))
     for begin in range(0, len(order), batch):

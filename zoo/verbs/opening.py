@@ -25,7 +25,10 @@ def check_counts(given: Namespace, *names: str) -> None:
 
 
 def inputs(words: list[str]) -> list[str]:
-    """What was typed, or the lines of standard input where nothing was; UserError names a line that is not UTF-8."""
+    """What was typed, or the lines of standard input where nothing was; UserError names what is not UTF-8."""
+    for number, word in enumerate(words, 1):
+        if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python hands over bytes that are not
+            raise UserError(f"text {number}: not UTF-8")
     if words:
         return words
     lines = []
@@ -46,6 +49,6 @@ def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded":
     if loaded.config["kind"] not in kinds:
         raise UserError(f"{given.model} holds a {loaded.config['kind']}, which does not {does}")
     if loaded.tokenizer is None:
-        raise UserError(f"{given.model} holds no {tokenizer_of(loaded.config['kind']).filename}")
+        raise UserError(f"{given.model} holds no {tokenizer_of(loaded.config['kind']).named()}")
     loaded.model.to(device)
     return loaded

@@ -61,7 +61,7 @@ ACTIVATIONS: dict[str, Activation] = {
 SILENT = frozenset(
     """_name_or_path architectures model_type transformers_version torch_dtype dtype torchscript use_cache return_dict
     return_dict_in_generate output_attentions output_hidden_states output_scores gradient_checkpointing
-    initializer_range initializer_factor init_std id2label label2id problem_type finetuning_task task_specific_params
+    initializer_range initializer_factor init_std id2label label2id _num_labels finetuning_task task_specific_params
     tokenizer_class prefix bos_token_id sep_token_id forced_bos_token_id forced_eos_token_id max_length min_length
     do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p
     repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
@@ -70,6 +70,7 @@ SILENT = frozenset(
 )
 # Keys whose other values would change what is computed, with the value that does not.
 PLAIN = {"chunk_size_feed_forward": 0, "pruned_heads": {}, "is_decoder": False, "add_cross_attention": False}
+PLAIN |= {"problem_type": "single_label_classification"}
 
 
 class Given:
@@ -114,9 +115,12 @@ class Given:
         return choices[value]
 
     def classes(self) -> int:
-        """How many classes a classifier has: two unless the file names them."""
+        """How many classes a classifier has: two unless the file names them. UserError where it gives a value."""
         labels = self.take("id2label")
-        return self.whole("num_labels", 2) if labels is None else len(labels)
+        count = self.whole("num_labels", 2) if labels is None else len(labels)
+        if count < 2:
+            raise UserError(f"{self.where}: a head of {count} output gives a value, and no class: it is not supported")
+        return count
 
     def within(self, name: str) -> "Given":
         """The settings that stand under a name, read and refused like these."""

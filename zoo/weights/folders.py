@@ -23,6 +23,7 @@ preprocessor_config.json""".split()
 
 # Settings that change no output of a trained model.
 TRAINING = ("dropout", "attention_dropout", "drop_path", "init")
+WRITING = ("unwritten",)  # what the search leaves out is said elsewhere, if anywhere
 
 
 def write(loaded: Loaded, out: Path, beside: Path) -> None:
@@ -62,6 +63,8 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
     if names := loaded.config.get("classes"):
         labels = {str(number): name for number, name in enumerate(names)}
         config = config | {"id2label": labels, "label2id": {name: int(number) for number, name in labels.items()}}
+        if config.get("pad_token_id") is None and isinstance(config.get("eos_token_id"), int):
+            config = config | {"pad_token_id": config["eos_token_id"]}  # by which theirs finds where a text ends
     # text carries its own tokenizer over; pictures are prepared as the published folder says
     if is_dataclass(loaded.tokenizer) and loaded.tokenizer != like.tokenizer:
         raise UserError(f"{where}: prepares its pictures otherwise than the model was trained on ({loaded.tokenizer})")
@@ -95,6 +98,8 @@ def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None
     for name, (theirs, ours) in differences(wanted, loaded.model.to_plain()).items():
         if name.rpartition(".")[2] in TRAINING:
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in training")
+            continue
+        if name in WRITING:
             continue
         raise UserError(f"{beside}: {name} is {ours!r}, its published config.json says {theirs!r}")
     if prefix := loaded.config.get("prefix"):
