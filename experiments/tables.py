@@ -109,22 +109,24 @@ def fitness() -> str:
         "low_vs_high": ("GB1 low-vs-high", "0.34 ridge, 0.59 ESM-1b (FLIP, by memory)"),
     }
     ridge = {name: found for run in results("protein", "ridge.json") for name, found in run["sets"].items()}
-    nets: dict[tuple[str, bool], list[str]] = {}
+    ways = ("from-nothing", "same-network", "tuned")  # as the files' names tell them
+    nets: dict[tuple[str, str], list[str]] = {}
     for run in [*results("protein", "avgfp-*.json"), *results("protein", "gb1-*.json")]:
         test = next(iter(run["tests"].values()))
         name = test["test_set"] if test["test_set"] in sets else "avgfp"
-        nets.setdefault((name, "tuned" in run["file"]), []).append(f"{test['spearman']:.2f}")
+        way = next(way for way in reversed(ways) if way in run["file"] or way == ways[0])
+        nets.setdefault((name, way), []).append(f"{test['spearman']:.2f}")
     body = [
         [
             said,
             f"{ridge[name]['spearman']:.2f}" if name in ridge else "",
-            *(", ".join(nets.get((name, tuned), ["not yet run"])) for tuned in (False, True)),
+            *(", ".join(nets.get((name, way), ["not yet run"])) for way in ways),
             known,
         ]
         for name, (said, known) in sets.items()
     ]
-    head = ["Spearman on the test part", "one-hot ridge", "Transformer from nothing", "after pretraining", "published"]
-    return rows(head, body)
+    nets_head = ["Transformer from nothing", "the larger one from nothing", "the larger one after pretraining"]
+    return rows(["Spearman on the test part", "one-hot ridge", *nets_head, "published"], body)
 
 
 def classes() -> str:

@@ -108,7 +108,7 @@ tuned() { # fitness from the trunk of masked pretraining, which is trained first
         --model.stack.position.distances "[-6,-4,-3,-2,-1,1,2,3,4,6,0,0]" \
         --model.stack.position.slopes "[1,1,1,1,1,1,1,1,1,1,0.1,0.02]" \
         --model.stack.ffn Plain --model.stack.ffn.activation gelu --model.stack.ffn.dim 384
-      tested "runs/gb1-$split-same-$seed" "gb1 $split, the tuned network from nothing, seed $seed"
+      tested "runs/gb1-$split-same-$seed" "gb1 $split, same network from nothing, seed $seed"
     done
     train "runs/avgfp-tuned-$seed" --data DeepScan --data.name avgfp "${own[@]}" "${begun[@]}"
     tested "runs/avgfp-tuned-$seed" "avgfp, tuned, seed $seed"
