@@ -12,7 +12,7 @@ class AnyTokenizer(InFolder):
     """What a folder of texts' models holds, trained here or published; its content says which."""
 
     filename = Tokenizer.filename
-    others = spm.FILES
+    others = spm.SIGNS
 
     @staticmethod
     def load(path: str | Path) -> Tokenizer:

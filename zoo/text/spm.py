@@ -20,7 +20,7 @@ from zoo.text.tokens import SENTINEL, keep
 MARIAN = ("source.spm", "target.spm", "vocab.json")
 TARGETS = "target_vocab.json"  # beside them, where the two languages have a table each
 T5 = "spiece.model"
-FILES = (MARIAN[0], T5)  # what such a tokenizer is known by in a folder
+SIGNS = (MARIAN[0], T5)  # what such a tokenizer is known by in a folder
 MOST = 10_000  # sentinels that a file may ask for
 OPEN, CLOSE = ">>", "<<"  # around the language that is wanted, before the text of a model that writes several
 
@@ -47,7 +47,6 @@ class SentencePieces(Published):
         needed = {"<unk>", self.names.get("end", "</s>")}
         if not needed <= ids.keys() & target_ids.keys():
             raise UserError(f"{where}: its tokens lack one of {', '.join(sorted(needed))}")
-        self.unknown = ids["<unk>"]
         self.written = {token: piece for piece, token in target_ids.items()}
         self.marks = {name for name in ids if re.fullmatch(SENTINEL.replace("{}", r"\d+"), name)}
         more = said.get("additional_special_tokens")
@@ -121,7 +120,7 @@ class SentencePieces(Published):
                 row.append(part[: end + len(CLOSE)])
                 part = part[end + len(CLOSE) :]
             row += model.encode(part, out_type=str)
-        return [ids.get(piece, self.unknown) for piece in row]
+        return [ids.get(piece, ids["<unk>"]) for piece in row]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens, and ids that are none, leave nothing."""
