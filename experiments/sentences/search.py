@@ -19,23 +19,17 @@ from zoo.cli import main as zoo
 from zoo.provenance import keep
 
 SEEDS = (21, 22, 23)
-STACK, DATA = "--model.stack.", "--data."
 VARIANTS: dict[str, list[str]] = {
     "as shipped": [],
-    "heads 32 wide": [f"{STACK}head_dim", "32"],
-    "heads 64 wide": [f"{STACK}head_dim", "64"],
-    "256 wide": [f"{STACK}dim", "256"],
-    "256 wide, heads 64 wide": [f"{STACK}dim", "256", f"{STACK}head_dim", "64"],
-    "feed-forward 512": [f"{STACK}ffn.dim", "512"],
-    "sharper peaks": [f"{STACK}position.slopes", "[4,4,4,4,4,4,4,4]"],
-    "sharper peaks, heads 64 wide": [f"{STACK}position.slopes", "[4,4,4,4,4,4,4,4]", f"{STACK}head_dim", "64"],
+    "heads 64 wide": ["--model.stack.head_dim", "64"],
+    "256 wide, heads 64 wide": ["--model.stack.dim", "256", "--model.stack.head_dim", "64"],
 }
 
 
 def accuracy(name: str, seed: int, folder: Path) -> float:
     run = folder / f"{name}-{seed}".replace(" ", "-").replace(",", "")
     given = ["--config", "configs/text/trec.yaml", "--run", str(run), "--seed_everything", str(seed)]
-    quiet = ["--trainer.enable_progress_bar", "false", f"{DATA}held_out", "0.25"]
+    quiet = ["--trainer.enable_progress_bar", "false", "--data.held_out", "0.25"]
     if zoo(["fit", *given, *quiet, *VARIANTS[name]]) != 0:
         raise SystemExit(f"{name}: zoo fit failed")
     with (run / "metrics.csv").open() as file:

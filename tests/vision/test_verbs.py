@@ -8,6 +8,8 @@ import pytest
 from tests.vision.pictures import write_folder
 from zoo.cli import main
 from zoo.core import Learned, StackConfig
+from zoo.errors import UserError
+from zoo.verbs.opening import inputs, texts
 from zoo.vision import ViT
 from zoo.vision.images import Preprocess
 from zoo.vision.patches import LinearPatches
@@ -45,6 +47,14 @@ def test_files_folders_and_globs(model: Path, pictures: Path, capsys: pytest.Cap
     assert sum(lines[0]["classes"].values()) == pytest.approx(1, abs=1e-4)
     assert lines[0]["class"] == max(lines[0]["classes"], key=lines[0]["classes"].get)
     assert lines[1]["classes"] == lines[6]["classes"]  # the same file, in another batch
+
+
+def test_what_may_be_a_path_is_not_judged_as_a_text() -> None:
+    """A file may have any bytes for its name."""
+    odd = ["a.png", "\udcff.png"]
+    assert inputs(odd) == odd
+    with pytest.raises(UserError, match="text 2: not UTF-8"):
+        texts(odd)
 
 
 def test_a_bad_file_among_many_is_named_and_counted(

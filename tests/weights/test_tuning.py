@@ -1,6 +1,7 @@
 """Published text models as what a training begins with: their settings, their weights and their tokens are taken."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from zoo.text.corpus import Corpus
 from zoo.text.opening import AnyTokenizer
 from zoo.text.published import PublishedTokenizer
 from zoo.text.tokens import Tokenizer
+from zoo.weights.folders import alike
 from zoo.weights.load import load
 
 STILL = {"class_path": "AdamW", "init_args": {"lr": 1e-30, "weight_decay": 0.0}}
@@ -228,6 +230,12 @@ def test_a_classifier_by_gpt2_goes_back_to_the_library(folder: Path, capsys: pyt
         found = [json.loads(line)["classes"] for line in capsys.readouterr().out.splitlines()]
         for row, right in zip(found, expected, strict=True):
             assert [row["farm"], row["pet"]] == pytest.approx(right, abs=1e-5)
+    assert theirs.config.pad_token_id == theirs.config.eos_token_id  # GPT-2 has no padding of its own
+    said = load(folder / "run")
+    padded = PublishedTokenizer(said.tokenizer.bpe, said.tokenizer.names | {"pad": "t"}, folder)
+    named = alike(replace(said, tokenizer=padded), load(folder / "gpt2"), folder).origin
+    assert named is not None
+    assert named.config["pad_token_id"] == padded.pad != theirs.config.eos_token_id
     model["init_args"]["head_bias"] = True
     assert fit(folder, "biased", model, table(folder), "--init-from", folder / "gpt2") == 0
     capsys.readouterr()

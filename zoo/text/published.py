@@ -80,7 +80,7 @@ class Published(Tokenizer):
         self.names, self.where = names, where
 
     def _id(self, role: str) -> int:
-        found = self.id_of(self.names[role]) if isinstance(self.names.get(role), str) else None
+        found = self.id_of(self.names[role]) if self.has(role) else None
         if found is None:
             raise UserError(f"{self.where}: has no token for {role}")
         return found

@@ -48,7 +48,7 @@ class SentencePieces(Published):
         if not needed <= ids.keys() & target_ids.keys():
             raise UserError(f"{where}: its tokens lack one of {', '.join(sorted(needed))}")
         self.written = {token: piece for piece, token in target_ids.items()}
-        self.marks = {name for name in ids if re.fullmatch(SENTINEL.replace("{}", r"\d+"), name)}
+        self.marks = {*map(self.name_of, self.sentinels)}
         more = said.get("additional_special_tokens")
         more = map(name_in, more) if isinstance(more, list) else ()
         self.marks |= {"<unk>", *self.names.values(), *more} & ids.keys()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.verbs.opening import add_options, check_counts, inputs, open_model
+from zoo.verbs.opening import add_options, check_counts, inputs, open_model, texts
 
 if TYPE_CHECKING:
     from zoo.weights.load import Loaded
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     check_counts(given, "top", "batch")
     loaded = open_model(given, "classify", *READERS)
     kind, names = loaded.config["kind"], names_of(loaded)
-    items = _function(MEANT[kind])(inputs(given.input)) if kind in MEANT else inputs(given.input)
+    items = _function(MEANT[kind])(inputs(given.input)) if kind in MEANT else texts(given.input)
     made = _function(READERS[kind])(loaded.model, loaded.tokenizer, items, batch=given.batch)
     unread = 0
     for item, shares in zip(items, made, strict=True):

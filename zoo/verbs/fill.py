@@ -3,7 +3,7 @@
 import json
 
 from zoo.options import Options
-from zoo.verbs.opening import add_options, check_counts, inputs, open_model
+from zoo.verbs.opening import add_options, check_counts, open_model, texts
 
 
 def main(argv: list[str]) -> int:
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     from zoo.text.fill import GAP, fill
 
     loaded = open_model(given, "fill gaps", "MaskedLM", "Seq2Seq")
-    for text in inputs(given.text):
+    for text in texts(given.text):
         gaps = fill(loaded.model, loaded.tokenizer, text, top=given.top)
         if given.json:
             found = [[{"text": way.text, "share": round(way.share, 6)} for way in gap] for gap in gaps]

@@ -25,10 +25,7 @@ def check_counts(given: Namespace, *names: str) -> None:
 
 
 def inputs(words: list[str]) -> list[str]:
-    """What was typed, or the lines of standard input where nothing was; UserError names what is not UTF-8."""
-    for number, word in enumerate(words, 1):
-        if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python hands over bytes that are not
-            raise UserError(f"text {number}: not UTF-8")
+    """What was typed, or the lines of standard input where nothing was; UserError names a line that is not UTF-8."""
     if words:
         return words
     lines = []
@@ -38,6 +35,14 @@ def inputs(words: list[str]) -> list[str]:
         except UnicodeDecodeError:
             raise UserError(f"standard input, line {number}: not UTF-8") from None
     return lines
+
+
+def texts(words: list[str]) -> list[str]:
+    """`inputs` that are texts, and no names of files, which may be any bytes; UserError names one that is not UTF-8."""
+    for number, word in enumerate(words, 1):
+        if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python hands over bytes that are not
+            raise UserError(f"text {number}: not UTF-8")
+    return inputs(words)
 
 
 def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.verbs.opening import add_options, check_counts, inputs, open_model
+from zoo.verbs.opening import add_options, check_counts, open_model, texts
 
 if TYPE_CHECKING:
     from zoo.weights.load import Loaded
@@ -51,12 +51,12 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
         raise UserError(str(error)) from None
     loaded = open_model(given, "translate", "Seq2Seq")
-    texts = inputs(given.text)
+    sentences = texts(given.text)
     prefix = str(loaded.config.get("prefix", "")) if given.prefix is None else given.prefix
     results = translate(
         loaded.model,
         loaded.tokenizer,
-        texts,
+        sentences,
         beams=given.beams,
         nbest=given.nbest,
         length=given.max_length,
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
         for score, text in hypotheses:
             print(text if given.nbest == 1 or sampling else f"{score:.4f}\t{text}")
     if given.attention:
-        _draw(loaded, [prefix + text for text in texts if text.strip()], given)
+        _draw(loaded, [prefix + text for text in sentences if text.strip()], given)
     return 0
 
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from zoo.core.network import Network
 from zoo.errors import UserError
+from zoo.text.tokens import FILES
 from zoo.weights.compare import differences
 from zoo.weights.families import Given, Origin, common_type, family_of, published, stored_names, type_name
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
 from zoo.weights.load import Loaded, read_settings, tokenizer_of
 
-# What may lie beside published weights and goes with them, byte by byte.
-BESIDE = """tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt
-vocab.txt spiece.model source.spm target.spm target_vocab.json sentencepiece.bpe.model generation_config.json
+# What may lie beside published weights and goes with them, byte by byte, like the tokenizers of texts (FILES).
+BESIDE = """added_tokens.json merges.txt vocab.txt sentencepiece.bpe.model generation_config.json
 preprocessor_config.json""".split()
 
 # Settings that change no output of a trained model.
@@ -63,8 +63,10 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
     if names := loaded.config.get("classes"):
         labels = {str(number): name for number, name in enumerate(names)}
         config = config | {"id2label": labels, "label2id": {name: int(number) for number, name in labels.items()}}
-        if config.get("pad_token_id") is None and isinstance(config.get("eos_token_id"), int):
-            config = config | {"pad_token_id": config["eos_token_id"]}  # by which theirs finds where a text ends
+    if kind == "TextClassifier" and config.get("pad_token_id") is None:  # by it theirs finds where a text ends
+        tokens = loaded.tokenizer
+        pad = tokens.pad if tokens is not None and tokens.has("pad") else config.get("eos_token_id")
+        config = config | {"pad_token_id": pad}
     # text carries its own tokenizer over; pictures are prepared as the published folder says
     if is_dataclass(loaded.tokenizer) and loaded.tokenizer != like.tokenizer:
         raise UserError(f"{where}: prepares its pictures otherwise than the model was trained on ({loaded.tokenizer})")
@@ -123,6 +125,6 @@ def untied(model: Network) -> dict[str, Tensor]:
 
 
 def _copy(beside: Path, folder: Path, kind: str) -> None:
-    for name in {*BESIDE, tokenizer_of(kind).filename}:
+    for name in {*BESIDE, *FILES, tokenizer_of(kind).filename}:
         if (beside / name).is_file():
             shutil.copyfile(beside / name, folder / name)
