@@ -382,9 +382,13 @@ def test_a_run_goes_on_bit_for_bit(
 
 
 @pytest.mark.parametrize("first", [3, 4, 6], ids=["a whole epoch", "in the second epoch", "two epochs"])
-def test_a_run_that_was_complete_goes_on_with_more_steps(bench: Bench, first: int) -> None:
-    """Lightning takes an epoch that the last step cut short for done: the order of batches must not."""
+@pytest.mark.parametrize("monitor", [None, "val/exact"], ids=["all are kept", "none is better"])
+def test_a_run_that_was_complete_goes_on_with_more_steps(bench: Bench, first: int, monitor: str | None) -> None:
+    """Lightning takes an epoch that the last step cut short for done: the order of batches must not. Where nothing
+    gets better it leaves last.ckpt as it was: its end is the last one all the same."""
     plain = settings()
+    if monitor:
+        plain["checkpoint"] = {"monitor": monitor, "mode": "max"}
     plain["data"]["init_args"] = NUMBERS | {"tokens_per_batch": 400}
     plain["trainer"] |= {"max_epochs": -1, "max_steps": first}
     bench.config = bench.write("steps.yaml", plain)

@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from zoo.atomic import write_atomically
@@ -112,6 +112,31 @@ class Throughput(Callback):
         pl_module.log_dict(
             {"train/tokens_per_s": rate, "train/mfu": 6 * self.matrices * rate / self.peak}, batch_size=1
         )
+
+
+class Checkpoints(ModelCheckpoint):
+    """Lightning's own, whose last is the last one: since 2.6 it writes last.ckpt only beside a better checkpoint, so
+    that going on with a run that did not improve would begin far behind its end."""
+
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's class, under which runs have kept what the best was."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        self._write_last(trainer, at_epoch_end=False)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self._write_last(trainer, at_epoch_end=True)
+
+    def _write_last(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
+        """Where it was the time to save, and nothing was."""
+        if self._should_save_on_train_epoch_end(trainer) == at_epoch_end and not self._should_skip_saving_checkpoint(
+            trainer
+        ):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class StopOnSignal(Callback):

@@ -19,7 +19,7 @@ from typing import Any
 import lightning as L
 from jsonargparse import Namespace, _typehints, set_parsing_settings
 from jsonargparse._util import import_object
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -28,7 +28,7 @@ from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.train.callbacks import RunFolder, StopOnSignal, Throughput
+from zoo.train.callbacks import Checkpoints, RunFolder, StopOnSignal, Throughput
 from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
 from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
@@ -121,7 +121,7 @@ class CLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
         parser.set_defaults(
             {"checkpoint.save_last": True, "checkpoint.filename": "{step}", "checkpoint.enable_version_counter": False}
         )
