@@ -20,10 +20,13 @@ OVERLAYS = Path(__file__).parents[2] / "configs" / "overlay"
 DATA = {"train": 120, "val": 12, "test": 12, "limit": 400, "tokens_per_batch": 200, "vocab_size": 270}
 
 
+ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # sums in one order, whatever the tests have
+
+
 def fit(folder: Path, name: str, *options: object) -> str:
     command = [sys.executable, "-m", "zoo", "fit", "--config", folder / "base.yaml", "--run", folder / name, *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment, timeout=250)
+    words = [str(part) for part in command]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | ALONE, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -81,7 +84,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, workers: int) -> None:
         tmp_path / "killed",
         *quiet,
     ]
-    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    quiet_streams = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    process = subprocess.Popen([str(part) for part in command], env=os.environ | ALONE, **quiet_streams)
     seen: set[int] = set()
     deadline = time.monotonic() + 200
     while len(seen) < 3 and process.poll() is None and time.monotonic() < deadline:

@@ -132,10 +132,10 @@ class Checkpoints(ModelCheckpoint):
         self._write_last(trainer, at_epoch_end=True)
 
     def _write_last(self, trainer: L.Trainer, *, at_epoch_end: bool) -> None:
-        """Where it was the time to save, and nothing was."""
-        if self._should_save_on_train_epoch_end(trainer) == at_epoch_end and not self._should_skip_saving_checkpoint(
-            trainer
-        ):
+        """Where it was the time to save, and nothing was. Who asks for one every so many steps gets those alone."""
+        turn = self._every_n_epochs >= 1 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
+        turn = turn and self._should_save_on_train_epoch_end(trainer) == at_epoch_end
+        if turn and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
