@@ -59,8 +59,7 @@ fitness() { # a linear model, and networks from nothing
   done
 }
 
-natural() { # left to right: attention, an LSTM of equal parameters, n-grams
-  local runs=()
+natural() { # left to right: attention, an LSTM of equal parameters, two other sizes (of the first seed), n-grams
   for seed in $SEEDS; do
     local own=(--config configs/protein/natural.yaml --seed_everything "$seed")
     train "runs/natural-transformer-$seed" "${own[@]}"
@@ -68,9 +67,15 @@ natural() { # left to right: attention, an LSTM of equal parameters, n-grams
     train "runs/natural-lstm-$seed" "${own[@]}" --model.stack.position NoPosition --model.stack.mixer LSTM \
       --model.stack.ffn.dim 192
     tested "runs/natural-lstm-$seed" "natural LSTM, seed $seed"
-    runs+=("runs/natural-transformer-$seed" "runs/natural-lstm-$seed")
   done
-  python experiments/protein/ngram.py "${runs[@]}"
+  local seed=${SEEDS%% *}
+  local own=(--config configs/protein/natural.yaml --seed_everything "$seed")
+  train "runs/natural-small-$seed" "${own[@]}" --model.stack.dim 64 --model.stack.depth 2 --model.stack.ffn.dim 256
+  tested "runs/natural-small-$seed" "natural small, seed $seed"
+  train "runs/natural-large-$seed" "${own[@]}" --model.stack.dim 256 --model.stack.depth 4 --model.stack.heads 8 \
+    --model.stack.ffn.dim 1024
+  tested "runs/natural-large-$seed" "natural large, seed $seed"
+  python experiments/protein/ngram.py runs/natural-*-[0-9]
 }
 
 masked() { # masked pretraining; what follows begins with its trunk
