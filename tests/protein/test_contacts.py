@@ -8,9 +8,20 @@ import torch
 
 from tests.protein.test_verbs import STACK, folder, masked
 from zoo.cli import main
+from zoo.core import NoPosition
+from zoo.core.recurrent import LSTM
 from zoo.errors import UserError
 from zoo.protein import ProteinLM
-from zoo.protein.contacts import categorical_jacobian, correct, fit_regression, jacobian_map, pair_energies
+from zoo.protein.contacts import (
+    attention_maps,
+    categorical_jacobian,
+    correct,
+    fit_regression,
+    jacobian_map,
+    pair_energies,
+)
+from zoo.protein.planted import look
+from zoo.protein.potts import plant
 from zoo.protein.structures import Backbone, precisions, read_npz, read_structure
 from zoo.protein.tokens import RESIDUES, Residues
 
@@ -75,6 +86,18 @@ def test_a_jacobian_is_that_of_the_model() -> None:
     torch.testing.assert_close(energies[1, 4], energies[4, 1].T)
     scores = jacobian_map(jacobian)
     torch.testing.assert_close(scores, scores.T)
+
+
+def test_a_network_without_attention_is_read_by_its_jacobian_alone() -> None:
+    """Through what `zoo test` reports of the built-in family too."""
+    family = plant(12, strength=5.0, seed=1)
+    assert look(ProteinLM(STACK).eval(), family).to_plain()["head"] is not None
+    recurrent = ProteinLM(STACK.replace(mixer=LSTM(), position=NoPosition())).eval()
+    found = look(recurrent, family)
+    assert found.head is None
+    assert 0 <= found.jacobian <= 1
+    with pytest.raises(ValueError, match="no attention"):
+        attention_maps(recurrent, torch.tensor([Residues().frame("MKVLAW")]))
 
 
 def test_a_regression_finds_what_its_maps_show(monkeypatch: pytest.MonkeyPatch) -> None:

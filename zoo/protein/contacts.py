@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from zoo.core.attention import SelfAttention
 from zoo.core.record import record
 from zoo.protein.structures import SHORT, Backbone
 from zoo.protein.tokens import Residues
@@ -56,16 +57,20 @@ def correct(maps: Tensor) -> Tensor:
     return maps - rows * columns / maps.sum((-1, -2), keepdim=True)
 
 
+def has_attention(model: "ProteinLM") -> bool:
+    return any(isinstance(module, SelfAttention) for module in model.modules())
+
+
 @torch.no_grad()
 def attention_maps(model: "ProteinLM", ids: Tensor) -> Tensor:
     """Symmetric, corrected maps "b (l h) n n" of all layers and heads; ids "b n + 2" of equally long proteins.
 
     ValueError where the model has no attention.
     """
+    if not has_attention(model):
+        raise ValueError("the model has no attention: its contacts can be read off the categorical Jacobian only")
     with record(model) as maps:
         model.hidden(ids)
-    if not maps:
-        raise ValueError("the model has no attention: its contacts can be read off the categorical Jacobian only")
     weights = rearrange([layer.weights for layer in maps], "l b h n m -> b (l h) n m")
     return correct(symmetrise(weights[..., 1:-1, 1:-1]))
 

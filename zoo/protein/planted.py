@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.protein.contacts import attention_maps, categorical_jacobian, jacobian_map, pair_energies
+from zoo.protein.contacts import attention_maps, categorical_jacobian, has_attention, jacobian_map, pair_energies
 from zoo.protein.model import ProteinLM
 from zoo.protein.potts import SEPARATION, Family, precision
 from zoo.protein.tokens import Residues
@@ -18,7 +18,7 @@ class Found:
     """Precisions are those of the best L pairs, L contacts being planted: 1 is the best possible."""
 
     jacobian: float  # precision at L by the categorical Jacobian
-    head: float  # by the single layer and head that does best, chosen by the truth
+    head: float | None  # by the single layer and head that does best, chosen by the truth; None without attention
     chance: float  # share of contacts among all pairs far enough apart
     energies: float  # correlation of learned with planted pair energies, over contacts
     best_nll: float  # nats of a residue given all others, of the family itself
@@ -37,12 +37,13 @@ def look(model: ProteinLM, family: Family, *, sequences: int = 4, seed: int = 1_
     jacobian = torch.stack([categorical_jacobian(model, row) for row in ids]).mean(0)
     contacts, scores = family.contacts(), jacobian_map(jacobian).cpu().numpy()
     options = {"separation": SEPARATION, "top": family.length}
-    heads = [precision(one.cpu().numpy(), contacts, **options)[0] for one in attention_maps(model, ids).mean(0)]
+    maps = attention_maps(model, ids).mean(0) if has_attention(model) else ()
+    heads = [precision(one.cpu().numpy(), contacts, **options)[0] for one in maps]
     found, chance = precision(scores, contacts, **options)
     energies, planted = pair_energies(jacobian).cpu().numpy()[contacts], family.pair_energies()[contacts]
     return Found(
         jacobian=found,
-        head=max(heads),
+        head=max(heads, default=None),
         chance=chance,
         energies=float(np.corrcoef(energies.ravel(), planted.ravel())[0, 1]),
         best_nll=float(-family.conditional(family.sample(5000, seed)).mean()),
