@@ -11,7 +11,8 @@ from tests.vision.pictures import write_cifar, write_folder, write_mnist
 from zoo.errors import UserError
 from zoo.vision.augment import Augment, MixupOrCutMix, RandAugment
 from zoo.vision.data import MNIST, Cifar10Jpeg, Digits, ImageFolder, ParquetImages, TorchvisionSet
-from zoo.vision.files import read_idx
+from zoo.vision.files import hold_out, read_idx
+from zoo.vision.images import Preprocess
 from zoo.vision.pictures import Decoding
 
 
@@ -159,6 +160,62 @@ def test_a_bad_file_among_many_is_counted_and_named(
         assert str(bad) in said or "5.png" in said  # and the fault is said again
 
 
+def test_a_large_set_never_has_an_empty_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing of a batch can be read, a link to nowhere among it, another image stands for it."""
+    write_folder(tmp_path, each=4)
+    (tmp_path / "class0" / "bad.png").write_bytes(b"none")
+    (tmp_path / "class1" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    data = ImageFolder(tmp_path, image_size=8, held_out=1, batch=1, memory=0)
+    batches = list(data.train_dataloader())
+    assert all(len(batch.images) == 1 for batch in batches)
+    seen = {name for split in ("train", "val", "test") for name in map(str, [p for p, _ in data.files[split]])}
+    assert str(tmp_path / "class1" / "link.png") in seen
+    assert capsys.readouterr().err.count("left out (") in (1, 2)
+    small = ImageFolder(tmp_path, image_size=8, held_out=1)
+    assert sum(len(small.held(split)) for split in ("train", "val", "test")) == 12
+
+
+def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, each=6)
+    for file in (tmp_path / "class1").iterdir():
+        file.write_bytes(b"none")
+    with pytest.raises(UserError, match="class 'class1': none of its images can be read"):
+        ImageFolder(tmp_path, image_size=8, held_out=2).held("train")
+
+
+def test_files_of_other_endings_are_counted_and_hidden_ones_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path, each=6)
+    picture = (tmp_path / "class0" / "0.png").read_bytes()
+    for name in ("a.JFIF", "b.HEIC", "c.heic", "notes.txt", "._0.png", "__MACOSX/0.png"):
+        (tmp_path / "class0" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "class0" / name).write_bytes(picture)
+    (tmp_path / "__MACOSX").mkdir()
+    data = ImageFolder(tmp_path, image_size=8, held_out=2)
+    assert data.names == ("class0", "class1", "class2")
+    assert sum(map(len, data.files.values())) == 19
+    assert "3 files do not end as images do and are left out (2 .heic, 1 .txt)" in capsys.readouterr().err
+
+
+def test_what_is_cut_away_belongs_to_what_is_decoded(tmp_path: Path) -> None:
+    """A model that sees the middle of a picture does not find it decoded whole."""
+    write_folder(tmp_path / "images")
+    (tmp_path / "model").mkdir()
+    Preprocess(8, 3, (0.5,) * 3, (0.5,) * 3, shorter=12).save(tmp_path / "model" / Preprocess.filename)
+    whole, cut = (
+        ImageFolder(tmp_path / "images", image_size=8, held_out=4, preprocess=like).held("train")
+        for like in (None, tmp_path / "model")
+    )
+    assert not torch.equal(whole.images, cut.images)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    (tmp_path / "class0").rename(tmp_path / "train")
+    assert ImageFolder(tmp_path, held_out=4).names == ("class1", "class2", "train")
+
+
 def test_what_is_wrong_with_a_folder_is_one_line(tmp_path: Path) -> None:
     write_folder(tmp_path / "good")
     (tmp_path / "good" / "empty").mkdir()
@@ -169,6 +226,9 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path: Path) -> None:
     write_folder(tmp_path / "one", classes=1)
     with pytest.raises(UserError, match="each of two classes or more, found 1"):
         ImageFolder(tmp_path / "one")
+    deep = [(tmp_path / f"class{i}" / "inside" / "0.png", i) for i in range(2)]
+    with pytest.raises(UserError, match=r"class[01]: all images of this class would be held out"):
+        hold_out(deep, 1, 1, tmp_path)
     write_folder(tmp_path / "few", each=2)
     with pytest.raises(UserError, match=r"6 images are too few to hold out 5 \(held_out\)"):
         ImageFolder(tmp_path / "few", held_out=5)

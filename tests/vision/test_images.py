@@ -100,6 +100,10 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
             assert (FIT.pixels(open_image(saved(tmp_path, deep, name))) == expected).all(), (name, value)
     floating = Image.fromarray(np.full((9, 9), 0.5, dtype=np.float32))
     assert (FIT.pixels(open_image(saved(tmp_path, floating, "float.tif"))) == 128).all()
+    for low, high in ((0, 4095), (-3, 5)):  # what a device measured is shown from its least to its largest
+        measured = Image.fromarray(np.linspace(low, high, 81, dtype=np.float32).reshape(9, 9))
+        shown = np.asarray(open_image(saved(tmp_path, measured, "measured.tif")))
+        np.testing.assert_allclose(shown.reshape(-1), np.linspace(0, 255, 81), atol=0.51)
 
 
 def test_what_is_transparent_shows_white(tmp_path: Path) -> None:

@@ -68,9 +68,39 @@ def test_colours_are_learned_and_the_test_says_which_are_taken_for_which(
     table = torch.tensor(found["rows are right, columns made"])
     assert table.sum() == table.diagonal().sum() == 4
     assert main(["predict", str(images.folder / "run"), *QUIET]) == 0
-    said = capsys.readouterr().out.split()
+    said = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert len(said) == 4
-    assert set(said) <= {"class0", "class1", "class2"}
+    for name, made, likely in said:
+        assert Path(name).is_file()
+        assert Path(name).parent.name == made
+        assert 1 / 3 < float(likely) <= 1
+
+
+def test_classes_are_matched_by_name(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
+    """With another first class every number would mean another name."""
+    assert images.fit("run", "--trainer.max_steps", 1) == 0
+    (images.folder / "images" / "class0").rename(images.folder / "images" / "later")
+    capsys.readouterr()
+    run = str(images.folder / "run")
+    for given in (
+        ["test", run],
+        ["predict", run],
+        ["fit", "--run", run, "--resume", "last", "--trainer.max_steps", "2"],
+    ):
+        assert main([*given, *QUIET]) == 2
+        assert "knows other classes than this data, which lacks class0; adds later" in capsys.readouterr().err
+    (images.folder / "images" / "later").rename(images.folder / "images" / "class0")
+    assert main(["test", run, *QUIET]) == 0
+
+
+def test_a_run_that_goes_on_with_other_images_says_so(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
+    go_on = ["--resume", "last", "--trainer.max_epochs", 9]
+    assert images.fit("run", "--trainer.max_steps", 1) == 0
+    assert images.fit("run", *go_on, "--trainer.max_steps", 2) == 0
+    assert "not what the run began with" not in capsys.readouterr().err
+    (images.folder / "images" / "class0" / "0.png").unlink()
+    assert images.fit("run", *go_on, "--trainer.max_steps", 3) == 0
+    assert "run: the data is not what the run began with" in capsys.readouterr().err
 
 
 def test_a_run_that_stopped_goes_on_bit_for_bit(images: Images) -> None:

@@ -91,12 +91,24 @@ def test_inputs_that_mean_nothing(model: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_lens_draws_and_says_what_it_sees(
-    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given, out = ["lens", str(model), str(pictures / "class2" / "1.png")], tmp_path / "looks.png"
     assert main([*given, "--out", str(out), "--about", "blue", "--layer", "0"]) == 0
     assert "of the kernel" in capsys.readouterr().out
     assert out.read_bytes().startswith(b"\x89PNG")
+    before = out.read_bytes()
+    assert main([*given, "--out", str(out)]) == 2
+    assert "looks.png exists already" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    monkeypatch.chdir(tmp_path)
+    assert main(given) == main(given) == 0
+    assert {path.name for path in tmp_path.glob("lens*")} == {"lens.png", "lens-2.png"}
+    out = tmp_path / "other.png"
     for options, message in (
         (["--about", "bleu"], "unknown class 'bleu'; did you mean 'blue'?"),
         (["--layer", "5"], "layer 5 does not exist: the model has 2"),

@@ -3,8 +3,10 @@
 import codecs
 import gzip
 import os
+import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,6 +30,31 @@ class InFolder:
     def named(cls) -> str:
         """The names that it may have, to be read."""
         return " or ".join((cls.filename, *cls.others))
+
+
+def files_under(folder: Path, endings: Container[str], others: Counter[str]) -> list[Path]:
+    """The files of a folder and of those in it that end so (".txt", in any case), in order; `others` counts the rest by
+    their endings.
+
+    What is hidden (.name, and __MACOSX, which archives of that system bring) is not looked at.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
+        if hidden or path.is_dir():
+            continue
+        if path.suffix.lower() in endings:
+            found.append(path)
+        else:
+            others[path.suffix.lower() or "no ending"] += 1
+    return found
+
+
+def say_others(where: Path | str, others: Counter[str], what: str) -> None:
+    """One line on stderr of what `files_under` has left out."""
+    if others:
+        said = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
+        print(f"{where}: {others.total()} files do not end as {what} do and are left out ({said})", file=sys.stderr)
 
 
 def data_folder() -> Path:

@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.files import data_folder, stream_text
+from zoo.data.files import data_folder, files_under, say_others, stream_text
 from zoo.errors import UserError
 from zoo.progress import bar
 from zoo.text.tokens import Tokenizer
@@ -43,11 +45,19 @@ class Source:
 
     @classmethod
     def read(cls, path: Path, documents: Documents) -> "Source":
-        """A file, or a folder's .txt files in the order of their names. UserError names file and line of a fault."""
+        """A file, or the .txt files of a folder and of those in it, in the order of their names; stderr says what else
+        lies there, and how many are empty. UserError names file and line of a fault."""
         path = Path(path)
-        files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+        others: Counter[str] = Counter()
+        files = files_under(path, {".txt"}, others) if path.is_dir() else [path]
         if not files:
             raise UserError(f"{path}: no .txt file here")
+        say_others(path, others, "texts (.txt)")
+        if empty := [file for file in files if path.is_dir() and not file.stat().st_size]:
+            files = [file for file in files if file not in empty]
+            if not files:
+                raise UserError(f"{path}: every .txt file here is empty")
+            print(f"{path}: {len(empty)} empty files are left out, the first is {empty[0]}", file=sys.stderr)
         digest, count, alphabet = hashlib.sha256(), 0, set[str]()
         for piece, ends in _pieces(files, documents, "reading"):
             digest.update(piece.encode() + b"\0" * ends)

@@ -2,11 +2,13 @@
 
 import glob
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
+from zoo.data.files import files_under, say_others
 from zoo.errors import UserError
 from zoo.vision.images import ENDINGS, Preprocess, open_image
 from zoo.vision.model import ViT
@@ -21,9 +23,11 @@ def files(inputs: Sequence[str]) -> list[str]:
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+            others: Counter[str] = Counter()
+            inside = [str(p) for p in files_under(path, ENDINGS, others)]
             if not inside:
                 raise UserError(f"{given}: no image in this folder ({', '.join(sorted(ENDINGS))})")
+            say_others(given, others, "images")
             found += inside
         elif not path.exists() and glob.has_magic(given):
             matching = sorted(glob.glob(given, recursive=True))

@@ -25,7 +25,16 @@ from zoo.data.files import data_folder
 from zoo.errors import UserError
 from zoo.train.data import DataModule, Split
 from zoo.vision.augment import Augment
-from zoo.vision.files import check_classes, class_folders, hold_out, image_files, on_disk, read_idx, read_parquet
+from zoo.vision.files import (
+    check_classes,
+    class_folders,
+    hold_out,
+    image_files,
+    on_disk,
+    read_idx,
+    read_parquet,
+    splits_lie_in,
+)
 from zoo.vision.images import Preprocess
 from zoo.vision.pictures import Decoding, Pictures, Pixels, Views, apart, decode_all, digest_of, some_of
 from zoo.vision.published import preprocess_of
@@ -130,7 +139,8 @@ class ImageData(DataModule):
     def _decoded(self, source: Pictures, split: Split) -> Pixels:
         """All pictures as one tensor: from the data folder where they have been decoded before."""
         fit = self.preprocess
-        key = hashlib.sha256(f"{source.digest} {fit.size} {fit.channels} {fit.fit} {fit.interpolation}".encode())
+        shape = f"{fit.size} {fit.channels} {fit.fit} {fit.interpolation} {fit.shorter}"
+        key = hashlib.sha256(f"{source.digest} {shape}".encode())
         path = data_folder() / "decoded" / f"{key.hexdigest()[:32]}.npy"
         names = path.with_suffix(".json")
         if not (path.is_file() and names.is_file()):
@@ -142,8 +152,11 @@ class ImageData(DataModule):
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             print(f"{len(bad)} of {len(source)} images cannot be read and are left out: {shown}{more}", file=sys.stderr)
         kept = [row for row in range(len(source)) if row not in bad]
+        if split == "train" and (lost := set(source.labels) - {source.labels[row] for row in kept}):
+            name = self.names[min(lost)]
+            raise UserError(f"class {name!r}: none of its images can be read, so nothing could be learned of it")
         labels = torch.tensor([source.labels[row] for row in kept], dtype=torch.long)
-        return Pixels(torch.from_numpy(np.load(path)), labels)
+        return Pixels(torch.from_numpy(np.load(path)), labels, tuple(source.where(row) for row in kept))
 
 
 # -- built in ----------------------------------------------------------------------------------------------------------
@@ -395,7 +408,7 @@ class ImageFolder(ImageData):
         path = Path(path)
         if not path.is_dir():
             raise UserError(f"{path}: no such folder")
-        train = path / "train" if (path / "train").is_dir() else path
+        train = path / "train" if splits_lie_in(path) else path
         names = class_folders(train)
         files = image_files(train, names)
         places = {"val": ("val", "valid", "validation"), "test": ("test",)} if train != path else {}

@@ -5,6 +5,7 @@ All of it is read to `Pictures` or tensors; what does not hold what it should is
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.files import files_under, say_others
 from zoo.errors import UserError
 from zoo.vision.images import ENDINGS
 from zoo.vision.pictures import Pictures
@@ -112,23 +114,35 @@ def read_parquet(path: Path) -> Rows:
 
 def class_folders(path: Path) -> list[str]:
     """Names of the folders in a folder, in order; UserError where there are fewer than two."""
-    names = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
     if len(names) < 2:
         raise UserError(f"{path}: expected a folder of images for each of two classes or more, found {len(names)}")
     return names
+
+
+def splits_lie_in(path: Path) -> bool:
+    """Whether a folder's `train` holds the classes to train on. One that holds files alone, beside other folders than
+    those of splits, is a class of that name."""
+    train = path / "train"
+    if not train.is_dir():
+        return False
+    others = {p.name for p in path.iterdir() if p.is_dir()} - {"train", "val", "valid", "validation", "test"}
+    return not others or any(p.is_dir() for p in train.iterdir())
 
 
 def image_files(path: Path, names: Sequence[str], order: Sequence[str] | None = None) -> list[tuple[Path, int]]:
     """The image files of each class with its number (in `order`); UserError names a class without any."""
     numbers = {name: number for number, name in enumerate(names if order is None else order)}
     found = []
+    others: Counter[str] = Counter()
     for name in names:
-        files = sorted(p for p in (path / name).rglob("*") if p.suffix.lower() in ENDINGS)
+        files = files_under(path / name, ENDINGS, others)
         if not files:
             raise UserError(
                 f"{path / name}: no image here ({', '.join(sorted(ENDINGS))}); remove the folder or fill it"
             )
         found += [(file, numbers[name]) for file in files]
+    say_others(path, others, "images")
     return found
 
 
@@ -150,7 +164,7 @@ def hold_out(
     chosen = set(sorted(files, key=rank)[:count])
     kept = [item for item in files if item not in chosen]
     if lost := {label for _, label in files} - {label for _, label in kept}:
-        name = next(file.parent.name for file, label in files if label in lost)
+        name = next(file.relative_to(where).parts[0] for file, label in files if label in lost)
         raise UserError(f"{where / name}: all images of this class would be held out (held_out {count})")
     return kept, sorted(chosen)
 
@@ -160,8 +174,8 @@ def on_disk(files: Sequence[tuple[Path | str, int]]) -> Pictures:
     paths = [Path(path) for path, _ in files]
     digest = hashlib.sha256()
     for path in paths:
-        about = path.stat()
-        digest.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
+        about = path.stat() if path.exists() else None  # a link to nowhere is left out when it is read
+        digest.update(f"{path} {about and about.st_size} {about and about.st_mtime_ns}\n".encode())
     return Pictures([label for _, label in files], partial(_read, paths), partial(_name, paths), digest.hexdigest())
 
 

@@ -8,7 +8,7 @@ at before any is decoded.
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from zoo.data.files import InFolder
 from zoo.errors import UserError, nearest
 
 LARGEST = 100_000_000  # pixels of a file: 400 MB as RGBA
-ENDINGS = frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .jp2".split())
+ENDINGS = frozenset(".jpg .jpeg .jpe .jfif .png .webp .avif .bmp .gif .tif .tiff .ppm .pgm .pbm .jp2".split())
 
 
 def open_image(path: Path | str) -> Image.Image:
@@ -77,13 +77,19 @@ def _shown(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Numbers of 16 or 32 bits, or of floating point from 0 to 1, as grey of eight bits."""
+    """Numbers of 16 or 32 bits, or of floating point, as grey of eight bits.
+
+    From 0 to the top of their kind (1 or 255 of floating point, 255 or 65,535 of whole numbers); what goes beyond that
+    is shown from the file's least number to its largest, as measuring devices write them.
+    """
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    if image.mode == "F":
-        top = 1.0 if values.max(initial=0) <= 1 else 255.0
-    else:  # Pillow opens 16 bits as I;16, or as I where a reader knows no better
-        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
-    return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8), "L")
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    # Pillow opens 16 bits as I;16, or as I where a reader knows no better
+    tops = (65535.0,) if image.mode.startswith("I;16") else (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
+    top = next((top for top in tops if high <= top), high)
+    if low < 0 or high > tops[-1]:
+        values, top = values - low, high - low
+    return Image.fromarray((values * (255 / top)).round().astype(np.uint8), "L")
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,10 @@ class Preprocess(InFolder):
             raise UserError(f"{path}: {error} is missing") from None
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}: not settings of images ({error})") from None
+
+    def at(self, size: int) -> "Preprocess":
+        """The same for images of `size` pixels: as much of a picture is cut away."""
+        return replace(self, size=size, shorter=self.shorter and round(self.shorter * size / self.size))
 
     def save(self, path: str | Path) -> None:
         Path(path).write_text(self.to_json(), encoding="utf-8")

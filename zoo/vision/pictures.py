@@ -50,16 +50,21 @@ class Pixels:
 
     images: Tensor
     labels: Tensor
+    names: tuple[str, ...] = ()  # of the files that they were, where they were some
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels of these rows; and nothing is left out."""
+        """Images of these rows, and those rows: nothing is left out."""
         return self.images[index], index
 
+    def where(self, row: int) -> str:
+        """What to call an image."""
+        return self.names[row] if self.names else f"image {row + 1}"
+
     def to(self, device: torch.device) -> "Pixels":
-        return Pixels(self.images.to(device), self.labels.to(device))
+        return Pixels(self.images.to(device), self.labels.to(device), self.names)
 
 
 class Decoding:
@@ -74,21 +79,32 @@ class Decoding:
         return len(self.pictures)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of these rows and which rows those are. UserError where none can be read."""
-        found, rows = [], []
-        for row in index.tolist():
-            try:
-                found.append(self.fit.pixels(decode(self.pictures.read(row), self.pictures.where(row))))
-                rows.append(row)
-            except UserError as error:
-                if row not in self.unreadable:
-                    self.unreadable.add(row)
-                    print(f"left out ({len(self.unreadable)} so far in this process): {error}", file=sys.stderr)
+        """Images of these rows and which rows those are. Where none can be read the next of the set that can stands for
+        them: a batch is never empty. UserError where none of the set can be read."""
+        wanted = index.tolist()
+        found = [(row, image) for row in wanted if (image := self._image(row)) is not None]
+        for beyond in range(0 if found else len(self)):
+            row = (wanted[-1] + 1 + beyond) % len(self)
+            if (image := self._image(row)) is not None:
+                found = [(row, image)]
+                break
         if not found:
-            raise UserError(
-                f"none of {len(index)} images can be read, the first is {self.pictures.where(int(index[0]))}"
-            )
-        return torch.stack(found), torch.tensor(rows)
+            raise UserError(f"none of {len(self)} images can be read, the first is {self.pictures.where(0)}")
+        return torch.stack([image for _, image in found]), torch.tensor([row for row, _ in found])
+
+    def where(self, row: int) -> str:
+        """What to call an image."""
+        return self.pictures.where(row)
+
+    def _image(self, row: int) -> Tensor | None:
+        if row in self.unreadable:
+            return None
+        try:
+            return self.fit.pixels(decode(self.pictures.read(row), self.pictures.where(row)))
+        except UserError as error:
+            self.unreadable.add(row)
+            print(f"left out ({len(self.unreadable)} so far in this process): {error}", file=sys.stderr)
+            return None
 
 
 class Views(Dataset[Batch]):

@@ -136,19 +136,22 @@ class Classification(Task):
         self.report(result)
 
     def on_predict_epoch_start(self) -> None:
-        self.made: dict[int, int] = {}
+        self.made: dict[int, tuple[int, float]] = {}
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
-        best = self.network(batch.images).argmax(-1)
-        self.made |= dict(zip(batch.index.tolist(), best.tolist(), strict=True))
+        found = self.network(batch.images).float().softmax(-1).max(-1)
+        rows = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        self.made |= dict(zip(batch.index.tolist(), rows, strict=True))
 
     def on_predict_epoch_end(self) -> None:
-        """The name of each test image's class, in the order of the set."""
+        """Each test image with the name of its class and how likely that is, in the order of the set."""
         made = self.gather(self.made)
         if self.trainer.is_global_zero:
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            held = data.held("test")
             for row in sorted(made):
-                print(data.names[made[row]])
+                best, likely = made[row]
+                print(held.where(row), data.names[best], f"{likely:.3f}", sep="\t")
 
 
 def taught_by(run: Path, student: ViT) -> ViT:

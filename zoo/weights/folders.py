@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo.core.network import Network
 from zoo.errors import UserError
 from zoo.text.tokens import FILES
+from zoo.vision.images import Preprocess
 from zoo.weights.compare import differences
 from zoo.weights.families import Given, Origin, common_type, family_of, published, stored_names, type_name
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
@@ -24,6 +25,7 @@ preprocessor_config.json""".split()
 # Settings that change no output of a trained model.
 TRAINING = ("dropout", "attention_dropout", "drop_path", "init")
 WRITING = ("unwritten",)  # what the search leaves out is said elsewhere, if anywhere
+ENDS = ("start", "end")  # a language model that sees a text whole computes the same, whatever texts begin and end with
 
 
 def write(loaded: Loaded, out: Path, beside: Path) -> None:
@@ -41,6 +43,8 @@ def write(loaded: Loaded, out: Path, beside: Path) -> None:
         write_json(folder / "config.json", config)
         write_tensors(folder / "model.safetensors", untied(loaded.model))
         _copy(beside, folder, loaded.config["kind"])
+        if isinstance(loaded.tokenizer, Preprocess) and (folder / Preprocess.filename).is_file():
+            loaded.tokenizer.save(folder / Preprocess.filename)  # of another size, where the network was resized
 
 
 def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
@@ -102,6 +106,9 @@ def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in training")
             continue
         if name in WRITING:
+            continue
+        if name in ENDS and loaded.config["kind"] == "CausalLM":
+            notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in generating")
             continue
         raise UserError(f"{beside}: {name} is {ours!r}, its published config.json says {theirs!r}")
     if prefix := loaded.config.get("prefix"):

@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.core import Learned, StackConfig
 from zoo.core.network import Network
 from zoo.errors import UserError
+from zoo.vision.images import Preprocess
 from zoo.vision.model import ViT
 from zoo.weights.families import family_of
 from zoo.weights.load import Loaded
@@ -118,4 +119,8 @@ def resized(
             # timm gives both sides
             place[key] = [size, size] if isinstance(place.get(key), list) else size
             origin = replace(origin, config=config)
-    return replace(loaded, model=model, config=loaded.config | {"settings": model.to_plain()}, origin=origin)
+    tokens = loaded.tokenizer
+    if image is not None and isinstance(tokens, Preprocess):
+        tokens = tokens.at(image)
+    config = loaded.config | {"settings": model.to_plain()}
+    return replace(loaded, model=model, tokenizer=tokens, config=config, origin=origin)
