@@ -140,6 +140,21 @@ def test_settings_in_a_checkpoint_are_never_read(bench: Bench, monkeypatch: pyte
     assert bench.merged()["model"]["init_args"]["label_smoothing"] == 0.0
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "tokenizer.json", "vocab.json"])
+def test_a_folder_with_files_of_the_users_is_no_place_for_a_run(
+    bench: Bench, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    bench.run.mkdir()
+    (bench.run / name).write_text("mine")
+    (bench.run / "fit.log").write_text("a shell may write here what the run says")
+    assert bench.fit("--trainer.max_steps", 1) == 2
+    assert f"run/{name} is of no run: nothing is overwritten" in capsys.readouterr().err
+    assert {path.name for path in bench.run.iterdir()} == {name, "fit.log"}
+    assert (bench.run / name).read_text() == "mine"
+    (bench.run / name).unlink()
+    assert bench.fit("--trainer.max_steps", 1) == 0
+
+
 def test_what_resumes_must_be_what_began(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.fit("--trainer.max_steps", 2) == 0
     capsys.readouterr()

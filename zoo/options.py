@@ -1,9 +1,16 @@
 """The options of a verb. Standard library only."""
 
 import argparse
+from pathlib import Path
 from typing import Any, NoReturn
 
 from zoo.errors import UserError, nearest
+
+
+def check_new(option: str, path: Path) -> None:
+    """UserError where the file or folder that an option names exists: nothing is overwritten."""
+    if path.exists():
+        raise UserError(f"{option} {path} exists already: give another name")
 
 
 class Options(argparse.ArgumentParser):

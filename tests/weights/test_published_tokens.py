@@ -143,9 +143,32 @@ def test_generate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # with this seed random weights happen to write whole characters
     assert capsys.readouterr().out == tokenizer.decode(written[0], skip_special_tokens=True) + "\n"
     assert cli.main([*given[:5], "40"]) == 2  # more than the table of positions has rows
-    said = capsys.readouterr().err
+    out, said = capsys.readouterr()
+    assert out == ""
     assert "the model can place 32" in said
     assert said.count("\n") == 1
+
+
+def test_generate_keeps_the_space_between_a_prompt_and_what_follows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SentencePiece's decoder takes the space away from a text that begins with one."""
+    tokenizer = llama()
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 1, "num_attention_heads": 3}
+    theirs = published(tmp_path / "m", tokenizer, "LlamaConfig", "LlamaForCausalLM", **sizes)
+    with torch.no_grad():
+        theirs.lm_head.weight[[0, 1, 2, *range(12, 268)]] = 0.0  # letters alone, no bytes
+    theirs.save_pretrained(tmp_path / "m")
+    spaced = 0
+    for prompt in ("the", "a cat", "sat on", "mat"):
+        ids = tokenizer(prompt, return_tensors="pt").input_ids
+        written = theirs.generate(ids, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0)
+        given = ["generate", str(tmp_path / "m"), "--prompt", prompt, "--length", "6", "--temperature", "0"]
+        assert cli.main(given) == 0
+        wanted = tokenizer.decode(written[0], skip_special_tokens=True)
+        assert capsys.readouterr().out == wanted + "\n"
+        spaced += wanted[len(prompt)] == " "
+    assert spaced
 
 
 def test_translate_with_beams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,6 +127,7 @@ def test_language_models_go_on_from_published_ones(folder: Path, capsys: pytest.
     assert fit(folder, "gpt", {"class_path": "LanguageModel"}, data, "--init-from", folder / "gpt2") == 0
     assert fit(folder, "mlm", {"class_path": "MaskedLanguageModel"}, data, "--init-from", folder / "bert") == 0
     capsys.readouterr()
+    assert "LanguageModel predicts nothing" in one_line(capsys, main(["predict", str(folder / "gpt"), *QUIET]))
     assert main(["test", str(folder / "gpt"), *QUIET]) == 0
     found = float(capsys.readouterr().out.split("nll: ")[1].split()[0])
     held = Corpus(folder / "text.txt", length=32, batch=2, tokenizer=folder / "gpt2")
@@ -139,6 +140,11 @@ def test_language_models_go_on_from_published_ones(folder: Path, capsys: pytest.
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1)[counted], batch.labels.flatten()[counted])
         total, count = total + losses.item() * counted.sum().item(), count + counted.sum().item()
     assert found == pytest.approx(total / count, abs=2e-4)
+    given = ["export", str(folder / "gpt"), str(folder / "back"), "--to", "hf", "--like", str(folder / "gpt2")]
+    assert main(given) == 0  # a running text has no ends, which changes no tensor
+    assert "it acts in generating" in capsys.readouterr().err
+    again = transformers.GPT2LMHeadModel.from_pretrained(folder / "back").state_dict()
+    assert again.keys() == theirs.state_dict().keys()
     text = gpt2()((folder / "text.txt").read_text()).input_ids
     assert held.part("train")[0:1000].tolist() == text[:1000]
 

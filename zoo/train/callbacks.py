@@ -42,12 +42,14 @@ class RunFolder(Callback):
         assert isinstance(pl_module, Task)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "run.json"
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self.resumed and path.is_file():  # a run that goes on keeps how it began
             before = json.loads(path.read_text())
+            if before.get("data", {}).get("sha256") != data.manifest().get("sha256"):
+                print(f"{self.folder}: the data is not what the run began with (its hash in run.json)", file=sys.stderr)
             again = [*before.get("resumed", []), {"command": shlex.join(["zoo", *self.command]), "commit": commit()}]
             write_atomically(path, json.dumps(before | {"resumed": again}, indent=2) + "\n")
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         about = {
             "command": shlex.join(["zoo", *self.command]),
             "commit": commit(),

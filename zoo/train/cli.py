@@ -34,7 +34,16 @@ from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
 from zoo.train.progress import Progress
-from zoo.train.start import Source, begin_with, begun, check_reach, described, fitting, load_weights
+from zoo.train.start import (
+    Source,
+    begin_with,
+    begun,
+    check_classes,
+    check_reach,
+    described,
+    fitting,
+    load_weights,
+)
 from zoo.train.task import Task
 from zoo.train.unset import files_of, kept, lay_below
 
@@ -247,11 +256,12 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
         if not any(a.startswith(("--config", "-c")) for a in args):
             moved = kept(run / CONFIG)
             args = ["--config", str(run / CONFIG), *_options(moved), *args]
-    elif _holds_run(run) and rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
+    elif rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
         # other ranks begin when the first has already written
-        raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
-    elif (run / "config.json").exists() and not (run / CONFIG).exists():  # imported, or published
-        raise UserError(f"{run} holds a model that is no run: nothing is overwritten, give another --run FOLDER")
+        if _holds_run(run):
+            raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
+        if foreign := _foreign(run):  # a model that was imported or published, or whatever else lies there
+            raise UserError(f"{foreign} is of no run: nothing is overwritten, give another --run FOLDER")
     callbacks = [
         RunFolder(run, ["fit", *argv], resumed=ours.resume is not None),
         Throughput(),
@@ -269,6 +279,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
         raise UserError(f"{error}; {ours.init_from} is a {source.kind}, which has no such stack") from None
     if ours.resume is not None:
         _refuse_changes(cli, run / CONFIG, moved)
+        check_classes(run, cli.datamodule)
         fitting(cli.model, stored, checkpoint)
         if _complete(stored, cli.trainer):  # Lightning would count an epoch that it does not train
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
@@ -324,6 +335,10 @@ def evaluate(verb: str, argv: list[str]) -> int:
     config = ours.run / CONFIG
     given = ["--config", str(config), *_options(kept(config)), "--trainer.logger", "false", *args]
     cli = build(given, ours.run, known=described(ours.run).get("settings"))
+    if verb == "predict" and type(cli.model).predict_step is L.LightningModule.predict_step:
+        task = type(cli.model).__name__
+        raise UserError(f"{task} predicts nothing of a test set; 'zoo --help' lists the verbs that use its model")
+    check_classes(ours.run, cli.datamodule)
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
     try:
@@ -343,6 +358,13 @@ def _complete(stored: dict[str, Any], trainer: L.Trainer) -> bool:
 def _holds_run(run: Path) -> bool:
     """Whether there is something to lose: a run that stopped before its first checkpoint may begin anew."""
     return (run / CONFIG).exists() and any((run / CHECKPOINTS).glob("*.ckpt"))
+
+
+def _foreign(run: Path) -> Path | None:
+    """Something in a folder that no run has written. What a shell was told to write there (a log) is none of it."""
+    if (run / "run.json").is_file() or not run.is_dir():
+        return None
+    return next((path for path in sorted(run.iterdir()) if path.suffix not in (".log", ".out", ".err")), None)
 
 
 def _options(values: dict[str, str]) -> list[str]:

@@ -63,6 +63,15 @@ def described(run: Path) -> dict[str, Any]:
         return {}
 
 
+def check_classes(run: Path, data: DataModule) -> None:
+    """UserError where a run's classes are not those of the data: their numbers would mean something else."""
+    known = tuple(described(run).get("classes") or ())
+    if known and data.names and known != data.names:
+        named = {"lacks": set(known) - set(data.names), "adds": set(data.names) - set(known)}
+        said = "; ".join(f"{what} {', '.join(sorted(names)[:5])}" for what, names in named.items() if names)
+        raise UserError(f"{run} knows other classes than this data, which {said or 'has them in another order'}")
+
+
 def check_reach(task: Task, data: DataModule) -> None:
     """UserError where texts may come to more tokens than the network has positions for."""
     places = [part.longest for part in task.network.modules() if isinstance(part, PositionModule)]

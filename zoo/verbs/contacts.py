@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
-from zoo.options import Options
+from zoo.options import Options, check_new
 from zoo.verbs.opening import add_options, check_counts, open_model
 
 LONGEST = 2048  # residues: a map is their square
@@ -93,8 +93,7 @@ def _fit(loaded: Any, given: Any) -> None:
     from zoo.protein.structures import read_npz
     from zoo.weights.folders import write
 
-    if given.out.exists():
-        raise UserError(f"--out {given.out} exists already: give another name")
+    check_new("--out", given.out)
     chains = [chain for chain in read_npz(given.fit) if 30 <= len(chain.sequence) <= 300][:20]
     try:
         fit_regression(loaded.model, chains)

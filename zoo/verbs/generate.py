@@ -45,14 +45,15 @@ def main(argv: list[str]) -> int:
     start = loaded.model.start
     begun = given.prompt if given.prompt is not None else "\n" if start is None else ""
     try:
-        prompt = [*([] if start is None else [start]), *loaded.tokenizer.encode(begun)]
+        given_ids = loaded.tokenizer.encode(begun)
+        prompt = [*([] if start is None else [start]), *given_ids]
     except ValueError as error:  # a letter that is no token
         raise UserError(f"--prompt: {error}") from None
     if not prompt:
         raise UserError("--prompt is empty: give it at least one character")
     written: list[int] = []
     shown = ""
-    sys.stdout.write(begun)
+    before = loaded.tokenizer.decode(given_ids)  # decoded with it, a text keeps the space that it begins with
     steps = loaded.model.stream(
         torch.tensor([prompt], device=next(loaded.model.parameters()).device),
         length=given.length,
@@ -60,8 +61,11 @@ def main(argv: list[str]) -> int:
         constraint=constraint,
     )
     for token in steps:
+        if not written:  # by now the prompt is known to fit
+            sys.stdout.write(begun)
         written.append(int(token))
-        text = loaded.tokenizer.decode(written)
+        whole = loaded.tokenizer.decode([*given_ids, *written])
+        text = whole[_shared(before, whole) :]
         if text.endswith("\ufffd"):  # half a character so far
             continue
         sys.stdout.write(text[len(shown) :])
@@ -69,3 +73,9 @@ def main(argv: list[str]) -> int:
         shown = text
     sys.stdout.write("\n")
     return 0
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts begin with together."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

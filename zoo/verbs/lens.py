@@ -1,10 +1,11 @@
 """`zoo lens MODEL INPUT`: where a model looks, as a picture."""
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
 
-from zoo.options import Options
+from zoo.options import Options, check_new
 from zoo.verbs.classify import names_of
 from zoo.verbs.opening import add_options, open_model
 
@@ -21,16 +22,20 @@ def main(argv: list[str]) -> int:
     )
     add_options(parser)
     parser.add_argument("input", help="an image file")
-    parser.add_argument("--out", type=Path, default=Path("lens.png"), help="png, svg or pdf (default lens.png)")
+    parser.add_argument("--out", type=Path, help="png, svg or pdf (default lens.png, lens-2.png, ...)")
     parser.add_argument("--layer", type=int, default=-1, help="whose heads are shown (default -1, the last)")
     parser.add_argument("--about", metavar="CLASS", help="the class whose evidence is shown (default: the likeliest)")
     given = parser.parse_args(argv)
+    if given.out:
+        check_new("--out", given.out)
+    free = (Path("lens.png" if number == 1 else f"lens-{number}.png") for number in itertools.count(1))
+    out = given.out or next(path for path in free if not path.exists())
     loaded = open_model(given, "show where it looks", *LENSES)
     module, _, name = LENSES[loaded.config["kind"]].rpartition(".")
     draw = getattr(importlib.import_module(module), name)
     said = draw(
-        loaded.model, loaded.tokenizer, given.input, names_of(loaded), given.out, about=given.about, layer=given.layer
+        loaded.model, loaded.tokenizer, given.input, names_of(loaded), out, about=given.about, layer=given.layer
     )
     print(said)
-    print(f"drawn: {given.out}", file=sys.stderr)
+    print(f"drawn: {out}", file=sys.stderr)
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
-from zoo.options import Options
+from zoo.options import Options, check_new
 from zoo.verbs.opening import add_options, check_counts, open_model, texts
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def main(argv: list[str]) -> int:
     loaded = open_model(given, "translate", "Seq2Seq")
     sentences = texts(given.text)
     prefix = str(loaded.config.get("prefix", "")) if given.prefix is None else given.prefix
+    pictures = _pictures(given.attention, sum(bool(text.strip()) for text in sentences))
     results = translate(
         loaded.model,
         loaded.tokenizer,
@@ -69,18 +70,26 @@ def main(argv: list[str]) -> int:
         for score, text in hypotheses:
             print(text if given.nbest == 1 or sampling else f"{score:.4f}\t{text}")
     if given.attention:
-        _draw(loaded, [prefix + text for text in sentences if text.strip()], given)
+        _draw(loaded, [prefix + text for text in sentences if text.strip()], pictures, given)
     return 0
 
 
-def _draw(loaded: "Loaded", texts: list[str], given: Namespace) -> None:
-    """A picture for each text, numbered where there are several."""
+def _pictures(path: Path | None, count: int) -> list[Path]:
+    """The files to draw, numbered where there are several. UserError where one exists."""
+    if path is None:
+        return []
+    several = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
+    pictures = several if count > 1 else [path]
+    for picture in pictures:
+        check_new("--attention", picture)
+    return pictures
+
+
+def _draw(loaded: "Loaded", texts: list[str], pictures: list[Path], given: Namespace) -> None:
+    """A picture for each text."""
     from zoo.text.attention import cross_attention, draw
 
-    for number, text in enumerate(texts, 1):
-        path: Path = given.attention
-        if len(texts) > 1:
-            path = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    for text, path in zip(texts, pictures, strict=False):
         try:
             looks = cross_attention(
                 loaded.model,
