@@ -30,6 +30,13 @@ def rows(head: list[str], body: list[list[str]]) -> str:
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in body]) + "\n"
 
 
+def over_seeds(found: list[float], digits: int) -> str:
+    """Mean and deviation where there are three or more, else each."""
+    if len(found) > 2:
+        return f"{mean(found):.{digits}f} +- {stdev(found):.{digits}f}"
+    return ", ".join(f"{one:.{digits}f}" for one in found) or "not yet run"
+
+
 def multi30k() -> str:
     body = [
         [
@@ -110,17 +117,17 @@ def fitness() -> str:
     }
     ridge = {name: found for run in results("protein", "ridge.json") for name, found in run["sets"].items()}
     ways = ("from-nothing", "same-network", "tuned")  # as the files' names tell them
-    nets: dict[tuple[str, str], list[str]] = {}
+    nets: dict[tuple[str, str], list[float]] = {}
     for run in [*results("protein", "avgfp-*.json"), *results("protein", "gb1-*.json")]:
         test = next(iter(run["tests"].values()))
         name = test["test_set"] if test["test_set"] in sets else "avgfp"
         way = next(way for way in reversed(ways) if way in run["file"] or way == ways[0])
-        nets.setdefault((name, way), []).append(f"{test['spearman']:.2f}")
+        nets.setdefault((name, way), []).append(test["spearman"])
     body = [
         [
             said,
             f"{ridge[name]['spearman']:.2f}" if name in ridge else "",
-            *(", ".join(nets.get((name, way), ["not yet run"])) for way in ways),
+            *(over_seeds(nets.get((name, way), []), 2) for way in ways),
             known,
         ]
         for name, (said, known) in sets.items()
@@ -141,13 +148,50 @@ def classes() -> str:
 
 
 def natural() -> str:
+    """Runs that differ by seed alone in one line; their differences protein by protein in another table."""
+    (kept,) = results("protein", "natural-ngrams.json")
+    sizes = {
+        run["name"].lower().replace(", seed ", "-").replace(" ", "-"): run
+        for run in results("protein", "natural-*.json")
+        if "tests" in run
+    }
+    kinds: dict[str, list[str]] = {}
+    for name in kept["models"]:
+        kinds.setdefault(re.sub(r"-\d$", "", name), []).append(name)
+    body = []
+    for kind, names in kinds.items():
+        found = [kept["models"][name] for name in names]
+        body.append(
+            [
+                kind + (f", {len(names)} seeds" if len(names) > 1 else ""),
+                f"{sizes[names[0]]['parameters'] / 1e6:.1f} M" if names[0] in sizes else "",
+                over_seeds([one["nll"] for one in found], 4),
+                f"{mean(one['error'] for one in found):.4f}",
+                f"{mean(one['gain'] for one in found):.4f} +- {mean(one['gain_error'] for one in found):.4f}",
+            ]
+        )
+    head = ["left to right", "parameters", "nats a residue", "standard error", "better than the unigram by"]
+    return rows(head, body)
+
+
+def natural_pairs() -> str:
+    """What one network has less than another, protein by protein: the mean over pairs of runs, and their mean error."""
+    (kept,) = results("protein", "natural-ngrams.json")
+    found: dict[str, list[dict[str, float]]] = {}
+    for names, pair in kept["pairs"].items():
+        kinds = [re.sub(r"^natural-|-\d$", "", name) for name in names.split(" - ")]
+        if kinds[0] != kinds[1]:
+            found.setdefault(" - ".join(kinds), []).append(pair)
     body = [
-        [name, f"{found['nll']:.4f}", f"{found['error']:.4f}", f"{found['gain']:.4f} +- {found['gain_error']:.4f}"]
-        for run in results("protein", "natural-ngrams.json")
-        for name, found in run["models"].items()
+        [
+            kinds,
+            f"{mean(p['difference'] for p in pairs):+.4f}",
+            f"{mean(p['error'] for p in pairs):.4f}",
+            str(len(pairs)),
+        ]
+        for kinds, pairs in found.items()
     ]
-    head = ["left to right", "nats a residue", "standard error", "better than the unigram by"]
-    return rows(head, body or [["not yet run", "", "", ""]])
+    return rows(["nats a residue", "difference", "standard error", "pairs of runs"], body)
 
 
 def real_contacts() -> str:
@@ -381,6 +425,143 @@ def music_memory() -> str:
     return rows(["n", *names], body)
 
 
+def mixers() -> str:
+    columns = {
+        "text": ("exact", "translated exactly, %", 100, 1),
+        "vision": ("accuracy", "digits right, %", 100, 1),
+        "music": ("nll", "harmony, nats a token", 1, 3),
+        "protein": ("jacobian", "contacts found, P@L", 1, 2),
+    }
+    head = ["mixer", *(said for _, said, _, _ in columns.values())]
+    kept = next(iter(results("mixers", "mixers.json")), None)
+    if kept is None:
+        return rows(head, [["not yet run", "", "", "", ""]])
+
+    def cell(domain: str, mixer: str) -> str:
+        figure, _, factor, digits = columns[domain]
+        runs = kept["domains"].get(domain, {}).get(mixer, {"runs": []})["runs"]
+        rates = {run["rate"] for run in runs if run["seed"] != kept["seed"]}
+        found = [factor * run[figure] for run in runs if run["rate"] in rates]
+        return over_seeds(found, digits)
+
+    body = [[mixer, *(cell(domain, mixer) for domain in columns)] for mixer in ("Attention", "LSTM", "GRU", "RNN")]
+    body.append(["best possible", "100", "100", f"{kept['rule']:.3f}", "1"])
+    return rows(head, body)
+
+
+def glance() -> str:
+    """One line a task: what came of it, what stands beside it, how long it took. Topics have tables of the rest."""
+
+    def one(topic: str, name: str) -> dict[str, Any]:
+        (run,) = results(topic, f"{name}.json")
+        return run
+
+    def test(run: dict[str, Any], figure: str, which: str = "test") -> float:
+        return float(run["tests"][which][figure])
+
+    captions, adamw, muon = one("multi30k", "en-de-one-hour"), one("shakespeare", "AdamW"), one("shakespeare", "Muon")
+    trec, sst = results("sentences", "TREC-from-scratch-seed-*.json"), one("sentences", "SST-2-from-scratch")
+    linear = {name: 100 * found["test"] for name, found in one("sentences", "linear")["sets"].items()}
+    plain, stem = (one("vision", f"MNIST-{name}-16-epochs-2-threads") for name in ("plain-ViT", "stem"))
+    short, tenth = (
+        one("vision", f"cifar10-jpeg-q75-{name}") for name in ("short-run", "a-tenth-after-masked-pretraining")
+    )
+    nothing = one("vision", "cifar10-jpeg-q75-a-tenth-from-scratch")
+    bach, quarter = one("music", "16th-relative-8000-steps-more"), one("music", "quarter-rotary")
+    equal, lstm = one("music", "16th-relative"), one("music", "16th-LSTM")
+    counted = one("music", "baselines")["grids"]["16th"]["nats_a_token"]
+    planted, structure = one("protein", "planted-seed-1"), one("protein", "structure-from-nothing-2700-steps-seed-1")
+    tuned, ridge = one("protein", "gb1-two_vs_rest-tuned-seed-1"), one("protein", "ridge")["sets"]
+
+    def val(run: dict[str, Any]) -> float:
+        return min(point["val/nll"] for point in run["validation"])
+
+    def line(task: str, zoo: str, beside: str, run: dict[str, Any]) -> list[str]:
+        return [task, zoo, beside, spent(run)]
+
+    body = [
+        line(
+            "captions from English to German (Multi30k), sacreBLEU on 2016 / 2017 / mscoco",
+            " / ".join(f"{found['bleu']:.1f}" for found in captions["tests"].values()),
+            "41.0 / 33.4 / 29.9 tokenised, a Transformer of the literature (by memory)",
+            captions,
+        ),
+        line(
+            "tinyshakespeare by characters, nats",
+            f"{test(adamw, 'nll'):.3f}; {test(muon, 'nll'):.3f} by Muon",
+            "1.88 (nanoGPT's README, this size and these steps)",
+            muon,
+        ),
+        line(
+            f"questions by what they ask for (TREC), % right, {len(trec)} seeds",
+            over_seeds([100 * test(run, "accuracy") for run in trec], 1),
+            f"88.2 convolutions (Kim 2014), {linear['TREC']:.1f} linear",
+            trec[0],
+        ),
+        line(
+            "film reviews (SST-2, sentences alone), % right",
+            f"{100 * test(sst, 'accuracy'):.1f}",
+            f"83.5 convolutions with phrases (Kim 2014), {linear['SST-2']:.1f} linear",
+            sst,
+        ),
+        line(
+            "digits (MNIST), % right",
+            f"{100 * test(plain, 'accuracy'):.2f} plain ViT, {100 * test(stem, 'accuracy'):.2f} with a stem",
+            "98 to 99 plain ViTs (by memory)",
+            plain,
+        ),
+        line(
+            "CIFAR-10 (JPEG q75), % right, a short run",
+            f"{100 * test(short, 'accuracy'):.1f}",
+            "91 plain ViTs trained long (their READMEs, on CIFAR-10 itself)",
+            short,
+        ),
+        line(
+            "a tenth of its labels, after masked pretraining",
+            f"{100 * test(tenth, 'accuracy'):.1f}",
+            f"{100 * test(nothing, 'accuracy'):.1f} from scratch",
+            tenth,
+        ),
+        line(
+            "Bach's chorales (JSB, 16th), nats a token, validation, after two legs",
+            f"{val(bach):.3f}",
+            "0.335 Music Transformer, 0.417 its plain one (second-hand)",
+            bach,
+        ),
+        line(
+            "the same, a short run",
+            f"{val(equal):.3f}",
+            f"{val(lstm):.3f} LSTM of as many weights, {counted['n-gram']['val']:.3f} n-gram",
+            equal,
+        ),
+        line(
+            "JSB, quarter, nats a step of 88 keys",
+            f"{test(quarter, 'nll_step'):.2f}",
+            "8.10 TCN, 8.45 LSTM (their paper), 5.56 RNN-NADE (by memory)",
+            quarter,
+        ),
+        line(
+            "planted contacts of a protein family, P@L",
+            f"{test(planted, 'jacobian'):.2f}",
+            f"1 is possible, {test(planted, 'chance'):.2f} by chance",
+            planted,
+        ),
+        line(
+            "three states of residues (CB513), share right",
+            f"{test(structure, 'accuracy', 'cb513'):.3f}",
+            "0.69 one-hot, 0.73 and 0.75 pretrained on Pfam (TAPE)",
+            structure,
+        ),
+        line(
+            "fitness of GB1, two-vs-rest, Spearman, after masked pretraining",
+            f"{test(tuned, 'spearman', 'two_vs_rest'):.2f}",
+            f"{ridge['two_vs_rest']['spearman']:.2f} ridge here, 0.55 ESM-1b (FLIP, by memory)",
+            tuned,
+        ),
+    ]
+    return rows(["task", "zoo", "beside it", "trained"], body)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "multi30k": multi30k,
     "shakespeare": shakespeare,
@@ -393,6 +574,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "classes": classes,
     "fitness": fitness,
     "natural": natural,
+    "natural_pairs": natural_pairs,
     "real_contacts": real_contacts,
     "signatures": signatures,
     "vision": vision,
@@ -400,6 +582,8 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music", "protein")},
     "speed": speed,
     "count": count,
+    "glance": glance,
+    "mixers": mixers,
     "music": music,
     "music_seeds": music_seeds,
     "music_samples": music_samples,
