@@ -21,8 +21,16 @@ from zoo.provenance import keep
 SEEDS = (21, 22, 23)
 VARIANTS: dict[str, list[str]] = {
     "as shipped": [],
-    "heads 64 wide": ["--model.stack.head_dim", "64"],
-    "256 wide, heads 64 wide": ["--model.stack.dim", "256", "--model.stack.head_dim", "64"],
+    "norms before the branches": ["--model.stack.norm", "LayerNorm"],
+    "no norm at the end either": ["--model.stack.final_norm", "NoNorm"],
+    "half the feed-forward": ["--model.stack.ffn.dim", "256"],
+    "a twentieth of the decay": ["--model.optimizer.weight_decay", "0.1"],
+    "dropout 0.3": ["--model.stack.dropout", "0.3"],
+    "words dropped 0.2": ["--model.word_dropout", "0.2"],
+    "the settings before": [
+        *("--model.stack.norm", "LayerNorm", "--model.stack.ffn.dim", "256", "--model.stack.dropout", "0.3"),
+        *("--model.word_dropout", "0.2", "--model.optimizer.weight_decay", "0.1"),
+    ],
 }
 
 
