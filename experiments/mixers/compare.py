@@ -72,7 +72,7 @@ DOMAINS = {
         stacks={"stack": {"dim": 64, "heads": 4, "ffn": 256}},
         rate=1e-2,
         figures=("jacobian", "nll", "best_nll"),
-        steps=("--trainer.max_steps", "1000"),
+        steps=("--trainer.max_steps", "500"),
     ),
 }
 
