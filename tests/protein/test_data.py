@@ -161,6 +161,7 @@ def test_own_classes(tmp_path) -> None:
         "sequence,label\nMKV,a\nMKV,b\n": "line 3: this protein stands above with class 'a', here 'b'",
         "sequence,label\nMKV,a\nMK,a\n": "holds one class only .'a'.",
         "sequence,label\nMKV,a\nMK, \n": "line 3: nothing in column 'label'",
+        "sequence,label\nMKV,a\nMK,NaN\nMKW,b\n": "line 3: label is 'NaN', a missing value",
         f"sequence,label\n{'M' * 1023},a\nMK,b\n": "line 2: 1,023 residues; a label belongs to a whole protein",
     }.items():
         (tmp_path / "u.csv").write_text(text)

@@ -162,7 +162,8 @@ def test_score_adds_columns_and_keeps_the_order(files: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("table", "options", "said"),
     [
-        ("mutant\nK2R\nK3R\n", [], "v.csv, line 3: K3R: residue 3 is V, not K"),
+        ("mutant\nK2R\nK3R\n", [], "v.csv, line 3: K3R: residue 3 is V, not K; of 2 residues that the variants name"),
+        ("mutant\nK2R\nNaN\n", [], "v.csv, line 3: 'NaN' is a missing value"),
         ("mutant\nK2R\nnonsense1\n", [], "line 3: 'nonsense1' is no variant"),
         ("what\nK2R\n", [], "no column mutant or variant"),
         ("mutant,masked-marginals\nK2R,1\n", [], "has a column 'masked-marginals' already"),
@@ -179,7 +180,7 @@ def test_what_is_wrong_is_one_line(
     (files / "v.csv").write_text(table)
     model = folder(files / "m", masked())
     assert main(["score", model, str(files / "wt.fasta"), str(files / "v.csv"), *options]) == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert said in one_line(capsys, 2)
 
 
 def test_positions_from_nought_are_found_and_said(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

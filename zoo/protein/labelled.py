@@ -344,9 +344,11 @@ def number_of(row: Labelled) -> float:
 
 
 def class_by_sequence(rows: Sequence[Labelled]) -> dict[str, str]:
-    """UserError where a protein has two."""
+    """UserError where a protein has two, or a missing one (NaN; "none" and "NA" may be classes)."""
     known: dict[str, str] = {}
     for row in rows:
+        if row.label.lower() == "nan":
+            raise UserError(f"{row.where}: label is {row.label!r}, a missing value, expected a class")
         if known.setdefault(row.sequence, row.label) != row.label:
             raise UserError(
                 f"{row.where}: this protein stands above with class {known[row.sequence]!r}, here {row.label!r}"
