@@ -287,6 +287,32 @@ def test_contacts_lists_draws_and_refuses(files: Path, capsys: pytest.CaptureFix
     assert "contacts need a masked one" in capsys.readouterr().err
 
 
+def test_what_cannot_be_written_is_said_before_the_model_opens(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild, table = str(files / "wt.fasta"), str(files / "v.csv")
+    monkeypatch.chdir(files)
+    for verb in (["score", "m", wild, table], ["annotate", "m", wild], ["contacts", "m", wild, "--fit", table]):
+        assert "--out no/o.npz: no folder no\n" in one_line(capsys, main([*verb, "--out", "no/o.npz"]))
+        assert "--out v.csv exists already" in one_line(capsys, main([*verb, "--out", "v.csv"]))
+    assert "--out no/o.npz: no folder no\n" in one_line(capsys, main(["embed", "m", wild, "--out", "no/o.npz"]))
+    assert "give --fit CHAINS.npz too" in one_line(capsys, main(["contacts", "m", wild, "--out", "o"]))
+
+
+def test_every_map_has_a_file_of_its_own(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "x.fasta").write_text(">a/b\nMKVLAW\n>a_b\nMKVLAWD\n>a_b-2\nMKV\n>b\nMKV\n")
+    given = ["contacts", folder(files / "m", masked()), str(files / "x.fasta"), "--maps", str(files / "maps")]
+    assert main(given) == 0
+    names = ["a_b.png", "a_b-2.png", "a_b-2-2.png", "b.png"]
+    assert [Path(line.split()[1]).name for line in capsys.readouterr().err.splitlines()[-4:]] == names
+    for name in names[:3]:
+        (files / "maps" / name).unlink()
+    assert main(["contacts", "none", *given[2:]]) == 2  # before the model opens
+    said = capsys.readouterr()
+    assert "maps/b.png exists already" in said.err
+    assert not said.out
+
+
 def test_generate_writes_residues_alone(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = folder(files / "c", causal())
     assert main(["generate", model, "--prompt", "MK", "--length", "40", "--temperature", "2"]) == 0

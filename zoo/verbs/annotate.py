@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 from zoo.atomic import write_atomically
-from zoo.errors import UserError
-from zoo.options import Options
+from zoo.options import Options, check_new
 from zoo.verbs.opening import add_options, open_model
 
 
@@ -21,8 +20,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--fasta", action="store_true", help="labels alone, as FASTA records of the same names")
     parser.add_argument("--out", type=Path, help="write here (default: standard output)")
     given = parser.parse_args(argv)
-    if given.out and given.out.exists():
-        raise UserError(f"--out {given.out} exists already: give another name")
+    if given.out:
+        check_new("--out", given.out)
 
     from zoo.protein.files import read_proteins
     from zoo.protein.reading import read_whole, window_of

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from zoo.errors import UserError
-from zoo.options import Options
+from zoo.options import Options, check_new
 from zoo.verbs.opening import add_options, open_model
 
 
@@ -23,8 +23,7 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if given.out.suffix != ".npz":
         raise UserError(f"--out {given.out}: expected a name that ends in .npz")
-    if given.out.exists():
-        raise UserError(f"--out {given.out} exists already: give another name")
+    check_new("--out", given.out)
 
     import numpy as np
 

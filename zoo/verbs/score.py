@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.atomic import write_atomically
 from zoo.errors import UserError, nearest
-from zoo.options import Options
+from zoo.options import Options, check_new
 from zoo.verbs.opening import add_options, open_model
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--longest", type=int, help="tokens of a window, for proteins that are longer (default 1024)")
     parser.add_argument("--out", type=Path, help="write the table here (default: standard output)")
     given = parser.parse_args(argv)
-    if given.out and given.out.exists():
-        raise UserError(f"--out {given.out} exists already: give another name")
+    if given.out:
+        check_new("--out", given.out)
 
     from zoo.protein.files import read_table
     from zoo.protein.scoring import CAUSAL, LEARNED, MASKED, methods, score
