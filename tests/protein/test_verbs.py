@@ -1,6 +1,7 @@
 """The verbs for proteins, through the command line, on small models with random weights."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from zoo.cli import main
 from zoo.core import Learned, Rotary, StackConfig
 from zoo.protein import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.reading import read_whole, window_of
-from zoo.protein.scoring import MASKED, score
+from zoo.protein.scoring import MASKED, Reading, score
 from zoo.protein.tokens import Residues
 from zoo.protein.variants import Wildtype, parse
 
@@ -98,6 +99,11 @@ def test_a_model_that_writes_gives_the_likelihood_of_the_whole() -> None:
 
     found = score(model, Wildtype(WILD), [parse("K2R"), parse("K2_V3insGG")], "likelihood")
     assert found == pytest.approx([log("MR" + WILD[2:]) - log(WILD), log("MKGG" + WILD[2:]) - log(WILD)], abs=1e-4)
+    ids = torch.tensor([Residues().frame(WILD * 150)])
+    with torch.no_grad():
+        each = model(ids).log_softmax(-1)[0, torch.arange(ids.shape[1] - 1), ids[0, 1:]]
+    whole = Reading(model, ids.shape[1], "").likelihood([WILD * 150])[0]
+    assert whole == pytest.approx(math.fsum(each.tolist()), abs=1e-6)  # however long it is
     with pytest.raises(ValueError, match="reads from left to right gives no masked-marginals"):
         score(model, Wildtype(WILD), [parse("K2R")], "masked-marginals")
 
@@ -130,6 +136,8 @@ def test_the_window_is_what_the_model_can_place() -> None:
     assert window_of(masked(position=Learned(30))) == (30, 15)
     with pytest.raises(ValueError, match="the model can place 30"):
         window_of(masked(position=Learned(30)), 40)
+    with pytest.raises(ValueError, match="windows of 0 tokens are too short"):
+        window_of(masked(), 0)
 
 
 @pytest.fixture
