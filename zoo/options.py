@@ -8,9 +8,12 @@ from zoo.errors import UserError, nearest
 
 
 def check_new(option: str, path: Path) -> None:
-    """UserError where the file or folder that an option names exists: nothing is overwritten."""
+    """UserError where the file or folder that an option names exists, for nothing is overwritten, or could not be
+    written, since the folder that it would stand in does not exist."""
     if path.exists():
         raise UserError(f"{option} {path} exists already: give another name")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: no folder {path.parent}")
 
 
 class Options(argparse.ArgumentParser):

@@ -123,11 +123,12 @@ def test_planted_sequences_are_fresh_in_every_part() -> None:
 
 
 def test_own_labels_in_a_table_and_in_two_files(tmp_path) -> None:
-    (tmp_path / "t.csv").write_text("sequence,label\n" + "MKVL,HH.E\n" * 6)
+    sequences = [f"MKV{letter}" for letter in "LIAWFG"]
+    (tmp_path / "t.csv").write_text("sequence,label\n" + "".join(f"{sequence},HH.E\n" for sequence in sequences))
     table = OwnResidues(tmp_path / "t.csv")
     assert table.names == ("E", "H")
     assert table.held("train")[0].labels == (1, 1, IGNORED, 0)
-    (tmp_path / "p.fasta").write_text("".join(f">p{i}\nMKVL\n" for i in range(6)))
+    (tmp_path / "p.fasta").write_text("".join(f">p{i}\n{s}\n" for i, s in enumerate(sequences)))
     (tmp_path / "m.fasta").write_text("".join(f">p{i}\nHH.E\n" for i in range(6)))
     files = OwnResidues(tmp_path / "p.fasta", tmp_path / "m.fasta")
     assert files.held("train") == table.held("train")
@@ -161,6 +162,7 @@ def test_own_classes(tmp_path) -> None:
         "sequence,label\nMKV,a\nMKV,b\n": "line 3: this protein stands above with class 'a', here 'b'",
         "sequence,label\nMKV,a\nMK,a\n": "holds one class only .'a'.",
         "sequence,label\nMKV,a\nMK, \n": "line 3: nothing in column 'label'",
+        "sequence,label\nMKV,a\nMK,NaN\nMKW,b\n": "line 3: label is 'NaN', a missing value",
         f"sequence,label\n{'M' * 1023},a\nMK,b\n": "line 2: 1,023 residues; a label belongs to a whole protein",
     }.items():
         (tmp_path / "u.csv").write_text(text)
@@ -196,6 +198,29 @@ def test_organisms_are_equally_many_and_apart(monkeypatch: pytest.MonkeyPatch, t
     assert sum(map(sum, counts[1:])) < 42
 
 
+@pytest.mark.parametrize(("kind", "labels"), [(OwnValues, "012"), (OwnClasses, "aaa"), (OwnResidues, ["HHE"] * 3)])
+def test_all_rows_of_a_protein_are_on_one_side(tmp_path, capsys: pytest.CaptureFixture[str], kind, labels) -> None:
+    """With a second table too, which is of two of the twenty proteins; a test has the name of what it is of."""
+    draw = np.random.default_rng(0)
+    rows = [f"{p}{q}W,{label}" for p in "ACDEF" for q in "MNPQ" for label in labels]
+    rows += ["YYY,b" if kind is OwnClasses else "YYY,HHH" if kind is OwnResidues else "YYY,7"] * 20
+    (tmp_path / "t.csv").write_text("\n".join(["sequence,label", *draw.permutation(rows)]))
+    (tmp_path / "v.csv").write_text("\n".join(["sequence,label", *rows[3:9], f"WWW,{labels[0]}"]))
+    seconds = [None] if kind is OwnResidues else [None, tmp_path / "v.csv"]
+    for second in seconds:
+        data = kind(tmp_path / "t.csv", **({"validation": second} if second else {"held_out": 0.3}))
+        sides = [{chain.sequence for chain in data.held(split)} for split in ("train", "val")]
+        assert not sides[0] & sides[1]
+        assert [len(side) for side in sides] == ([19, 3] if second else [15, 6])
+        if kind is OwnValues:
+            assert len(data.held("train")) + len(data.held("val")) == 80 + bool(second)
+        assert (data.test_set, data.held("test")) == ("validation", data.held("val"))
+    assert ("2 proteins stand in" in capsys.readouterr().err) == (kind is not OwnResidues)
+    if kind is not OwnResidues:
+        with pytest.raises(UserError, match=r"every protein stands in .* too: none is left to train on"):
+            kind(tmp_path / "t.csv", tmp_path / "t.csv")
+
+
 def test_own_values(tmp_path) -> None:
     (tmp_path / "t.tsv").write_text("sequence\tlabel\n" + "".join(f"MKV{'A' * i}\t{i}\n" for i in range(10)))
     data = OwnValues(tmp_path / "t.tsv", held_out=0.2)
@@ -204,6 +229,8 @@ def test_own_values(tmp_path) -> None:
         "sequence,label\nMKV,high\nMK,1\n": "line 2: label is 'high', expected a number",
         "sequence,label\nMKV,nan\nMK,1\n": "line 2: label is 'nan', expected a finite number",
         f"sequence,label\n{'M' * 1023},1\nMK,1\n": "line 2: 1,023 residues; a label belongs to a whole protein",
+        "sequence,label\nMKV,0.1\nMK,0.1\nMKW,0.1\n": "every value to train on is 0.1: there is nothing",
+        "sequence,label\nMKV,2\nMK,2.5\n": "every value to train on is 2",
     }.items():
         (tmp_path / "u.csv").write_text(text)
         with pytest.raises(UserError, match=said):

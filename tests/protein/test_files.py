@@ -36,6 +36,13 @@ def test_forms_of_the_same_file(tmp_path: Path, form: str) -> None:
     assert [p.sequence for p in read_fasta(path)] == ["MKVLLA", "MKX"]
 
 
+def test_any_white_space_ends_a_name(tmp_path: Path) -> None:
+    (found,) = read_fasta(write(tmp_path, ">a\tof  two words\nMKV\n"))
+    assert (found.name, found.about) == ("a", "of  two words")
+    (found,) = read_proteins(write(tmp_path, 'name,sequence\n"a\tb\nc",MKV\n', "t.csv"))
+    assert found.name == "a b c"
+
+
 def test_biotite_reads_the_same(tmp_path: Path) -> None:
     fasta = pytest.importorskip("biotite.sequence.io.fasta")
     path = write(tmp_path, ">a one\nMKV\nLL\n>b\nWYW\n")
@@ -83,6 +90,22 @@ def test_tables(tmp_path: Path) -> None:
         read_table(write(tmp_path, "a,b,c\n1,2,3\n1,2\n", "u.csv"), ["a"])
     with pytest.raises(UserError, match="line 2: '9' at residue 3 is a digit"):
         read_proteins(write(tmp_path, "sequence\nMK9\n", "v.csv"))
+
+
+def test_cells_stay_as_they_are(tmp_path: Path) -> None:
+    rows = read_table(write(tmp_path, 'a,b\n  1,"x ""y"",\n\nz"\n\n2, 5" \n', "t.csv"), ["a"])
+    assert [(dict(row), row.line) for row in rows] == [
+        ({"a": "  1", "b": 'x "y",\n\nz'}, 2),
+        ({"a": "2", "b": ' 5" '}, 6),
+    ]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize(("cell", "said"), [('"oops', "unexpected end of data"), ('"oo"ps', "expected after")])
+def test_a_quotation_mark_that_is_not_closed_is_an_error(tmp_path: Path, name: str, cell: str, said: str) -> None:
+    text = f"a,b\n1,2\n1,{cell}\n1,2\n".replace(",", "\t" if name == "t.tsv" else ",")
+    with pytest.raises(UserError, match=rf"{name}, line 3: .*{said}.*; a quotation mark"):
+        read_table(write(tmp_path, text, name), ["a"])
 
 
 def test_relatives_share_words_with_one_protein() -> None:

@@ -148,7 +148,7 @@ def test_a_probe_learns_on_a_trunk_that_stays(runs: Path, capsys: pytest.Capture
     assert main(["test", str(runs / "tuned"), *QUIET]) == 0
     said = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert float(said["accuracy"]) > 0.95
-    result = json.loads((runs / "tuned" / "test-test.json").read_text())
+    result = json.loads((runs / "tuned" / "test-validation.json").read_text())
     confusion = result["confusion"]
     assert set(confusion) == {"C", "H"}
     right, total = sum(confusion[c][c] for c in confusion), sum(sum(row.values()) for row in confusion.values())
@@ -181,7 +181,7 @@ def test_classes_are_learned_tested_and_asked_for(runs: Path, capsys: pytest.Cap
     (runs / "classes.yaml").write_text(yaml.safe_dump(plain))
     assert main(["fit", "--config", str(runs / "classes.yaml"), "--run", str(runs / "k"), *QUIET]) == 0
     assert main(["test", str(runs / "k"), *QUIET]) == 0
-    result = json.loads((runs / "k" / "test-test.json").read_text())
+    result = json.loads((runs / "k" / "test-validation.json").read_text())
     table = result["confusion"]
     assert sum(map(sum, (row.values() for row in table.values()))) == result["proteins"] == 15
     assert result["accuracy"] > 0.9

@@ -15,6 +15,14 @@ WILD = Wildtype("MKVLAWDE")  # numbered from 1
         ("K2R,W6F", "MRVLAFDE"),
         ("W6F:K2R", "MRVLAFDE"),
         ("p.K2R", "MRVLAWDE"),
+        ("p.Lys2Arg", "MRVLAWDE"),
+        ("p.(Lys2Arg)", "MRVLAWDE"),
+        ("Lys2Arg,p.Trp6Phe", "MRVLAFDE"),
+        ("p.Lys2_Val3insGlySer", "MKGSVLAWDE"),
+        ("p.Trp6Ter", "MKVLA"),
+        ("p.Lys2=", "MKVLAWDE"),
+        ("K2=,W6F", "MKVLAFDE"),
+        ("p.=", "MKVLAWDE"),
         ("K2del", "MVLAWDE"),
         ("K2_L4del", "MAWDE"),
         ("K2_V3insGS", "MKGSVLAWDE"),
@@ -25,6 +33,7 @@ WILD = Wildtype("MKVLAWDE")  # numbered from 1
         ("WT", "MKVLAWDE"),
         ("", "MKVLAWDE"),
         ("mkvlawd", "MKVLAWD"),
+        ("MKVLAWD*", "MKVLAWD"),
     ],
 )
 def test_what_a_variant_makes(text: str, makes: str) -> None:
@@ -36,6 +45,13 @@ def test_what_a_variant_makes(text: str, makes: str) -> None:
     [
         ("K2", "'K2' is no variant"),
         ("2R", "is no variant"),
+        ("k2r", "'k2r' is no variant: .* upper case"),
+        ("p.(Lys2Arg", "is no variant"),
+        ("p.Lyz2Arg", "is no variant"),
+        ("V2=", "V2=: residue 2 is K, not V"),
+        ("K2_L4=", "names two residues and one letter"),
+        ("MK*V", "no variant"),
+        *((text, f"'{text}' is a missing value") for text in ("NA", "na", "N/A", "NaN", "none", "None", "NULL")),
         ("K2_V4insG", "names two neighbours"),
         ("K2delG", "del names what goes"),
         ("L4_K2del", "2 does not follow 4"),
@@ -53,7 +69,7 @@ def test_what_is_none_is_said(text: str, said: str) -> None:
 def test_places_of_replaced_residues() -> None:
     assert WILD.places(parse("W6F,K2R")) == [1, 5]
     assert WILD.places(parse("MKVLAWDD")) == [7]
-    assert WILD.places(parse("WT")) == []
+    assert WILD.places(parse("WT")) == WILD.places(parse("p.Lys2=")) == []
     for indel in ("K2del", "K2_V3insG", "MKV", "W6*"):
         assert WILD.places(parse(indel)) is None
 

@@ -1,6 +1,7 @@
 """The verbs for proteins, through the command line, on small models with random weights."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from zoo.cli import main
 from zoo.core import Learned, Rotary, StackConfig
 from zoo.protein import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.reading import read_whole, window_of
-from zoo.protein.scoring import MASKED, score
+from zoo.protein.scoring import MASKED, Reading, score
 from zoo.protein.tokens import Residues
 from zoo.protein.variants import Wildtype, parse
 
@@ -98,6 +99,11 @@ def test_a_model_that_writes_gives_the_likelihood_of_the_whole() -> None:
 
     found = score(model, Wildtype(WILD), [parse("K2R"), parse("K2_V3insGG")], "likelihood")
     assert found == pytest.approx([log("MR" + WILD[2:]) - log(WILD), log("MKGG" + WILD[2:]) - log(WILD)], abs=1e-4)
+    ids = torch.tensor([Residues().frame(WILD * 150)])
+    with torch.no_grad():
+        each = model(ids).log_softmax(-1)[0, torch.arange(ids.shape[1] - 1), ids[0, 1:]]
+    whole = Reading(model, ids.shape[1], "").likelihood([WILD * 150])[0]
+    assert whole == pytest.approx(math.fsum(each.tolist()), abs=1e-6)  # however long it is
     with pytest.raises(ValueError, match="reads from left to right gives no masked-marginals"):
         score(model, Wildtype(WILD), [parse("K2R")], "masked-marginals")
 
@@ -130,6 +136,8 @@ def test_the_window_is_what_the_model_can_place() -> None:
     assert window_of(masked(position=Learned(30))) == (30, 15)
     with pytest.raises(ValueError, match="the model can place 30"):
         window_of(masked(position=Learned(30)), 40)
+    with pytest.raises(ValueError, match="windows of 0 tokens are too short"):
+        window_of(masked(), 0)
 
 
 @pytest.fixture
@@ -162,7 +170,8 @@ def test_score_adds_columns_and_keeps_the_order(files: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("table", "options", "said"),
     [
-        ("mutant\nK2R\nK3R\n", [], "v.csv, line 3: K3R: residue 3 is V, not K"),
+        ("mutant\nK2R\nK3R\n", [], "v.csv, line 3: K3R: residue 3 is V, not K; of 2 residues that the variants name"),
+        ("mutant\nK2R\nNaN\n", [], "v.csv, line 3: 'NaN' is a missing value"),
         ("mutant\nK2R\nnonsense1\n", [], "line 3: 'nonsense1' is no variant"),
         ("what\nK2R\n", [], "no column mutant or variant"),
         ("mutant,masked-marginals\nK2R,1\n", [], "has a column 'masked-marginals' already"),
@@ -179,7 +188,7 @@ def test_what_is_wrong_is_one_line(
     (files / "v.csv").write_text(table)
     model = folder(files / "m", masked())
     assert main(["score", model, str(files / "wt.fasta"), str(files / "v.csv"), *options]) == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert said in one_line(capsys, 2)
 
 
 def test_positions_from_nought_are_found_and_said(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,6 +293,32 @@ def test_contacts_lists_draws_and_refuses(files: Path, capsys: pytest.CaptureFix
     assert "record 'huge' (line 3): 40,000 residues; a map is their square" in capsys.readouterr().err
     assert main(["contacts", folder(files / "c", causal()), str(files / "wt.fasta")]) == 2
     assert "contacts need a masked one" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_said_before_the_model_opens(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild, table = str(files / "wt.fasta"), str(files / "v.csv")
+    monkeypatch.chdir(files)
+    for verb in (["score", "m", wild, table], ["annotate", "m", wild], ["contacts", "m", wild, "--fit", table]):
+        assert "--out no/o.npz: no folder no\n" in one_line(capsys, main([*verb, "--out", "no/o.npz"]))
+        assert "--out v.csv exists already" in one_line(capsys, main([*verb, "--out", "v.csv"]))
+    assert "--out no/o.npz: no folder no\n" in one_line(capsys, main(["embed", "m", wild, "--out", "no/o.npz"]))
+    assert "give --fit CHAINS.npz too" in one_line(capsys, main(["contacts", "m", wild, "--out", "o"]))
+
+
+def test_every_map_has_a_file_of_its_own(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "x.fasta").write_text(">a/b\nMKVLAW\n>a_b\nMKVLAWD\n>a_b-2\nMKV\n>b\nMKV\n")
+    given = ["contacts", folder(files / "m", masked()), str(files / "x.fasta"), "--maps", str(files / "maps")]
+    assert main(given) == 0
+    names = ["a_b.png", "a_b-2.png", "a_b-2-2.png", "b.png"]
+    assert [Path(line.split()[1]).name for line in capsys.readouterr().err.splitlines()[-4:]] == names
+    for name in names[:3]:
+        (files / "maps" / name).unlink()
+    assert main(["contacts", "none", *given[2:]]) == 2  # before the model opens
+    said = capsys.readouterr()
+    assert "maps/b.png exists already" in said.err
+    assert not said.out
 
 
 def test_generate_writes_residues_alone(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,8 @@ def contact_probabilities(model: "ProteinLM", ids: Tensor) -> Tensor:
 def categorical_jacobian(model: "ProteinLM", ids: Tensor, *, batch: int = 64) -> Tensor:
     """How the log odds at m answer to the residue at n: "n a m b", ids "n + 2" of one protein.
 
-    Each residue in turn is put to each of the 20; every axis of kinds is centred (the zero-sum gauge).
+    Each residue in turn is put to each of the 20; both axes of kinds are centred (the zero-sum gauge). The code of
+    Zhang et al. centres the axes of residues too, so that its maps are not the same to the digit.
     """
     kinds = torch.tensor(Residues.residues, device=ids.device)
     n = len(ids) - 2

@@ -30,6 +30,8 @@ from zoo.protein.tokens import RESIDUES, Residues
 from zoo.protein.windows import Cut, cuts
 from zoo.train.data import DataModule, Split
 
+Known = tuple[str, Any]  # a protein's sequence, and what is known of it
+
 
 class Batch(NamedTuple):
     """Windows of chains in rows, padded at the right."""
@@ -178,6 +180,13 @@ def part(chains: Sequence[Any], held_out: float, seed: int) -> tuple[list[Any], 
     order = np.random.default_rng(seed).permutation(len(chains))
     second = set(order[:count].tolist())
     return [c for i, c in enumerate(chains) if i not in second], [chains[i] for i in sorted(second)]
+
+
+def part_proteins(rows: Sequence[Known], held_out: float, seed: int) -> tuple[list[Known], list[Known]]:
+    """As `part`, of proteins with what is known of them: all rows of one protein are on one side."""
+    _, held = part(list(dict.fromkeys(sequence for sequence, _ in rows)), held_out, seed)
+    second = set(held)
+    return [row for row in rows if row[0] not in second], [row for row in rows if row[0] in second]
 
 
 class Planted(ProteinData):

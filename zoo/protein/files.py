@@ -4,13 +4,14 @@ Sequences come out as they are encoded (zoo/protein/tokens.py has the policy).
 """
 
 import csv
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.data.files import read_lines
+from zoo.data.files import read_lines, read_text
 from zoo.errors import UserError, nearest
 from zoo.protein.tokens import clean
 
@@ -64,16 +65,16 @@ def read_fasta(path: Path, *, raw: bool = False) -> list[Protein]:
 
 
 def _record(path: Path, header: str, line: int, text: str, *, raw: bool) -> Protein:
-    name, _, about = header.partition(" ")
-    if not name:
+    if not header:
         raise UserError(f"{path}, line {line}: a header without a name")
+    name, *about = header.split(maxsplit=1)
     try:
         sequence = text if raw else clean(text)
     except ValueError as error:
         raise UserError(f"{path}, record {name!r} (line {line}): {error}") from None
     if not sequence:
         raise UserError(f"{path}, record {name!r} (line {line}): holds no residues")
-    return Protein(name, sequence, about.strip(), line)
+    return Protein(name, sequence, "".join(about), line)
 
 
 def warn_of_dna(path: Path, records: Sequence[Protein]) -> None:
@@ -92,7 +93,7 @@ def is_table(path: Path) -> bool:
 
 
 class Row(dict[str, str]):
-    """A row of a table by the names of its columns, with the line that it ends on."""
+    """A row of a table by the names of its columns, with the line that it begins on."""
 
     line: int
 
@@ -101,30 +102,45 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     """Rows of a table with a header line (a tab separates in .tsv, else a comma).
 
     UserError names file and line: a column that is asked for and is not there or stands twice, a row with more or fewer
-    fields.
+    fields, a quotation mark that is not closed.
     """
     path = Path(path)
-    lines = read_lines(path, longest=None)
-    separator = "\t" if ".tsv" in path.suffixes else ","
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-    head = [name.strip() for name in next(reader)]
+    lines = _fields(path)
+    head = [name.strip() for name in next(lines)[1]]
     for column in columns:
         if column not in head:
             raise UserError(f"{path}, line 1: no column {column!r}{nearest(column, head)}")
     if twice := [name for i, name in enumerate(head) if name in head[:i]]:
         raise UserError(f"{path}, line 1: the column {twice[0]!r} stands twice")
     rows = []
-    for fields in reader:
+    for line, fields in lines:
         if not fields:
             continue
         if len(fields) != len(head):
-            raise UserError(f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {len(head)}")
+            raise UserError(f"{path}, line {line}: {len(fields)} fields, the header has {len(head)}")
         row = Row(zip(head, fields, strict=True))
-        row.line = reader.line_num
+        row.line = line
         rows.append(row)
     if not rows:
         raise UserError(f"{path}: no row under the header")
     return rows
+
+
+def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The fields of each row of a table, as they stand, with the line that it begins on."""
+    separator = "\t" if ".tsv" in path.suffixes else ","
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(
+                f"{path}, line {line}: {error}; a quotation mark that opens a cell closes it, and is doubled within"
+            ) from None
+        yield line, fields
 
 
 def read_proteins(path: Path, column: str = "sequence") -> list[Protein]:
@@ -141,7 +157,8 @@ def read_proteins(path: Path, column: str = "sequence") -> list[Protein]:
             raise UserError(f"{path}, line {line}: {error}") from None
         if not sequence:
             raise UserError(f"{path}, line {line}: holds no residues")
-        records.append(Protein(row.get("name", f"{path.name}, line {line}"), sequence, line=line))
+        name = " ".join(row.get("name", "").split())  # one line without tabs, as tables are written
+        records.append(Protein(name or f"{path.name}, line {line}", sequence, line=line))
     warn_of_dna(path, records)
     return records
 

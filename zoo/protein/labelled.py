@@ -14,7 +14,7 @@ import numpy as np
 from zoo.data import public
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
-from zoo.protein.data import ORGANISMS, Chain, Organism, ProteinData, part
+from zoo.protein.data import ORGANISMS, Chain, Known, Organism, ProteinData, part, part_proteins
 from zoo.protein.files import Labelled, is_table, labelled_proteins, read_fasta, read_proteins, read_table
 from zoo.protein.homologs import relatives
 from zoo.protein.tokens import clean
@@ -98,8 +98,11 @@ class SecondaryStructure(ResidueData):
 class OwnResidues(ResidueData):
     """Labels of residues of one's own: a table with columns `sequence` and `label`, or two FASTA files whose records
     have the same names (`path` the proteins, `marks` a letter for each residue). A residue marked `.`, `-`, `?` or with
-    a blank has no label. The share `held_out` is drawn for validation.
+    a blank has no label. The share `held_out` is drawn for validation, all rows of a protein on one side. A test is of
+    what validates, and is called that.
     """
+
+    test_set = "validation"
 
     def __init__(
         self,
@@ -138,8 +141,8 @@ class OwnResidues(ResidueData):
             raise UserError(
                 f"{path}: labels of one kind only ({''.join(self.names)!r}): there is nothing to tell apart"
             )
-        chains = [self.chain(p.sequence, marked) for p, marked in zip(proteins, letters, strict=True)]
-        train, held = part(chains, held_out, seed)
+        rows = [(protein.sequence, marked) for protein, marked in zip(proteins, letters, strict=True)]
+        train, held = ([self.chain(*row) for row in side] for side in part_proteins(rows, held_out, seed))
         self.parts = {"train": train, "val": held, "test": held}
 
 
@@ -210,7 +213,13 @@ class GB1(ValueData):
 
 
 class OwnTable(ProteinData):
-    """Base of the tables of one's own with a label for every protein. Subclasses give `divide`."""
+    """Base of the tables of one's own with a label for every protein. Subclasses give `known` and `chains_of`.
+
+    `validation`: a table of its own, whose proteins are not trained on; where there is none, the share `held_out` is
+    drawn. All rows of a protein are on one side. A test is of what validates, and is called that.
+    """
+
+    test_set = "validation"
 
     def __init__(
         self,
@@ -225,32 +234,42 @@ class OwnTable(ProteinData):
         workers: int = 0,
     ):
         super().__init__(tokens_per_batch, longest, min(128, longest // 2), seed, workers)
-        rows, apart = (
-            None if file is None else list(labelled_proteins(file, column, label, longest))
+        train, held = (
+            [] if file is None else self.known(list(labelled_proteins(file, column, label, longest)))
             for file in (path, validation)
         )
-        assert rows is not None
-        train, held = self.divide(rows, apart, held_out)
-        self.parts = {"train": train, "val": held, "test": held}
+        if validation is None:
+            train, held = part_proteins(train, held_out, seed)
+        else:
+            proteins, others = ({sequence for sequence, _ in rows} for rows in (train, held))
+            train = [row for row in train if row[0] not in others]
+            if shared := len(proteins & others):
+                print(f"{validation}: {shared} proteins stand in {path} too: not trained on", file=sys.stderr)
+            if not train:
+                raise UserError(f"{path}: every protein stands in {validation} too: none is left to train on")
+        learned, kept = self.chains_of(train, held, path)
+        self.parts = {"train": learned, "val": kept, "test": kept}
 
-    def divide(
-        self, rows: list[Labelled], apart: list[Labelled] | None, held_out: float
-    ) -> tuple[list[Chain], list[Chain]]:
-        """What is trained on and what validates: the rows of a second table, or the share `held_out` of the first's."""
+    def known(self, rows: list[Labelled]) -> list[Known]:
+        """Proteins with the label of each. UserError names a row whose label is none."""
+        raise NotImplementedError
+
+    def chains_of(self, train: list[Known], held: list[Known], path: Path) -> tuple[list[Chain], list[Chain]]:
+        """What is trained on and what validates. UserError where there is nothing to learn of `path`."""
         raise NotImplementedError
 
 
 class OwnValues(OwnTable, ValueData):
-    """Numbers of one's own: a table with columns `sequence` and `label`. `validation`: a table of its own; where there
-    is none, the share `held_out` is drawn."""
+    """Numbers of one's own: a table with columns `sequence` and `label`; a protein that was measured several times has
+    several rows. `validation`: a table of its own; where there is none, the share `held_out` is drawn."""
 
-    def divide(
-        self, rows: list[Labelled], apart: list[Labelled] | None, held_out: float
-    ) -> tuple[list[Chain], list[Chain]]:
-        chains = [Chain(row.sequence, number_of(row)) for row in rows]
-        if apart is None:
-            return part(chains, held_out, self.seed)
-        return chains, [Chain(row.sequence, number_of(row)) for row in apart]
+    def known(self, rows: list[Labelled]) -> list[Known]:
+        return [(row.sequence, number_of(row)) for row in rows]
+
+    def chains_of(self, train: list[Known], held: list[Known], path: Path) -> tuple[list[Chain], list[Chain]]:
+        if len({value for _, value in train}) < 2:
+            raise UserError(f"{path}: every value to train on is {train[0][1]:g}: there is nothing to learn")
+        return [Chain(*row) for row in train], [Chain(*row) for row in held]
 
 
 class ClassData(ProteinData):
@@ -306,29 +325,21 @@ class Organisms(ClassData):
 
 
 class OwnClasses(OwnTable, ClassData):
-    """Classes of one's own: a table with columns `sequence` and `label`, whose words are the classes. `validation`: a
-    table of its own; where there is none, the share `held_out` is drawn, a protein that stands twice on one side."""
+    """Classes of one's own: a table with columns `sequence` and `label`, whose words are the classes; a protein that
+    stands several times counts once. `validation`: a table of its own; where there is none, the share `held_out` is
+    drawn."""
 
-    def divide(
-        self, rows: list[Labelled], apart: list[Labelled] | None, held_out: float
-    ) -> tuple[list[Chain], list[Chain]]:
-        known = class_by_sequence(rows)
-        if len(set(known.values())) < 2:
-            raise UserError(f"{rows[0].file}: holds one class only ({rows[0].label!r})")
-        if apart is None:
-            train, held = part(list(known.items()), held_out, self.seed)
-        else:
-            others = class_by_sequence(apart)
-            train, held = [pair for pair in known.items() if pair[0] not in others], list(others.items())
-            if shared := len(known) - len(train):
-                print(
-                    f"{apart[0].file}: {shared} proteins stand in {rows[0].file} too: not trained on", file=sys.stderr
-                )
+    def known(self, rows: list[Labelled]) -> list[Known]:
+        return list(class_by_sequence(rows).items())
+
+    def chains_of(self, train: list[Known], held: list[Known], path: Path) -> tuple[list[Chain], list[Chain]]:
         self.names = tuple(sorted({name for _, name in train}))
         if lacking := {name for _, name in held} - set(self.names):
-            raise UserError(f"{rows[0].file}: no protein of class {min(lacking)!r} is left to train on")
+            raise UserError(f"{path}: no protein of class {min(lacking)!r} is left to train on")
+        if len(self.names) < 2:
+            raise UserError(f"{path}: holds one class only ({self.names[0]!r})")
         number = {name: i for i, name in enumerate(self.names)}
-        learned, kept = ([Chain(sequence, number[name]) for sequence, name in pairs] for pairs in (train, held))
+        learned, kept = ([Chain(sequence, number[name]) for sequence, name in rows] for rows in (train, held))
         return learned, kept
 
 
@@ -344,9 +355,11 @@ def number_of(row: Labelled) -> float:
 
 
 def class_by_sequence(rows: Sequence[Labelled]) -> dict[str, str]:
-    """UserError where a protein has two."""
+    """UserError where a protein has two, or a missing one (NaN; "none" and "NA" may be classes)."""
     known: dict[str, str] = {}
     for row in rows:
+        if row.label.lower() == "nan":
+            raise UserError(f"{row.where}: label is {row.label!r}, a missing value, expected a class")
         if known.setdefault(row.sequence, row.label) != row.label:
             raise UserError(
                 f"{row.where}: this protein stands above with class {known[row.sequence]!r}, here {row.label!r}"

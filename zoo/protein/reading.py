@@ -19,11 +19,11 @@ Read = Callable[[Tensor, Tensor], Tensor]
 
 def window_of(network: nn.Module, longest: int | None = None) -> tuple[int, int]:
     """Tokens of a window, and of what two windows share: `longest` (1,024 where not given), or what the model can
-    place, if that is less. UserError where the model cannot place as many as are asked for."""
+    place, if that is less. UserError where the model cannot place as many as are asked for, or these are below 4."""
     placed = next(part.longest for part in network.modules() if hasattr(part, "longest"))
     if longest is not None and placed is not None and longest > placed:
         raise UserError(f"windows of {longest} tokens: the model can place {placed}")
-    size = min(x for x in (longest or LONGEST, placed) if x is not None)
+    size = min(x for x in (LONGEST if longest is None else longest, placed) if x is not None)
     if size < 4:
         raise UserError(f"windows of {size} tokens are too short: at least 4")
     return size, min(OVERLAP, size // 2)

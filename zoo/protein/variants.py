@@ -4,8 +4,11 @@
     A108D,N144D           several at once; `,` `;` `:` or `/` separates
     A108del  A108_K110del deleted; inserted between two neighbours: A108_K109insGS; both: A108_K110delinsGS
     A108*                 a stop: the protein ends before residue 108
-    WT (or nothing)       the protein as it is
-    MKV...                letters alone: the variant's whole sequence
+    A108=                 residue 108 stays as it is
+    p.Ala108Asp           HGVS: the same with three letters a residue, also p.(Ala108Asp) and p.Ala108=
+    WT, p.= (or nothing)  the protein as it is
+    MKV...                letters alone: the variant's whole sequence, a stop at its end left out
+    NA, NaN, none, null   missing values (also N/A, in any case): an error, though some are peptides
 
 Positions count from the number that the first residue has: 1 in most tables, 0 in some, another where the sequence is a
 part of a longer protein. Every variant says which residue it replaces, so the number is found by trying.
@@ -18,8 +21,15 @@ from dataclasses import dataclass
 from zoo.errors import UserError
 from zoo.protein.tokens import LETTERS, clean
 
-_ONE = re.compile(r"([A-Z])(-?\d+)(?:_([A-Z])(-?\d+))?(?:([A-Z*])|(delins|del|ins)([A-Z]*))")
-_WILD = ("", "WT", "_WT", "WILDTYPE")
+_ONE = re.compile(r"([A-Z])(-?\d+)(?:_([A-Z])(-?\d+))?(?:([A-Z*=])|(delins|del|ins)([A-Z]*))")
+_WILD = ("", "WT", "_WT", "WILDTYPE", "P.=")
+_MISSING = ("NA", "N/A", "NAN", "NONE", "NULL")
+# HGVS's three letters of a residue, and the one
+_LETTERS = dict(
+    pair.split(":")
+    for pair in "Ala:A Arg:R Asn:N Asp:D Cys:C Gln:Q Glu:E Gly:G His:H Ile:I Leu:L Lys:K Met:M Phe:F Pro:P Ser:S Thr:T "
+    "Trp:W Tyr:Y Val:V Asx:B Glx:Z Sec:U Pyl:O Xaa:X Ter:*".split()
+)
 
 
 @dataclass(frozen=True)
@@ -45,15 +55,21 @@ def parse(text: str) -> Variant:
     text = text.strip()
     if text.upper() in _WILD:
         return ()
-    if text.isalpha():
+    if text.upper() in _MISSING:
+        raise ValueError(f"{text!r} is a missing value: leave the row out (an empty cell is the wild type)")
+    if text.removesuffix("*").isalpha():
         return clean(text)
     return tuple(_change(part.strip()) for part in re.split(r"[,;:/]", text))
 
 
 def _change(text: str) -> Change:
-    found = _ONE.fullmatch(text.removeprefix("p."))
+    plain = re.sub(r"^p\.(?:\((.*)\)$)?", r"\1", text)
+    found = _ONE.fullmatch(re.sub("|".join(_LETTERS), lambda code: _LETTERS[code[0]], plain))
     if not found:
-        raise ValueError(f"{text!r} is no variant: expected one like A108D, A108del, A108_K109insGS, A108_K110delinsGS")
+        raise ValueError(
+            f"{text!r} is no variant: expected one like A108D, p.Ala108Asp, A108del, A108_K109insGS, "
+            "A108_K110delinsGS, its residues in upper case"
+        )
     letter, number, other, until, new, kind, run = found.groups()
     first, known = int(number), [(int(number), letter)]
     last = first
@@ -65,7 +81,7 @@ def _change(text: str) -> Change:
     if new:
         if other:
             raise ValueError(f"{text!r} names two residues and one letter")
-        run = new
+        run = letter if new == "=" else new
     if kind == "ins":
         if not other or last != first + 1 or not run:
             raise ValueError(f"{text!r}: an insertion names two neighbours and what stands between them")

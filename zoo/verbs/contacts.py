@@ -1,6 +1,7 @@
 """`zoo contacts MODEL X.fasta`: which residues touch, as a table, a picture, and against a structure."""
 
 import sys
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ def main(argv: list[str]) -> int:
 
     if given.fit and not given.out:
         raise UserError("--fit needs --out FOLDER, where the model with its regression is written")
+    if given.out:
+        if not given.fit:
+            raise UserError("--out is where a model with a new regression is written: give --fit CHAINS.npz too")
+        check_new("--out", given.out)
     records = read_proteins(given.proteins)
     for record in records:
         if len(record.sequence) > given.longest:
@@ -55,6 +60,7 @@ def main(argv: list[str]) -> int:
                 f"{given.structure}: chain {backbone.name} has {len(backbone.sequence)} residues that are not those of "
                 f"{records[0].name!r} ({len(records[0].sequence)}); give the sequence that was seen in the structure"
             )
+    pictures = _pictures(given.maps, [record.name for record in records]) if given.maps else []
     loaded = open_model(given, "predict contacts", "ProteinLM")
     model = loaded.model
     if given.fit:
@@ -62,8 +68,6 @@ def main(argv: list[str]) -> int:
     method = given.method or ("attention" if model.contacts.fitted else "jacobian")
     if given.method is None and method == "jacobian":
         print("this model's regression of contacts was not fitted: by the categorical Jacobian", file=sys.stderr)
-    if given.maps:
-        given.maps.mkdir(parents=True, exist_ok=True)
     print("name\tfirst\tsecond\tresidues\tscore")
     from zoo.progress import bar
 
@@ -78,7 +82,7 @@ def main(argv: list[str]) -> int:
     for index, record in enumerate(records):
         _say(record, found[index], given)
         if given.maps:
-            _draw(found[index], record.name, given.maps / f"{_file(record.name)}.png", backbone)
+            _draw(found[index], record.name, pictures[index], backbone)
     if backbone is not None:
         from zoo.protein.structures import precisions
 
@@ -93,7 +97,6 @@ def _fit(loaded: Any, given: Any) -> None:
     from zoo.protein.structures import read_npz
     from zoo.weights.folders import write
 
-    check_new("--out", given.out)
     chains = [chain for chain in read_npz(given.fit) if 30 <= len(chain.sequence) <= 300][:20]
     try:
         fit_regression(loaded.model, chains)
@@ -114,9 +117,20 @@ def _say(record: Any, scores: Any, given: Any) -> None:
         print(f"{record.name}\t{a + 1}\t{b + 1}\t{letters[a]}{letters[b]}\t{scores[a, b]:.4f}")
 
 
-def _file(name: str) -> str:
-    """A record's name as one of a file."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+def _pictures(folder: Path, names: list[str]) -> list[Path]:
+    """A new file in a folder for each record, by its name; the second that would have the same is numbered.
+
+    UserError names one that exists.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: dict[Path, None] = {}  # in order
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+        free = (folder / f"{stem}.png" for stem in chain([plain], (f"{plain}-{number}" for number in count(2))))
+        taken[next(path for path in free if path not in taken)] = None
+    for path in taken:
+        check_new("--maps", path)
+    return list(taken)
 
 
 def _draw(scores: Any, name: str, path: Path, backbone: Any) -> None:
@@ -124,8 +138,6 @@ def _draw(scores: Any, name: str, path: Path, backbone: Any) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    if path.exists():
-        raise UserError(f"{path} exists already: give another folder by --maps")
     shown = np.array(scores, dtype=float)
     if backbone is not None:
         below = np.tril_indices(len(shown))

@@ -21,11 +21,11 @@ def main(argv: list[str]) -> int:
     parser = Options(
         prog="zoo score",
         description="Add a column of scores to a table of variants, written as A108D, A108D,N144D, A108del, "
-        "A108_K109insGS, A108_K110delinsGS, or as whole sequences. Above 0: likelier than the wild type (of a language "
-        "model; one that was trained on values gives those).",
+        "A108_K109insGS, A108_K110delinsGS, p.Ala108Asp, or as whole sequences; WT or an empty cell is the wild type. "
+        "Above 0: likelier than the wild type (of a language model; one that was trained on values gives those).",
     )
     add_options(parser)
-    parser.add_argument("wildtype", type=Path, help="FASTA of the protein (its first record; --record names another)")
+    parser.add_argument("wildtype", type=Path, help="FASTA of the protein (of several records, --record names it)")
     parser.add_argument("variants", type=Path, help="a table (.csv, .tsv, plain or .gz)")
     default = "masked-marginals, of a model that writes likelihood, of one trained on values predicted"
     parser.add_argument("--method", action="append", help=f"several times, or 'all' for every one (default: {default})")
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     from zoo.protein.files import read_table
     from zoo.protein.scoring import CAUSAL, LEARNED, MASKED, methods, score
-    from zoo.protein.variants import check, fitting_offset, parse
+    from zoo.protein.variants import parse
 
     record = _record(given.wildtype, given.record)
     rows = read_table(given.variants, [given.column] if given.column else [])
@@ -55,8 +55,7 @@ def main(argv: list[str]) -> int:
             variants.append(parse(row[column]))
         except ValueError as error:
             raise UserError(f"{given.variants}, line {line}: {error}") from None
-    wildtype = _wildtype(given, record.sequence, variants, fitting_offset)
-    check(wildtype, variants, lines, given.variants)
+    wildtype = _wildtype(given, record.sequence, variants, lines)
     loaded = open_model(given, "score variants", "ProteinLM", "SequenceModel")
     chosen = given.method or [methods(loaded.model)[0]]
     chosen = list(methods(loaded.model)) if "all" in chosen else list(dict.fromkeys(chosen))
@@ -88,19 +87,24 @@ def _record(path: Path, name: str | None) -> Any:
     return records[name] if name else next(iter(records.values()))
 
 
-def _wildtype(given: Any, sequence: str, variants: list[Any], fitting_offset: Any) -> "Wildtype":
-    from zoo.protein.variants import Wildtype
+def _wildtype(given: Any, sequence: str, variants: list[Any], lines: list[int]) -> "Wildtype":
+    """The protein with the number of its first residue; UserError names the first variant that does not fit it."""
+    from zoo.protein.variants import Wildtype, check, fitting_offset
 
-    if given.offset is not None:
-        return Wildtype(sequence, given.offset)
+    offset, said, why = given.offset, "", ""
+    if offset is None:
+        try:
+            offset, said = fitting_offset(sequence, variants)
+        except ValueError as error:
+            offset, why = 1, f"; {error}; --offset says where numbers begin"
+    wildtype = Wildtype(sequence, offset)
     try:
-        offset, said = fitting_offset(sequence, variants)
-    except ValueError as error:
-        print(f"{given.variants}: {error}", file=sys.stderr)
-        return Wildtype(sequence)  # the first that disagrees is named next
+        check(wildtype, variants, lines, given.variants)
+    except UserError as error:
+        raise UserError(f"{error}{why}") from None
     if said:
         print(f"{given.variants}: {said}", file=sys.stderr)
-    return Wildtype(sequence, offset)
+    return wildtype
 
 
 def _write(rows: list[dict[str, str]], out: Path | None, separator: str) -> None:
