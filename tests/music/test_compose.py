@@ -63,6 +63,20 @@ def test_without_a_name_it_takes_the_next_number(run: Path, tmp_path: Path, monk
     assert (tmp_path / "composed.png").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize(
+    ("out", "base"),
+    [("tune.mid", "tune"), ("op.1", "op.1"), ("", "composed"), (".", "composed"), ("folder/", "folder/composed")],
+)
+def test_out_is_a_name_or_a_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, base: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert main(["compose", str(run), "--bars", "1", "--out", out]) == 0
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {f"{base}.{kind}" for kind in ("mid", "wav", "png")}
+
+
 def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path: Path) -> None:
     view = Chorale(steps=2)
     start = np.array([(72, 64, 60, 48), (HOLD,) * 4, (71, 62, 59, 43), (HOLD,) * 4])
@@ -92,6 +106,8 @@ def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path
         (["--prompt", "a.mid", "--melody", "b.mid"], "either --prompt"),
         (["--melody", "text.mid"], "text.mid: not MIDI"),
         (["--temperature", "-1"], r"temperature (-1.0) must be at least 0"),
+        (["--temperature", "nan"], "temperature (nan) must be at least 0"),
+        (["--seed", str(2**64)], f"seed ({2**64}) must be in"),
         (["--out", "none/piece"], "no folder none"),
         (["--soundfont", "none.sf2", "--bars", "1"], "--soundfont none.sf2: no such file"),
         (["--prompt", "long.mid", "--bars", "1"], "the prompt is longer than 1 bars"),

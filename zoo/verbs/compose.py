@@ -5,6 +5,7 @@ A model of a codec's codes writes sound alone: WAV, and its spectrogram.
 
 import sys
 from argparse import Namespace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,7 +34,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--temperature", type=float, default=1.0, help="0 always takes the likeliest (default 1)")
     parser.add_argument("--top-p", type=float, default=0.99, help="draw among the fewest with this share (0.99)")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds write equal pieces (default 0)")
-    parser.add_argument("--out", type=Path, default=None, metavar="NAME", help="where to (default: composed, numbered)")
+    parser.add_argument(
+        "--out", type=Path, default=None, metavar="NAME", help="a name, or a folder (default: composed, numbered)"
+    )
     parser.add_argument("--soundfont", type=Path, metavar="FILE.sf2", help="sound by fluidsynth with this soundfont")
     given = parser.parse_args(argv)
     if given.bars < 1:
@@ -102,21 +105,25 @@ def _sound(given: Namespace, model: "MusicLM", view: "Codebooks", sampling: "Sam
 
 
 def _files(out: Path | None) -> dict[str, Path]:
-    """The three files to write; none of them exists. UserError where --out names one that does."""
+    """The three files to write; none of them exists. Without a name in --out they are called composed, numbered.
+
+    UserError where --out names one that exists.
+    """
     kinds = ("mid", "wav", "png")
-    number = 1
-    while True:
-        base = out or Path("composed" if number == 1 else f"composed-{number}")
-        files = {kind: base.with_name(f"{base.name}.{kind}") for kind in kinds}
+    if out is None or out.is_dir():
+        folder, name = out or Path(), ""
+    else:
+        folder, name = out.parent, out.stem if out.suffix.lower().removeprefix(".") in kinds else out.name
+    if not folder.is_dir():
+        raise UserError(f"--out {out}: no folder {folder}")
+    for number in count(1):
+        base = name or ("composed" if number == 1 else f"composed-{number}")
+        files = {kind: folder / f"{base}.{kind}" for kind in kinds}
         taken = next((path for path in files.values() if path.exists()), None)
         if taken is None:
             break
-        if out:
+        if name:
             raise UserError(f"{taken} exists, and nothing is overwritten: give another --out")
-        number += 1
-    folder = files["mid"].parent
-    if not folder.is_dir():
-        raise UserError(f"--out {out}: no folder {folder}")
     return files
 
 
