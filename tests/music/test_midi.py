@@ -113,8 +113,18 @@ def test_too_many_bad_files_stop_before_training(
     code = main(["fit", "--model", "Composing", *small, "--model.stack.causal", "true", *data, "--run", str(run)])
     said = capsys.readouterr().err.splitlines()
     assert code == 2
-    assert "7 of 19 files cannot be used, bad_share allows 20%; the first: z-again.mid" in said[-1]
+    assert "6 of 19 files cannot be used, bad_share allows 20%; the first: z-empty.mid" in said[-1]
     assert not run.exists()
+
+
+def test_copies_of_a_piece_are_left_out_and_no_fault(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(4):
+        (folder / f"z-{number}.mid").write_bytes((folder / "3.mid").read_bytes())
+    data = MidiFolder(folder, bad_share=0)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:4] == [f"left out: z-{number}.mid: the same piece as 3.mid on the grid" for number in range(4)]
+    assert said[4].startswith("12 of 16 files read")
+    assert sum(len(data.pieces(split)) for split in ("train", "val", "test")) == 12
 
 
 @pytest.mark.parametrize(
