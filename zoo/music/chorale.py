@@ -101,9 +101,6 @@ class Chorale(View):
     def count(self, tokens: Sequence[int]) -> tuple[int, int]:
         return sum(2 <= t < self.end for t in tokens), (len(tokens) - (tokens[-1] == self.end)) // 4
 
-    def room(self, bars: int) -> int:
-        return 4 * self.bar * bars + 1
-
     def score(self, piece: np.ndarray) -> "Score":
         from symusic import Note, Score, Tempo, TimeSignature, Track
 
@@ -225,6 +222,9 @@ class Voices(Grammar[State]):
             return 4 - state.voice + 4 * max(self.least - steps - 1, 0) + 1
         whole = max(self.least - steps, 0 if state.any_before else 1)
         return NEVER if steps + whole > self.most else 4 * whole + 1
+
+    def room(self, state: State) -> int:
+        return 4 * (self.most - state.steps) - state.voice + 1
 
 
 def from_pitches(steps: Sequence[Sequence[int]]) -> np.ndarray:

@@ -199,9 +199,6 @@ class Events(View):
         pitches = range(at["pitch"], at["pitch"] + size["pitch"])
         return sum(t in pitches for t in tokens), sum(self.bar_steps(t) for t in tokens if t < size["bar"])
 
-    def room(self, bars: int) -> int:
-        return 256 * bars + 8
-
     # -- MIDI ------------------------------------------------------------------------------------------------------
 
     def score(self, piece: Song) -> "Score":
@@ -439,6 +436,9 @@ class Remi(Grammar[State]):
         if bars or state.sort == "bar":
             return unfinished + bars + 1 + last + 1
         return unfinished + 1 if sounded else last + 1
+
+    def room(self, state: State) -> int:
+        return 256 * (self.most - state.bars + (state.bars > 0)) + 8  # the bar that has begun may go on
 
     def _all(self, sort: str) -> list[int]:
         return list(range(self.at[sort], self.at[sort] + self.size[sort]))

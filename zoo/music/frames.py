@@ -64,9 +64,6 @@ class Frames(View):
     def count(self, tokens: Sequence[int]) -> tuple[int, int]:
         return sum(t < CLOSE for t in tokens), sum(t == CLOSE for t in tokens)
 
-    def room(self, bars: int) -> int:
-        return 4 * self.steps * bars * 8 + 1  # frames of more than seven keys have to make up elsewhere
-
     def score(self, piece: list[Frame]) -> "Score":
         from symusic import Note, Score, Tempo, TimeSignature, Track
 
@@ -151,3 +148,6 @@ class Descending(Grammar[State]):
         more = max(self.least - steps, 0 if sounds else 1)
         # all but the last frame may be silent; where more come the last of them must hold a key
         return open_frame + more + (more > 0) + 1
+
+    def room(self, state: State) -> int:
+        return 8 * (self.most - state.steps) + 1  # frames of more than seven keys have to make up elsewhere

@@ -44,7 +44,7 @@ class Heard(NamedTuple):
 class Grammar(Generic[S]):
     """Which tokens may follow. States are values that can be hashed; None is that of a piece that ended with `end`.
 
-    Subclasses give `begin`, `may`, `step` and `need`, for pieces that go on.
+    Subclasses give `begin`, `may`, `step`, `need` and `room`, for pieces that go on.
     """
 
     end: int
@@ -63,6 +63,10 @@ class Grammar(Generic[S]):
 
     def need(self, state: S) -> int:
         """The fewest tokens to the end of the piece, the end among them; NEVER where it cannot be reached."""
+        raise NotImplementedError
+
+    def room(self, state: S) -> int:
+        """The tokens that may be written from here to the end of a piece of so many bars, the end among them."""
         raise NotImplementedError
 
     def after(self, state: S, token: int) -> S | None:
@@ -97,16 +101,21 @@ class Grammar(Generic[S]):
 class Following:
     """A grammar as the constraint of zoo.core.decode, for rows that go on with `prompts` for at most `length` tokens.
 
-    UserError where a prompt is not a beginning, or no piece can end within `length`.
+    Without `length` as many as the grammar has room for. UserError where a prompt is not a beginning, or no piece can
+    end within `length`.
     """
 
-    def __init__(self, grammar: Grammar[Any], prompts: Sequence[Sequence[int]], length: int):
-        self.grammar, self.length, self.seen = grammar, length, 0
+    def __init__(self, grammar: Grammar[Any], prompts: Sequence[Sequence[int]], length: int | None = None):
+        self.grammar, self.seen = grammar, 0
         try:
             self.states = [grammar.walk(prompt) for prompt in prompts]
         except ValueError as error:
             raise UserError(f"the prompt is not the beginning of a piece: {error}") from None
-        need = max(0 if state is None else grammar.need(state) for state in self.states)
+        need, room = (
+            max(0 if state is None else tokens(state) for state in self.states)
+            for tokens in (grammar.need, grammar.room)
+        )
+        self.length = length = room if length is None else length
         if need > length:
             raise UserError(f"a piece needs {need if need < NEVER else 'more'} tokens to end, {length} may be written")
 
@@ -174,10 +183,6 @@ class View(Setting, InFolder):
 
     def count(self, tokens: Sequence[int]) -> tuple[int, int]:
         """Notes that begin in a piece's tokens, and time steps that it lasts."""
-        raise NotImplementedError
-
-    def room(self, bars: int) -> int:
-        """Tokens that `bars` bars may take."""
         raise NotImplementedError
 
     def score(self, piece: Any) -> "Score":
