@@ -1,5 +1,6 @@
 """MIDI of strangers: every fault is one line that names the file, training goes on with the others or says why not."""
 
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from zoo.cli import main
 from zoo.errors import UserError
 from zoo.music import midi
 from zoo.music.data import MidiFolder, pop909_files
+from zoo.music.events import Song
 from zoo.music.tokens import Chorale, Events, Frames
 from zoo.music.view import View
 
@@ -208,6 +210,25 @@ def test_what_a_chorale_cannot_hold_is_said() -> None:
         Chorale().piece(score([(0, 480, 60)]))
     with pytest.raises(ValueError, match="the soprano has pitch 30, its range is 60 to 81"):
         Chorale().melody(score([(0, 480, 30)]))
+
+
+def test_every_track_has_a_channel_of_its_own() -> None:
+    """Fifteen melodic ones beside drums, in the file, on reading and in the grammar; a 16th would share the first's."""
+    view = Events()
+    made = symusic.Score(480)
+    for number in range(18):
+        made.tracks.append(score([(0, 480, 40 + number)], drums=number == 17).tracks[0])
+        made.tracks[-1].program = number
+    song, losses = view.quantise(made)
+    assert song.programs == (*range(15), 128)
+    assert losses.counts["tracks left out"] == 2
+    assert view.piece(midi.parse(view.score(song).dumps_midi())) == song
+    changes = re.findall(rb"\x00([\xc0-\xcf])(.)", view.score(song).dumps_midi(), re.DOTALL)
+    assert len({channel for channel, _ in changes}) == len(changes) == 16
+    tokens = view.encode(song)
+    assert view.grammar().walk(tokens) is None
+    with pytest.raises(ValueError, match=f"may not stand at place {len(tokens) - 5}"):
+        view.grammar().walk(view.encode(Song(song.bars, (*range(16),), (), song.notes)))
 
 
 def test_onset_errors_are_within_half_a_step() -> None:

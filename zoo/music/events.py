@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from zoo.music.view import DRUMS, Grammar, Heard, View
@@ -26,6 +26,7 @@ COMMON = SIGNATURES.index((4, 4))
 TEMPOS = tuple(round(24 * 2 ** (i / 12), 2) for i in range(49))  # quarters a minute, 24 to 384
 VELOCITIES = tuple(range(3, 128, 4))
 TRACKS = 16
+MELODIC = 15  # of them at most: MIDI has 16 channels, one of which is the drums'
 SOUNDING = 64  # notes of one track that may sound at once
 UNFINISHED = {"track": 3, "program": 3, "pitch": 2, "velocity": 1}  # tokens that a note still needs
 
@@ -267,9 +268,11 @@ class Events(View):
         tracks = [t for t in score.tracks if len(t.notes)]
         if not tracks:
             raise ValueError("no notes")
-        losses.counts["tracks left out"] = max(len(tracks) - TRACKS, 0)
+        melodic = accumulate(not t.is_drum for t in tracks)
+        kept = [t for t, number in zip(tracks, melodic, strict=True) if t.is_drum or number <= MELODIC][:TRACKS]
+        losses.counts["tracks left out"] = len(tracks) - len(kept)
         # in the order of their first notes, as they will be declared
-        tracks = sorted(tracks[:TRACKS], key=lambda t: min(round(n.start * grid) for n in t.notes))
+        tracks = sorted(kept, key=lambda t: min(round(n.start * grid) for n in t.notes))
         notes = []
         for number, track in enumerate(tracks):
             notes += self._quantised(number, track, score.tpq, losses)
@@ -360,6 +363,7 @@ class State(NamedTuple):
     tempo: bool = False  # whether this position has changed it
     notes: int = 0
     tracks: int = 0
+    melodic: int = 0  # of these tracks
     sounding: tuple[tuple[int, int, int], ...] = ()  # (track, pitch, end) of notes that have not ended
 
     @property
@@ -416,7 +420,8 @@ class Remi(Grammar[State]):
             held = tuple(note for note in state.sounding if note[2] > step)
             return state._replace(sort=sort, position=value, track=-1, pitch=-1, tempo=False, sounding=held)
         if sort == "program":
-            return state._replace(sort=sort, track=state.tracks, tracks=state.tracks + 1, pitch=-1)
+            melodic = state.melodic + (value != DRUMS)
+            return state._replace(sort=sort, track=state.tracks, tracks=state.tracks + 1, melodic=melodic, pitch=-1)
         if sort == "track":
             return state._replace(sort=sort, track=value, pitch=-1)
         if sort == "pitch":
@@ -454,4 +459,7 @@ class Remi(Grammar[State]):
         """Tracks after the last at this position that have room for a note, and new ones."""
         full = Counter(track for track, _, _ in state.sounding)
         may = [self.at["track"] + t for t in range(state.track + 1, state.tracks) if full[t] < SOUNDING]
-        return may + (self._all("program") if state.tracks < TRACKS else [])
+        if state.tracks < TRACKS:
+            programs = self._all("program")
+            may += programs if state.melodic < MELODIC else programs[DRUMS:]
+        return may
