@@ -3,6 +3,7 @@
 import re
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from zoo.music import midi
 from zoo.music.data import MidiFolder, pop909_files
 from zoo.music.events import Song
 from zoo.music.tokens import Chorale, Events, Frames
-from zoo.music.view import View
+from zoo.music.view import TempoMap, View
 
 symusic = pytest.importorskip("symusic")
 
@@ -191,6 +192,40 @@ def test_time_signatures_change_the_bars() -> None:
     assert [Events().bar_steps(bar) // 12 for bar in song.bars] == [3, 2, 2, 4, 4]
     assert losses.counts["unknown time signatures"] == 1
     assert Events().grammar().walk(Events().encode(song)) is None
+
+
+def test_tempos_of_events_that_were_moved_are_counted() -> None:
+    made = score([(480 * i, 480, 60 + i) for i in range(8)])
+    for time, qpm in ((0, 100), (960, 96), (961, 48), (1920, 48)):
+        made.tempos.append(symusic.Tempo(time, qpm))
+    song, losses = Events().quantise(midi.parse(made.dumps_midi()))
+    assert losses.counts["tempos moved to the nearest"] == 1
+    assert losses.counts["tempos left out where two begin on one step"] == 1
+    assert midi.told(losses.counts).count(",") == 1
+    assert Events().tempo_map(made) is None
+    assert not midi.told(Events().quantise(midi.parse(Events().score(song).dumps_midi()))[1].counts)
+
+
+def test_a_tempo_map_says_when_ticks_sound_and_where_bars_end() -> None:
+    made = score([(97 * i, 97, 60 + i) for i in range(60)])
+    for time, qpm in ((300, 60), (1000, 150), (4321, 30)):
+        made.tempos.append(symusic.Tempo(time, qpm))
+    for time, *sign in ((0, 3, 8), (1440, 2, 2), (4000, 3, 8), (6000, 11, 16)):
+        made.time_signatures.append(symusic.TimeSignature(time, *sign))
+    found = TempoMap.of(made, 4)
+    seconds = [note.start for note in made.to("second").tracks[0].notes]
+    assert [found.seconds(note.start / 480) for note in made.tracks[0].notes] == pytest.approx(seconds, rel=1e-5)
+    assert [found.steps(bars, 4) for bars in range(7)] == [0, 6, 12, 28, 44, 50, 66]
+    counts: Counter[str] = Counter()
+    assert TempoMap.of(made, 1, counts).steps(2, 1) == 8  # three eighths are no whole quarters: 4/4
+    assert counts["unknown time signatures"] == 3
+
+
+@pytest.mark.parametrize("view", [Frames(steps=4), Chorale()], ids=lambda v: type(v).__name__)
+def test_notes_of_half_a_step_lie_evenly(view: Frames | Chorale) -> None:
+    made = score([(60 * i, 60, 60 + i) for i in range(9)])
+    piece = view.melody(made) if isinstance(view, Chorale) else [max(frame) for frame in view.piece(made)]
+    assert list(piece) == [60, 62, 64, 66, 68]
 
 
 def test_percussion_alone_is_music_to_events_and_not_to_chorales() -> None:

@@ -19,7 +19,7 @@ from zoo.core.writer import Continuing
 from zoo.errors import UserError
 from zoo.music.chorale import REST, Chorale
 from zoo.music.model import MusicLM
-from zoo.music.view import DRUMS, Following, Heard, View
+from zoo.music.view import DRUMS, Following, Heard, TempoMap, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,17 +32,19 @@ def write(
     count: int = 1,
     bars: int | None = None,
     prompt: Sequence[int] = (),
+    tempo_map: TempoMap | None = None,
     sampling: Sampling = Sampling(temperature=1.0),  # noqa: B008 - a frozen value
     length: int | None = None,
 ) -> list[list[int]]:
     """`count` pieces as tokens, each from `prompt` to its end: of exactly `bars` bars, or at most `length` tokens more.
 
-    ValueError without either. UserError where the prompt is no beginning of such a piece.
+    ValueError without either. `tempo_map`: whose bars they are, where pieces hold none. UserError where the prompt is
+    no beginning of such a piece.
     """
     if bars is None and length is None:
         raise ValueError("how long a piece may be is needed: give bars or length")
     rows = [list(prompt)] * count
-    grammar = view.grammar(bars)
+    grammar = view.grammar(bars, tempo_map)
     if bars is not None and not grammar.holds(prompt) and view.grammar().holds(prompt):
         raise UserError(f"the prompt is longer than {bars} bars")
     following = Following(grammar, rows, length)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
-from zoo.music.view import View
+from zoo.music.view import TempoMap, View
 from zoo.progress import bar
 
 if TYPE_CHECKING:
@@ -92,8 +92,13 @@ class Collection:
             print(f"left out: {name}: {fault}", file=sys.stderr)
         for name, first in self.same.items():
             print(f"left out: {name}: the same piece as {first} on the grid", file=sys.stderr)
-        changed = ", ".join(f"{count:,} {what}" for what, count in self.counts.items() if count)
+        changed = told(self.counts)
         print(f"{len(self.pieces)} of {self.total} files read{f'; {changed}' if changed else ''}", file=sys.stderr)
+
+
+def told(counts: Counter[str]) -> str:
+    """What reading cost, in words; empty where it cost nothing."""
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def collect(files: Iterable[tuple[str, bytes]], view: View, total: int) -> Collection:
@@ -129,7 +134,7 @@ def refuse_if_mostly_bad(found: Collection, share: float, where: str) -> None:
         )
 
 
-def save(view: View, piece: Any, path: Path) -> None:
+def save(view: View, piece: Any, path: Path, tempo_map: TempoMap | None = None) -> None:
     """A piece as a MIDI file."""
     _library()
-    path.write_bytes(view.score(piece).dumps_midi())
+    path.write_bytes(view.score(piece, tempo_map).dumps_midi())
