@@ -260,15 +260,25 @@ def test_tokens_may_have_axes_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": -1}, "temperature"),
+        *(({"temperature": t}, "temperature") for t in (-1, float("nan"), float("inf"), 1e-300, 1e300)),
         ({"top_k": -1}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"min_p": 1.5}, "min_p"),
+        ({"seed": 2**64}, "seed"),
+        ({"seed": -(2**63) - 1}, "seed"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sampling(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 1e-30}, {"temperature": 1e30}, {"seed": -(2**63)}, {"seed": 2**64 - 1}]
+)
+def test_the_furthest_settings_draw_what_may_be_drawn(settings: dict[str, float]) -> None:
+    scores = torch.tensor([[-50.0, 50.0, float("-inf")]])
+    assert int(Sampling(**settings).drawer(torch.device("cpu"))(scores)) in (0, 1)
 
 
 def test_more_hypotheses_than_beams() -> None:

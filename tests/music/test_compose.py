@@ -9,8 +9,9 @@ import pytest
 
 from zoo.cli import main
 from zoo.music import midi
-from zoo.music.chorale import HOLD
+from zoo.music.chorale import HOLD, REST
 from zoo.music.tokens import Chorale
+from zoo.music.view import TempoMap
 
 symusic = pytest.importorskip("symusic")
 QUIET = ["--trainer.enable_progress_bar", "false"]
@@ -63,6 +64,20 @@ def test_without_a_name_it_takes_the_next_number(run: Path, tmp_path: Path, monk
     assert (tmp_path / "composed.png").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize(
+    ("out", "base"),
+    [("tune.mid", "tune"), ("op.1", "op.1"), ("", "composed"), (".", "composed"), ("folder/", "folder/composed")],
+)
+def test_out_is_a_name_or_a_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, base: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert main(["compose", str(run), "--bars", "1", "--out", out]) == 0
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {f"{base}.{kind}" for kind in ("mid", "wav", "png")}
+
+
 def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path: Path) -> None:
     view = Chorale(steps=2)
     start = np.array([(72, 64, 60, 48), (HOLD,) * 4, (71, 62, 59, 43), (HOLD,) * 4])
@@ -84,14 +99,51 @@ def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path
     assert (piece[0] > 0).any()
 
 
+@pytest.mark.parametrize(("given", "bars"), [("--melody", []), ("--prompt", ["--bars", "2"])])
+def test_tempo_and_time_signature_are_those_of_the_music_given(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str, bars: list[str]
+) -> None:
+    view, tempo_map = Chorale(steps=2), TempoMap(((0, 150), (2, 75)), ((0, 3, 4),))
+    midi.save(
+        view, np.array([(pitch, REST, REST, REST) for pitch in (72, *[HOLD] * 5)]), tmp_path / "waltz.mid", tempo_map
+    )
+    out = tmp_path / "out"
+    assert main(["compose", str(run), given, str(tmp_path / "waltz.mid"), *bars, "--out", str(out)]) == 0
+    assert "changed" not in capsys.readouterr().err
+    written = midi.read(out.with_suffix(".mid"))
+    assert view.tempo_map(written) == tempo_map
+    length = len(view.piece(written))
+    assert length == (12 if bars else 6)  # steps of two bars of 3/4, and of the melody
+    with wave.open(str(out.with_suffix(".wav"))) as file:
+        assert 0 < file.getnframes() / file.getframerate() - tempo_map.seconds(length / 2) < 1.3
+
+
+def test_what_was_changed_of_a_melody_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = symusic.Score(480)
+    made.time_signatures.append(symusic.TimeSignature(0, 11, 16))
+    for notes in ([(0, 240, 67), (0, 240, 72), (100, 400, 74), (720, 240, 76)], [(0, 240, 60)]):
+        made.tracks.append(symusic.Track())
+        for note in notes:
+            made.tracks[-1].notes.append(symusic.Note(*note, 80))
+    made.dump_midi(tmp_path / "tune.mid")
+    assert main(["compose", str(run), "--melody", str(tmp_path / "tune.mid"), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"{tmp_path / 'tune.mid'} was changed to fit the model: 1 tracks left out, 1 notes moved to the grid, "
+        "2 notes left out where two begin on one step, 1 unknown time signatures"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--bars", "0"], "--bars must be at least 1"),
         (["--prompt", "none.mid"], "none.mid: no such file"),
         (["--prompt", "a.mid", "--melody", "b.mid"], "either --prompt"),
+        (["--melody", "b.mid", "--bars", "2"], "--bars does not go with --melody"),
         (["--melody", "text.mid"], "text.mid: not MIDI"),
         (["--temperature", "-1"], r"temperature (-1.0) must be at least 0"),
+        (["--temperature", "nan"], "temperature (nan) must be at least 0"),
+        (["--seed", str(2**64)], f"seed ({2**64}) must be in"),
         (["--out", "none/piece"], "no folder none"),
         (["--soundfont", "none.sf2", "--bars", "1"], "--soundfont none.sf2: no such file"),
         (["--prompt", "long.mid", "--bars", "1"], "the prompt is longer than 1 bars"),

@@ -1,7 +1,9 @@
 """MIDI of strangers: every fault is one line that names the file, training goes on with the others or says why not."""
 
+import re
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -12,8 +14,9 @@ from zoo.cli import main
 from zoo.errors import UserError
 from zoo.music import midi
 from zoo.music.data import MidiFolder, pop909_files
+from zoo.music.events import Song
 from zoo.music.tokens import Chorale, Events, Frames
-from zoo.music.view import View
+from zoo.music.view import TempoMap, View
 
 symusic = pytest.importorskip("symusic")
 
@@ -113,8 +116,18 @@ def test_too_many_bad_files_stop_before_training(
     code = main(["fit", "--model", "Composing", *small, "--model.stack.causal", "true", *data, "--run", str(run)])
     said = capsys.readouterr().err.splitlines()
     assert code == 2
-    assert "7 of 19 files cannot be used, bad_share allows 20%; the first: z-again.mid" in said[-1]
+    assert "6 of 19 files cannot be used, bad_share allows 20%; the first: z-empty.mid" in said[-1]
     assert not run.exists()
+
+
+def test_copies_of_a_piece_are_left_out_and_no_fault(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(4):
+        (folder / f"z-{number}.mid").write_bytes((folder / "3.mid").read_bytes())
+    data = MidiFolder(folder, bad_share=0)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:4] == [f"left out: z-{number}.mid: the same piece as 3.mid on the grid" for number in range(4)]
+    assert said[4].startswith("12 of 16 files read")
+    assert sum(len(data.pieces(split)) for split in ("train", "val", "test")) == 12
 
 
 @pytest.mark.parametrize(
@@ -181,6 +194,40 @@ def test_time_signatures_change_the_bars() -> None:
     assert Events().grammar().walk(Events().encode(song)) is None
 
 
+def test_tempos_of_events_that_were_moved_are_counted() -> None:
+    made = score([(480 * i, 480, 60 + i) for i in range(8)])
+    for time, qpm in ((0, 100), (960, 96), (961, 48), (1920, 48)):
+        made.tempos.append(symusic.Tempo(time, qpm))
+    song, losses = Events().quantise(midi.parse(made.dumps_midi()))
+    assert losses.counts["tempos moved to the nearest"] == 1
+    assert losses.counts["tempos left out where two begin on one step"] == 1
+    assert midi.told(losses.counts).count(",") == 1
+    assert Events().tempo_map(made) is None
+    assert not midi.told(Events().quantise(midi.parse(Events().score(song).dumps_midi()))[1].counts)
+
+
+def test_a_tempo_map_says_when_ticks_sound_and_where_bars_end() -> None:
+    made = score([(97 * i, 97, 60 + i) for i in range(60)])
+    for time, qpm in ((300, 60), (1000, 150), (4321, 30)):
+        made.tempos.append(symusic.Tempo(time, qpm))
+    for time, *sign in ((0, 3, 8), (1440, 2, 2), (4000, 3, 8), (6000, 11, 16)):
+        made.time_signatures.append(symusic.TimeSignature(time, *sign))
+    found = TempoMap.of(made, 4)
+    seconds = [note.start for note in made.to("second").tracks[0].notes]
+    assert [found.seconds(note.start / 480) for note in made.tracks[0].notes] == pytest.approx(seconds, rel=1e-5)
+    assert [found.steps(bars, 4) for bars in range(7)] == [0, 6, 12, 28, 44, 50, 66]
+    counts: Counter[str] = Counter()
+    assert TempoMap.of(made, 1, counts).steps(2, 1) == 8  # three eighths are no whole quarters: 4/4
+    assert counts["unknown time signatures"] == 3
+
+
+@pytest.mark.parametrize("view", [Frames(steps=4), Chorale()], ids=lambda v: type(v).__name__)
+def test_notes_of_half_a_step_lie_evenly(view: Frames | Chorale) -> None:
+    made = score([(60 * i, 60, 60 + i) for i in range(9)])
+    piece = view.melody(made) if isinstance(view, Chorale) else [max(frame) for frame in view.piece(made)]
+    assert list(piece) == [60, 62, 64, 66, 68]
+
+
 def test_percussion_alone_is_music_to_events_and_not_to_chorales() -> None:
     drums = score([(240 * i, 100, 36) for i in range(8)], drums=True)
     view = Events()
@@ -198,6 +245,25 @@ def test_what_a_chorale_cannot_hold_is_said() -> None:
         Chorale().piece(score([(0, 480, 60)]))
     with pytest.raises(ValueError, match="the soprano has pitch 30, its range is 60 to 81"):
         Chorale().melody(score([(0, 480, 30)]))
+
+
+def test_every_track_has_a_channel_of_its_own() -> None:
+    """Fifteen melodic ones beside drums, in the file, on reading and in the grammar; a 16th would share the first's."""
+    view = Events()
+    made = symusic.Score(480)
+    for number in range(18):
+        made.tracks.append(score([(0, 480, 40 + number)], drums=number == 17).tracks[0])
+        made.tracks[-1].program = number
+    song, losses = view.quantise(made)
+    assert song.programs == (*range(15), 128)
+    assert losses.counts["tracks left out"] == 2
+    assert view.piece(midi.parse(view.score(song).dumps_midi())) == song
+    changes = re.findall(rb"\x00([\xc0-\xcf])(.)", view.score(song).dumps_midi(), re.DOTALL)
+    assert len({channel for channel, _ in changes}) == len(changes) == 16
+    tokens = view.encode(song)
+    assert view.grammar().walk(tokens) is None
+    with pytest.raises(ValueError, match=f"may not stand at place {len(tokens) - 5}"):
+        view.grammar().walk(view.encode(Song(song.bars, (*range(16),), (), song.notes)))
 
 
 def test_onset_errors_are_within_half_a_step() -> None:

@@ -115,6 +115,24 @@ def test_going_on_keeps_what_is_given(view: View) -> None:
         is_whole(view, tokens)
 
 
+DENSE = {
+    "events": (
+        Events(),
+        Song((3, 3), (0,), (), tuple(Note(3 * i, 0, 40 + k, 19, 3) for i in range(32) for k in range(12))),
+    ),
+    "frames": (Frames(), [tuple(range(71, 59, -1))] * 8),
+}
+
+
+@pytest.mark.parametrize(("view", "piece"), DENSE.values(), ids=DENSE)
+def test_a_dense_prompt_leaves_room_for_the_bars_to_come(view: View, piece: object) -> None:
+    prompt = view.encode(piece)[:-1]
+    (tokens,) = write(network(view), view, prompt=prompt, bars=3)
+    is_whole(view, tokens)
+    assert tokens[: len(prompt)] == prompt
+    assert len(view.begins(tokens)) == {"Events": 3, "Frames": 12}[type(view).__name__]  # bars, and frames
+
+
 @named
 def test_transposition_moves_every_pitch_and_comes_back(view: View) -> None:
     for tokens in write(network(view), view, count=6, bars=1):

@@ -59,14 +59,16 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature ({self.temperature}) must be at least 0")
+        if self.temperature != 0 and not 1e-30 <= self.temperature <= 1e30:  # scores stay finite in float32
+            raise ValueError(f"temperature ({self.temperature}) must be at least 0: 0 itself, or 1e-30 to 1e30")
         if self.top_k < 0:
             raise ValueError(f"top_k ({self.top_k}) must be at least 0")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p ({self.top_p}) must be in (0, 1]")
         if not 0 <= self.min_p <= 1:
             raise ValueError(f"min_p ({self.min_p}) must be in [0, 1]")
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed ({self.seed}) must be in [-2**63, 2**64)")
 
     def cut(self, scores: Tensor) -> Tensor:
         """Scores "... v" with temperature, and -inf for the tokens that may not be drawn."""

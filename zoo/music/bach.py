@@ -17,18 +17,13 @@ def collect(view: Chorale) -> Collection:
     from music21 import corpus
 
     found = Collection()
-    seen: dict[bytes, str] = {}
     for path in bar(every, "music21", "file"):
         try:
             piece = grid(corpus.parse(path), view)
-            if (raw := piece.tobytes()) in seen:
-                raise ValueError(f"the same piece as {seen[raw]}")
         except Exception as error:  # its parsers raise what they like, over files that are not the user's
             found.bad[path.name] = str(error).splitlines()[0] if str(error) else type(error).__name__
             continue
-        seen[raw] = path.name
-        found.names.append(path.name)
-        found.pieces.append(piece)
+        found.add(path.name, piece, piece.tobytes())
     return found
 
 

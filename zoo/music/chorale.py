@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from zoo.music.view import NEVER, Grammar, Heard, View
+from zoo.music.view import NEVER, Grammar, Heard, TempoMap, View, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 HOLD, REST = -1, -2
 VOICES = ("soprano", "alto", "tenor", "bass")
 QUARTER = 480  # MIDI ticks
-TEMPO = 96  # quarters a minute, where nothing says another
 ORGAN = 19  # the program that chorales are heard with
 
 
@@ -79,11 +78,16 @@ class Chorale(View):
         flat = np.array([t for t in tokens if t != self.end], dtype=np.int64)
         return np.where(flat >= 2, flat + self.lowest - 2, np.where(flat == 1, HOLD, REST)).reshape(-1, 4)
 
-    def grammar(self, bars: int | None = None, melody: np.ndarray | None = None) -> "Voices":
+    def grammar(
+        self, bars: int | None = None, tempo_map: TempoMap | None = None, melody: np.ndarray | None = None
+    ) -> "Voices":
         """What may follow what; with a `melody` ("n", as the first column of a piece) the soprano sings that."""
         if melody is not None:
             return Voices(self, len(melody), len(melody), tuple(self.encode(melody)[:-1]))
-        return Voices(self) if bars is None else Voices(self, bars * self.bar, bars * self.bar)
+        if bars is None:
+            return Voices(self)
+        steps = (tempo_map or TempoMap()).steps(bars, self.steps)
+        return Voices(self, steps, steps)
 
     def transpose(self, piece: np.ndarray, shift: int) -> np.ndarray | None:
         moved = np.where(piece >= 0, piece + shift, piece)
@@ -101,16 +105,12 @@ class Chorale(View):
     def count(self, tokens: Sequence[int]) -> tuple[int, int]:
         return sum(2 <= t < self.end for t in tokens), (len(tokens) - (tokens[-1] == self.end)) // 4
 
-    def room(self, bars: int) -> int:
-        return 4 * self.bar * bars + 1
-
-    def score(self, piece: np.ndarray) -> "Score":
-        from symusic import Note, Score, Tempo, TimeSignature, Track
+    def score(self, piece: np.ndarray, tempo_map: TempoMap | None = None) -> "Score":
+        from symusic import Note, Score, Track
 
         tick = QUARTER // self.steps
         score = Score(QUARTER)
-        score.tempos.append(Tempo(0, TEMPO))
-        score.time_signatures.append(TimeSignature(0, 4, 4))
+        (tempo_map or TempoMap()).write(score)
         for name, line in zip(VOICES, piece.T, strict=True):
             track = Track(name=name, program=ORGAN)
             for begin, length, pitch in notes(line):
@@ -118,17 +118,22 @@ class Chorale(View):
             score.tracks.append(track)
         return score
 
-    def heard(self, piece: np.ndarray) -> list[Heard]:
-        step = 60 / TEMPO / self.steps
-        return [
-            Heard(begin * step, length * step, pitch, 80, ORGAN, voice)
-            for voice, line in enumerate(piece.T)
-            for begin, length, pitch in notes(line)
-        ]
+    def tempo_map(self, score: "Score", counts: Counter[str] | None = None) -> TempoMap:
+        return TempoMap.of(score, self.steps, counts)
+
+    def heard(self, piece: np.ndarray, tempo_map: TempoMap | None = None) -> list[Heard]:
+        seconds = (tempo_map or TempoMap()).seconds
+        found = []
+        for voice, line in enumerate(piece.T):
+            for begin, length, pitch in notes(line):
+                sounds, ends = seconds(begin / self.steps), seconds((begin + length) / self.steps)
+                found.append(Heard(sounds, ends - sounds, pitch, 80, ORGAN, voice))
+        return found
 
     def piece(self, score: "Score", counts: Counter[str] | None = None) -> np.ndarray:
         """Four tracks, named as the voices or in their order; where notes of a voice overlap the later one cuts."""
-        tracks = [t for t in score.tracks if len(t.notes) and not t.is_drum]
+        counts = Counter() if counts is None else counts
+        tracks = _melodic(score, counts)
         named = {t.name: t for t in tracks}
         if named.keys() <= set(VOICES) and len(named) == len(tracks):
             lines = [named.get(name) for name in VOICES]
@@ -138,31 +143,39 @@ class Chorale(View):
             raise ValueError(f"{len(tracks)} tracks with notes, a chorale has four voices, a track each")
         if not any(line is not None for line in lines):
             raise ValueError("no notes")
-        counts = Counter() if counts is None else counts
         columns = [
             [] if track is None else self._line(track, score.tpq, place, counts) for place, track in enumerate(lines)
         ]
         length = max(len(column) for column in columns)
         return np.array([column + [REST] * (length - len(column)) for column in columns], dtype=np.int64).T
 
-    def melody(self, score: "Score") -> np.ndarray:
-        """The first track with notes as a soprano, "n"; ValueError where it leaves the soprano's range."""
-        tracks = [t for t in score.tracks if len(t.notes) and not t.is_drum]
+    def melody(self, score: "Score", counts: Counter[str] | None = None) -> np.ndarray:
+        """The first track with notes as a soprano, "n"; ValueError where it leaves the soprano's range.
+
+        What had to be changed is added to `counts`.
+        """
+        counts = Counter() if counts is None else counts
+        tracks = _melodic(score, counts)
         if not tracks:
             raise ValueError("no notes")
-        return np.array(self._line(tracks[0], score.tpq, 0, Counter()), dtype=np.int64)
+        counts["tracks left out"] += len(tracks) - 1
+        return np.array(self._line(tracks[0], score.tpq, 0, counts), dtype=np.int64)
 
     def _line(self, track: "object", tpq: int, place: int, counts: Counter[str]) -> list[int]:
         allowed = self.ranges[place]
         line: list[int] = []
+        last = -1
         for note in sorted(track.notes, key=lambda n: (n.start, n.pitch)):  # type: ignore[attr-defined]
             if not allowed.low <= note.pitch <= allowed.high:
                 raise ValueError(
                     f"the {VOICES[place]} has pitch {note.pitch}, its range is {allowed.low} to {allowed.high}"
                 )
-            begin = round(note.start * self.steps / tpq)
-            end = max(round(note.end * self.steps / tpq), begin + 1)
-            counts["notes cut by the next of their voice"] += begin < len(line)
+            begin = step_of(note.start, self.steps, tpq)
+            end = max(step_of(note.end, self.steps, tpq), begin + 1)
+            counts["notes moved to the grid"] += off_grid(note, self.steps, tpq)
+            counts["notes left out where two begin on one step"] += begin == last
+            counts["notes cut by the next of their voice"] += last < begin < len(line)
+            last = begin
             line = line[:begin] + [REST] * (begin - len(line)) + [note.pitch] + [HOLD] * (end - begin - 1)
         return line
 
@@ -225,6 +238,17 @@ class Voices(Grammar[State]):
             return 4 - state.voice + 4 * max(self.least - steps - 1, 0) + 1
         whole = max(self.least - steps, 0 if state.any_before else 1)
         return NEVER if steps + whole > self.most else 4 * whole + 1
+
+    def room(self, state: State) -> int:
+        return 4 * (self.most - state.steps) - state.voice + 1
+
+
+def _melodic(score: "Score", counts: Counter[str]) -> list[Any]:
+    """The tracks with notes that are no drums."""
+    tracks = [t for t in score.tracks if len(t.notes)]
+    melodic = [t for t in tracks if not t.is_drum]
+    counts["tracks left out"] += len(tracks) - len(melodic)
+    return melodic
 
 
 def from_pitches(steps: Sequence[Sequence[int]]) -> np.ndarray:

@@ -19,7 +19,7 @@ from zoo.core.writer import Continuing
 from zoo.errors import UserError
 from zoo.music.chorale import REST, Chorale
 from zoo.music.model import MusicLM
-from zoo.music.view import DRUMS, Following, Heard, View
+from zoo.music.view import DRUMS, Following, Heard, TempoMap, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,21 +32,24 @@ def write(
     count: int = 1,
     bars: int | None = None,
     prompt: Sequence[int] = (),
+    tempo_map: TempoMap | None = None,
     sampling: Sampling = Sampling(temperature=1.0),  # noqa: B008 - a frozen value
     length: int | None = None,
 ) -> list[list[int]]:
-    """`count` pieces as tokens, each from `prompt` to its end: of exactly `bars` bars, or at most `length` tokens.
+    """`count` pieces as tokens, each from `prompt` to its end: of exactly `bars` bars, or at most `length` tokens more.
 
-    UserError where the prompt is no beginning of such a piece.
+    ValueError without either. `tempo_map`: whose bars they are, where pieces hold none. UserError where the prompt is
+    no beginning of such a piece.
     """
-    if length is None:
-        length = max(view.room(8 if bars is None else bars) - len(prompt), 1)
+    if bars is None and length is None:
+        raise ValueError("how long a piece may be is needed: give bars or length")
     rows = [list(prompt)] * count
-    if bars is not None and not view.grammar(bars).holds(prompt) and view.grammar().holds(prompt):
+    grammar = view.grammar(bars, tempo_map)
+    if bars is not None and not grammar.holds(prompt) and view.grammar().holds(prompt):
         raise UserError(f"the prompt is longer than {bars} bars")
-    following = Following(view.grammar(bars), rows, length)
+    following = Following(grammar, rows, length)
     prompts = torch.tensor([[model.start, *row] for row in rows], device=model.head.weight.device)
-    written = model.generate(prompts, length=length, sampling=sampling, constraint=following).tolist()
+    written = model.generate(prompts, length=following.length, sampling=sampling, constraint=following).tolist()
     return [[*prompt, *row[: row.index(view.end) + 1]] for row in written]
 
 
@@ -61,11 +64,10 @@ def harmonise(
     melody = melody[: silent[-1] + 1]
     grammar = view.grammar(melody=melody)
     device = model.head.weight.device
-    room = 4 * len(melody) + 1
-    following = Following(grammar, [[]] * particles, room)
+    following = Following(grammar, [[]] * particles)
     draw = sampling.drawer(device)
     generator = torch.Generator().manual_seed(sampling.seed)
-    cache = Cache(model.stack, particles, room + 1)
+    cache = Cache(model.stack, particles, following.length + 1)
     step = Continuing(model.hidden, model.head, cache)
     tokens = torch.full((particles,), model.start, device=device)
     chosen = torch.empty(particles, 0, dtype=torch.long, device=device)

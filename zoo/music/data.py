@@ -315,7 +315,8 @@ class MidiFolder(MidiPieces):
     """The user's own MIDI files, in `path` and the folders below it.
 
     Files that cannot be used are named on stderr, each in a line with its fault, and training goes on with the others;
-    where more than `bad_share` of them cannot, it does not begin. `view`: what tokens are made of them.
+    where more than `bad_share` of them cannot, it does not begin. A second copy of a piece is left out, and no fault.
+    `view`: what tokens are made of them.
     """
 
     def __init__(

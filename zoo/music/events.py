@@ -7,25 +7,23 @@ spelling, and every spelling that the grammar allows is a piece.
 """
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from zoo.music.view import DRUMS, Grammar, Heard, View
+from zoo.music.view import DRUMS, SIGNATURES, Grammar, Heard, TempoMap, View, off_grid
 
 if TYPE_CHECKING:
     from symusic import Score
 
-SIGNATURES = ((1, 4), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4), (7, 4), (2, 2), (3, 2), (3, 8), (5, 8), (6, 8), (7, 8),
-              (9, 8), (12, 8))  # fmt: skip
-COMMON = SIGNATURES.index((4, 4))
 TEMPOS = tuple(round(24 * 2 ** (i / 12), 2) for i in range(49))  # quarters a minute, 24 to 384
 VELOCITIES = tuple(range(3, 128, 4))
 TRACKS = 16
+MELODIC = 15  # of them at most: MIDI has 16 channels, one of which is the drums'
 SOUNDING = 64  # notes of one track that may sound at once
 UNFINISHED = {"track": 3, "program": 3, "pitch": 2, "velocity": 1}  # tokens that a note still needs
 
@@ -169,7 +167,7 @@ class Events(View):
                 notes.append(Note(step, track, pitch, velocity, lengths[value]))
         return Song(tuple(bars), tuple(programs), tuple(tempos), tuple(notes))
 
-    def grammar(self, bars: int | None = None) -> "Remi":
+    def grammar(self, bars: int | None = None, tempo_map: TempoMap | None = None) -> "Remi":
         return Remi(self) if bars is None else Remi(self, bars, bars)
 
     def transpose(self, piece: Song, shift: int) -> Song | None:
@@ -199,12 +197,9 @@ class Events(View):
         pitches = range(at["pitch"], at["pitch"] + size["pitch"])
         return sum(t in pitches for t in tokens), sum(self.bar_steps(t) for t in tokens if t < size["bar"])
 
-    def room(self, bars: int) -> int:
-        return 256 * bars + 8
-
     # -- MIDI ------------------------------------------------------------------------------------------------------
 
-    def score(self, piece: Song) -> "Score":
+    def score(self, piece: Song, tempo_map: TempoMap | None = None) -> "Score":
         from symusic import Note as MidiNote
         from symusic import Score, Tempo, TimeSignature, Track
 
@@ -229,22 +224,13 @@ class Events(View):
             score.tracks.append(track)
         return score
 
-    def heard(self, piece: Song) -> list[Heard]:
-        changes = [(0, 120.0), *((step, TEMPOS[place]) for step, place in piece.tempos)]
-        times, now = [0.0], 0.0  # when each change comes
-        for (before, tempo), (step, _) in pairwise(changes):
-            now += (step - before) / self.steps * 60 / tempo
-            times.append(now)
-        starts = [step for step, _ in changes]
-
-        def seconds(step: int) -> float:
-            last = bisect_right(starts, step) - 1
-            return times[last] + (step - starts[last]) / self.steps * 60 / changes[last][1]
-
+    def heard(self, piece: Song, tempo_map: TempoMap | None = None) -> list[Heard]:
+        changes = ((step / self.steps, TEMPOS[place]) for step, place in piece.tempos)
+        seconds = TempoMap(((0.0, 120.0), *changes)).seconds
         return [
             Heard(
-                seconds(note.begin),
-                seconds(note.begin + note.length) - seconds(note.begin),
+                seconds(note.begin / self.steps),
+                seconds((note.begin + note.length) / self.steps) - seconds(note.begin / self.steps),
                 note.pitch,
                 VELOCITIES[note.velocity],
                 piece.programs[note.track],
@@ -270,14 +256,21 @@ class Events(View):
         tracks = [t for t in score.tracks if len(t.notes)]
         if not tracks:
             raise ValueError("no notes")
-        losses.counts["tracks left out"] = max(len(tracks) - TRACKS, 0)
+        melodic = accumulate(not t.is_drum for t in tracks)
+        kept = [t for t, number in zip(tracks, melodic, strict=True) if t.is_drum or number <= MELODIC][:TRACKS]
+        losses.counts["tracks left out"] = len(tracks) - len(kept)
         # in the order of their first notes, as they will be declared
-        tracks = sorted(tracks[:TRACKS], key=lambda t: min(round(n.start * grid) for n in t.notes))
+        tracks = sorted(kept, key=lambda t: min(round(n.start * grid) for n in t.notes))
         notes = []
         for number, track in enumerate(tracks):
             notes += self._quantised(number, track, score.tpq, losses)
         changes = sorted((round(t.time * grid), nearest(TEMPOS, t.qpm)) for t in score.tempos)
+        losses.counts["tempos moved to the nearest"] = sum(
+            not math.isclose(t.qpm, TEMPOS[nearest(TEMPOS, t.qpm)], rel_tol=1e-4)  # MIDI counts microseconds
+            for t in score.tempos
+        )
         tempos = tuple(dict(changes).items())
+        losses.counts["tempos left out where two begin on one step"] = len(changes) - len(tempos)
         bars = self._bars(score, max([n.begin for n in notes] + [step for step, _ in tempos]), losses)
         programs = tuple(DRUMS if t.is_drum else t.program for t in tracks)
         return Song(bars, programs, tempos, tuple(sorted(notes))), losses
@@ -287,8 +280,10 @@ class Events(View):
         found: dict[tuple[int, int], tuple[int, int]] = {}  # (pitch, begin) -> (end, velocity)
         for note in track.notes:  # type: ignore[attr-defined]
             exact = note.start * self.steps / tpq
+            # halves go to the even step, as ever: pieces are known by the hash of their notes, which says their split
             begin, end = round(exact), round(note.end * self.steps / tpq)
             losses.onsets.append((begin - exact) / self.steps)
+            losses.counts["notes moved to the grid"] += off_grid(note, self.steps, tpq)
             losses.counts["notes of no length"] += note.duration <= 0
             losses.counts["notes that became one"] += (note.pitch, begin) in found
             before = found.get((note.pitch, begin), (0, 0))
@@ -302,6 +297,7 @@ class Events(View):
             place = nearest(lengths, wanted)
             place -= lengths[place] > free
             losses.lengths.append((lengths[place] - wanted) / self.steps)
+            losses.counts["notes of another length"] += lengths[place] != wanted
             notes.append(Note(begin, number, pitch, velocity, lengths[place]))
             following[pitch] = begin
         return self._thinned(notes, losses)
@@ -319,19 +315,10 @@ class Events(View):
         return kept
 
     def _bars(self, score: "Score", last: int, losses: Losses) -> tuple[int, ...]:
-        """Bars as far as step `last`. A signature holds from its own bar on; an unknown one is taken for 4/4."""
-        changes = sorted((s.time * self.steps / score.tpq, (s.numerator, s.denominator)) for s in score.time_signatures)
-        bars: list[int] = []
-        begin, now, seen = 0, COMMON, 0
-        while begin <= last:
-            while seen < len(changes) and changes[seen][0] < begin + 1:
-                sign = changes[seen][1]
-                losses.counts["unknown time signatures"] += sign not in SIGNATURES
-                now = SIGNATURES.index(sign) if sign in SIGNATURES else COMMON
-                seen += 1
-            bars.append(now)
-            begin += self.bar_steps(now)
-        return tuple(bars)
+        """Bars as far as step `last`."""
+        every = TempoMap.of(score, self.steps, losses.counts).bars()
+        kept = takewhile(lambda bar: bar[0] * self.steps <= last, every)
+        return tuple(SIGNATURES.index(sign) for _, sign in kept)
 
 
 def nearest(values: Sequence[float], wanted: float) -> int:
@@ -363,6 +350,7 @@ class State(NamedTuple):
     tempo: bool = False  # whether this position has changed it
     notes: int = 0
     tracks: int = 0
+    melodic: int = 0  # of these tracks
     sounding: tuple[tuple[int, int, int], ...] = ()  # (track, pitch, end) of notes that have not ended
 
     @property
@@ -419,7 +407,8 @@ class Remi(Grammar[State]):
             held = tuple(note for note in state.sounding if note[2] > step)
             return state._replace(sort=sort, position=value, track=-1, pitch=-1, tempo=False, sounding=held)
         if sort == "program":
-            return state._replace(sort=sort, track=state.tracks, tracks=state.tracks + 1, pitch=-1)
+            melodic = state.melodic + (value != DRUMS)
+            return state._replace(sort=sort, track=state.tracks, tracks=state.tracks + 1, melodic=melodic, pitch=-1)
         if sort == "track":
             return state._replace(sort=sort, track=value, pitch=-1)
         if sort == "pitch":
@@ -440,6 +429,9 @@ class Remi(Grammar[State]):
             return unfinished + bars + 1 + last + 1
         return unfinished + 1 if sounded else last + 1
 
+    def room(self, state: State) -> int:
+        return 256 * (self.most - state.bars + (state.bars > 0)) + 8  # the bar that has begun may go on
+
     def _all(self, sort: str) -> list[int]:
         return list(range(self.at[sort], self.at[sort] + self.size[sort]))
 
@@ -454,4 +446,7 @@ class Remi(Grammar[State]):
         """Tracks after the last at this position that have room for a note, and new ones."""
         full = Counter(track for track, _, _ in state.sounding)
         may = [self.at["track"] + t for t in range(state.track + 1, state.tracks) if full[t] < SOUNDING]
-        return may + (self._all("program") if state.tracks < TRACKS else [])
+        if state.tracks < TRACKS:
+            programs = self._all("program")
+            may += programs if state.melodic < MELODIC else programs[DRUMS:]
+        return may

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.music.view import Grammar, Heard, View
+from zoo.music.view import Grammar, Heard, TempoMap, View, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 LOW, HIGH = 21, 108  # the keys of a piano
 CLOSE = HIGH - LOW + 1
 QUARTER = 480  # MIDI ticks
-TEMPO = 96  # quarters a minute
 Frame = tuple[int, ...]
 
 
@@ -46,8 +45,11 @@ class Frames(View):
                 keys = []
         return piece
 
-    def grammar(self, bars: int | None = None) -> "Descending":
-        return Descending() if bars is None else Descending(4 * self.steps * bars, 4 * self.steps * bars)
+    def grammar(self, bars: int | None = None, tempo_map: TempoMap | None = None) -> "Descending":
+        if bars is None:
+            return Descending()
+        steps = (tempo_map or TempoMap()).steps(bars, self.steps)
+        return Descending(steps, steps)
 
     def transpose(self, piece: list[Frame], shift: int) -> list[Frame] | None:
         moved = [tuple(p + shift for p in frame) for frame in piece]
@@ -64,16 +66,12 @@ class Frames(View):
     def count(self, tokens: Sequence[int]) -> tuple[int, int]:
         return sum(t < CLOSE for t in tokens), sum(t == CLOSE for t in tokens)
 
-    def room(self, bars: int) -> int:
-        return 4 * self.steps * bars * 8 + 1  # frames of more than seven keys have to make up elsewhere
-
-    def score(self, piece: list[Frame]) -> "Score":
-        from symusic import Note, Score, Tempo, TimeSignature, Track
+    def score(self, piece: list[Frame], tempo_map: TempoMap | None = None) -> "Score":
+        from symusic import Note, Score, Track
 
         tick = QUARTER // self.steps
         score = Score(QUARTER)
-        score.tempos.append(Tempo(0, TEMPO))
-        score.time_signatures.append(TimeSignature(0, 4, 4))
+        (tempo_map or TempoMap()).write(score)
         track = Track(name="piano", program=0)
         for step, frame in enumerate(piece):
             for pitch in frame:
@@ -81,27 +79,34 @@ class Frames(View):
         score.tracks.append(track)
         return score
 
-    def heard(self, piece: list[Frame]) -> list[Heard]:
+    def tempo_map(self, score: "Score", counts: Counter[str] | None = None) -> TempoMap:
+        return TempoMap.of(score, self.steps, counts)
+
+    def heard(self, piece: list[Frame], tempo_map: TempoMap | None = None) -> list[Heard]:
         """A key that stands in frames one after another is held: frames have no onsets."""
-        step = 60 / TEMPO / self.steps
+        seconds = (tempo_map or TempoMap()).seconds
         found = []
         for begin, frame in enumerate(piece):
             for pitch in frame:
                 if begin and pitch in piece[begin - 1]:
                     continue
                 end = next((i for i in range(begin, len(piece)) if pitch not in piece[i]), len(piece))
-                found.append(Heard(begin * step, (end - begin) * step, pitch, 80, 0))
+                sounds = seconds(begin / self.steps)
+                found.append(Heard(sounds, seconds(end / self.steps) - sounds, pitch, 80, 0))
         return found
 
     def piece(self, score: "Score", counts: Counter[str] | None = None) -> list[Frame]:
         """What sounds at each step, of all tracks but drums; ValueError for a pitch that no piano has."""
+        counts = Counter() if counts is None else counts
+        counts["tracks left out"] += sum(t.is_drum and len(t.notes) > 0 for t in score.tracks)
         keys: dict[int, set[int]] = {}
         for track in score.tracks:
             for note in () if track.is_drum else track.notes:
                 if not LOW <= note.pitch <= HIGH:
                     raise ValueError(f"pitch {note.pitch} is not on a piano ({LOW} to {HIGH})")
-                begin = round(note.start * self.steps / score.tpq)
-                for step in range(begin, max(round(note.end * self.steps / score.tpq), begin + 1)):
+                begin = step_of(note.start, self.steps, score.tpq)
+                counts["notes moved to the grid"] += off_grid(note, self.steps, score.tpq)
+                for step in range(begin, max(step_of(note.end, self.steps, score.tpq), begin + 1)):
                     keys.setdefault(step, set()).add(note.pitch)
         if not keys:
             raise ValueError("no notes")
@@ -151,3 +156,6 @@ class Descending(Grammar[State]):
         more = max(self.least - steps, 0 if sounds else 1)
         # all but the last frame may be silent; where more come the last of them must hold a key
         return open_frame + more + (more > 0) + 1
+
+    def room(self, state: State) -> int:
+        return 8 * (self.most - state.steps) + 1  # frames of more than seven keys have to make up elsewhere

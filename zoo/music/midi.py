@@ -2,13 +2,13 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
-from zoo.music.view import View
+from zoo.music.view import TempoMap, View
 from zoo.progress import bar
 
 if TYPE_CHECKING:
@@ -60,38 +60,57 @@ def read(path: Path) -> "Score":
 
 @dataclass(frozen=True)
 class Collection:
-    """Pieces that were read, with the names of their files; what was wrong with the others, and what reading cost."""
+    """Pieces that were read, with the names of their files; what was wrong with the others, and what reading cost.
+
+    `same`: files that became a piece which is there already, and the file that it came from. They are no fault.
+    """
 
     names: list[str] = field(default_factory=list)
     pieces: list[Any] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    seen: dict[Hashable, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def total(self) -> int:
+        """All files."""
+        return len(self.pieces) + len(self.bad) + len(self.same)
+
+    def add(self, name: str, piece: Any, spelled: Hashable) -> None:
+        """The piece of a file; where one that is spelled alike is there, the file is among the `same`."""
+        if spelled in self.seen:
+            self.same[name] = self.seen[spelled]
+            return
+        self.seen[spelled] = name
+        self.names.append(name)
+        self.pieces.append(piece)
 
     def report(self) -> None:
-        """On stderr: every bad file in a line, and how often notes had to be changed."""
+        """On stderr: every file left out in a line, and how often notes had to be changed."""
         for name, fault in self.bad.items():
             print(f"left out: {name}: {fault}", file=sys.stderr)
-        changed = ", ".join(f"{count:,} {what}" for what, count in self.counts.items() if count)
-        total = len(self.pieces) + len(self.bad)
-        print(f"{len(self.pieces)} of {total} files read{f'; {changed}' if changed else ''}", file=sys.stderr)
+        for name, first in self.same.items():
+            print(f"left out: {name}: the same piece as {first} on the grid", file=sys.stderr)
+        changed = told(self.counts)
+        print(f"{len(self.pieces)} of {self.total} files read{f'; {changed}' if changed else ''}", file=sys.stderr)
+
+
+def told(counts: Counter[str]) -> str:
+    """What reading cost, in words; empty where it cost nothing."""
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def collect(files: Iterable[tuple[str, bytes]], view: View, total: int) -> Collection:
-    """All files as pieces of a view. A piece that is there already, note for note, is left out like a bad file."""
+    """All files as pieces of a view, each piece once."""
     found = Collection()
-    seen: dict[tuple[int, ...], str] = {}
     for name, raw in bar(files, "MIDI", "file", total=total):
         try:
             piece = view.piece(parse(raw), found.counts)
-            spelled = tuple(view.encode(piece))
-            if spelled in seen:
-                raise ValueError(f"the same piece as {seen[spelled]}")
         except ValueError as error:
             found.bad[name] = str(error)
             continue
-        seen[spelled] = name
-        found.names.append(name)
-        found.pieces.append(piece)
+        found.add(name, piece, tuple(view.encode(piece)))
     return found
 
 
@@ -107,16 +126,15 @@ def paths(folder: Path) -> list[Path]:
 
 def refuse_if_mostly_bad(found: Collection, share: float, where: str) -> None:
     """UserError where more than `share` of the files cannot be used."""
-    total = len(found.pieces) + len(found.bad)
-    if total and len(found.bad) > share * total:
+    if len(found.bad) > share * found.total:
         name, fault = next(iter(found.bad.items()))
         raise UserError(
-            f"{where}: {len(found.bad)} of {total} files cannot be used, bad_share allows {share:.0%}; "
+            f"{where}: {len(found.bad)} of {found.total} files cannot be used, bad_share allows {share:.0%}; "
             f"the first: {name}: {fault}"
         )
 
 
-def save(view: View, piece: Any, path: Path) -> None:
+def save(view: View, piece: Any, path: Path, tempo_map: TempoMap | None = None) -> None:
     """A piece as a MIDI file."""
     _library()
-    path.write_bytes(view.score(piece).dumps_midi())
+    path.write_bytes(view.score(piece, tempo_map).dumps_midi())

@@ -8,9 +8,13 @@ weights and the temperature, what comes out is a whole piece.
 """
 
 import json
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, islice, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
@@ -27,7 +31,81 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 DRUMS = 128  # as a program
 NEVER = 10**9  # tokens to an ending that cannot be reached
+SIGNATURES = ((1, 4), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4), (7, 4), (2, 2), (3, 2), (3, 8), (5, 8), (6, 8), (7, 8),
+              (9, 8), (12, 8))  # fmt: skip
 REACH = 8  # one token takes the nearest ending less than this many further away
+
+
+@dataclass(frozen=True)
+class TempoMap:
+    """Tempos as (place, quarters a minute), time signatures as (place, count, unit); places rise from 0, in quarters.
+
+    Without others, those of pieces that say nothing of theirs.
+    """
+
+    tempos: tuple[tuple[float, float], ...] = ((0.0, 96.0),)
+    signatures: tuple[tuple[float, int, int], ...] = ((0.0, 4, 4),)
+
+    @classmethod
+    def of(cls, score: "Score", steps: int, counts: Counter[str] | None = None) -> Self:
+        """Those of MIDI, which begins with 120 quarters a minute and 4/4 where it says nothing.
+
+        A time signature whose bars are not known, or no whole steps (`steps` to a quarter), is taken for 4/4.
+        """
+        tempos = {0.0: 120.0} | {t.time / score.tpq: t.qpm for t in score.tempos}
+        signatures = {0.0: (4, 4)}
+        for sign in score.time_signatures:
+            told = (sign.numerator, sign.denominator)
+            fits = told in SIGNATURES and not 4 * steps * told[0] % told[1]
+            signatures[sign.time * steps // score.tpq / steps] = told if fits else (4, 4)
+            if counts is not None:
+                counts["unknown time signatures"] += not fits
+        return cls(tuple(sorted(tempos.items())), tuple((place, *sign) for place, sign in sorted(signatures.items())))
+
+    def write(self, score: "Score") -> None:
+        """Into MIDI that has none of its own."""
+        from symusic import Tempo, TimeSignature
+
+        for place, tempo in self.tempos:
+            score.tempos.append(Tempo(round(place * score.tpq), tempo))
+        for place, count, unit in self.signatures:
+            score.time_signatures.append(TimeSignature(round(place * score.tpq), count, unit))
+
+    def bars(self) -> Iterator[tuple[float, tuple[int, int]]]:
+        """Begin in quarters and time signature of every bar, without end. A signature holds from its own bar on."""
+        place = 0.0
+        while True:
+            _, *sign = self.signatures[bisect_right(self.signatures, place, key=itemgetter(0)) - 1]
+            yield place, (sign[0], sign[1])
+            place += 4 * sign[0] / sign[1]
+
+    def steps(self, bars: int, steps: int) -> int:
+        """How long so many bars are, in steps of a grid of `steps` to a quarter."""
+        return round(next(islice(self.bars(), bars, None))[0] * steps)
+
+    def seconds(self, place: float) -> float:
+        """When a place in quarters sounds."""
+        now = bisect_right(self.tempos, place, key=itemgetter(0)) - 1
+        return self._begins[now] + (place - self.tempos[now][0]) * 60 / self.tempos[now][1]
+
+    @cached_property
+    def _begins(self) -> list[float]:
+        """When each tempo begins, in seconds."""
+        lasting = [(after - place) * 60 / tempo for (place, tempo), (after, _) in pairwise(self.tempos)]
+        return list(accumulate(lasting, initial=0.0))
+
+
+def step_of(tick: int, steps: int, tpq: int) -> int:
+    """The step of a grid, `steps` to a quarter, that is nearest to a tick; halfway always the later one.
+
+    (Halves that go to the even step would crowd notes of half a step two on one and none on the next.)
+    """
+    return (2 * tick * steps + tpq) // (2 * tpq)
+
+
+def off_grid(note: Any, steps: int, tpq: int) -> bool:
+    """Whether a MIDI note begins or ends between two steps."""
+    return any(tick * steps % tpq for tick in (note.start, note.end))
 
 
 class Heard(NamedTuple):
@@ -44,7 +122,7 @@ class Heard(NamedTuple):
 class Grammar(Generic[S]):
     """Which tokens may follow. States are values that can be hashed; None is that of a piece that ended with `end`.
 
-    Subclasses give `begin`, `may`, `step` and `need`, for pieces that go on.
+    Subclasses give `begin`, `may`, `step`, `need` and `room`, for pieces that go on.
     """
 
     end: int
@@ -63,6 +141,10 @@ class Grammar(Generic[S]):
 
     def need(self, state: S) -> int:
         """The fewest tokens to the end of the piece, the end among them; NEVER where it cannot be reached."""
+        raise NotImplementedError
+
+    def room(self, state: S) -> int:
+        """The tokens that may be written from here to the end of a piece of so many bars, the end among them."""
         raise NotImplementedError
 
     def after(self, state: S, token: int) -> S | None:
@@ -97,16 +179,21 @@ class Grammar(Generic[S]):
 class Following:
     """A grammar as the constraint of zoo.core.decode, for rows that go on with `prompts` for at most `length` tokens.
 
-    UserError where a prompt is not a beginning, or no piece can end within `length`.
+    Without `length` as many as the grammar has room for. UserError where a prompt is not a beginning, or no piece can
+    end within `length`.
     """
 
-    def __init__(self, grammar: Grammar[Any], prompts: Sequence[Sequence[int]], length: int):
-        self.grammar, self.length, self.seen = grammar, length, 0
+    def __init__(self, grammar: Grammar[Any], prompts: Sequence[Sequence[int]], length: int | None = None):
+        self.grammar, self.seen = grammar, 0
         try:
             self.states = [grammar.walk(prompt) for prompt in prompts]
         except ValueError as error:
             raise UserError(f"the prompt is not the beginning of a piece: {error}") from None
-        need = max(0 if state is None else grammar.need(state) for state in self.states)
+        need, room = (
+            max(0 if state is None else tokens(state) for state in self.states)
+            for tokens in (grammar.need, grammar.room)
+        )
+        self.length = length = room if length is None else length
         if need > length:
             raise UserError(f"a piece needs {need if need < NEVER else 'more'} tokens to end, {length} may be written")
 
@@ -135,7 +222,7 @@ class View(Setting, InFolder):
     """A view of music as tokens 0 to `vocab_size` - 1, the last of which ends a piece.
 
     Pieces are values of the view's own; `encode` and `decode` are inverse to each other over what its grammar allows,
-    and so are `score` and `piece` (MIDI).
+    and so are `score` and `piece` (MIDI). Where pieces hold no tempo and no time signature, a `tempo_map` says them.
     """
 
     filename: ClassVar[str] = "music.json"  # in a model's folder
@@ -156,7 +243,7 @@ class View(Setting, InFolder):
         """The piece of tokens that hold the grammar."""
         raise NotImplementedError
 
-    def grammar(self, bars: int | None = None) -> Grammar[Any]:
+    def grammar(self, bars: int | None = None, tempo_map: TempoMap | None = None) -> Grammar[Any]:
         """What may follow what, in pieces of exactly `bars` bars where that is given."""
         raise NotImplementedError
 
@@ -176,11 +263,7 @@ class View(Setting, InFolder):
         """Notes that begin in a piece's tokens, and time steps that it lasts."""
         raise NotImplementedError
 
-    def room(self, bars: int) -> int:
-        """Tokens that `bars` bars may take."""
-        raise NotImplementedError
-
-    def score(self, piece: Any) -> "Score":
+    def score(self, piece: Any, tempo_map: TempoMap | None = None) -> "Score":
         """The piece as MIDI."""
         raise NotImplementedError
 
@@ -188,7 +271,11 @@ class View(Setting, InFolder):
         """MIDI as a piece; ValueError says what the view cannot hold. What had to be changed is added to `counts`."""
         raise NotImplementedError
 
-    def heard(self, piece: Any) -> list[Heard]:
+    def tempo_map(self, score: "Score", counts: Counter[str] | None = None) -> TempoMap | None:
+        """What MIDI says of tempo and time signature that a piece does not hold; None where it holds it."""
+        return None
+
+    def heard(self, piece: Any, tempo_map: TempoMap | None = None) -> list[Heard]:
         """The piece's notes in seconds."""
         raise NotImplementedError
 

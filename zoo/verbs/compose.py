@@ -5,12 +5,14 @@ A model of a codec's codes writes sound alone: WAV, and its spectrogram.
 
 import sys
 from argparse import Namespace
+from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.verbs.opening import add_options, open_model
+from zoo.verbs.opening import add_options, check_counts, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.core.decode import Sampling
     from zoo.music.codebooks import Codebooks
     from zoo.music.model import MusicLM
+    from zoo.music.view import TempoMap, View
 
 T = TypeVar("T")
 
@@ -27,19 +30,23 @@ T = TypeVar("T")
 def main(argv: list[str]) -> int:
     parser = Options(prog="zoo compose", description="Write a piece: NAME.mid, NAME.wav and NAME.png.")
     add_options(parser)
-    parser.add_argument("--bars", type=int, default=8, help="bars of the piece, those of --prompt among them (8)")
+    parser.add_argument("--bars", type=int, help="bars of the piece, those of --prompt among them (8)")
     parser.add_argument("--prompt", type=Path, metavar="FILE.mid", help="go on with this piece")
     parser.add_argument("--melody", type=Path, metavar="FILE.mid", help="harmonise this melody (models of chorales)")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 always takes the likeliest (default 1)")
     parser.add_argument("--top-p", type=float, default=0.99, help="draw among the fewest with this share (0.99)")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds write equal pieces (default 0)")
-    parser.add_argument("--out", type=Path, default=None, metavar="NAME", help="where to (default: composed, numbered)")
+    parser.add_argument(
+        "--out", type=Path, default=None, metavar="NAME", help="a name, or a folder (default: composed, numbered)"
+    )
     parser.add_argument("--soundfont", type=Path, metavar="FILE.sf2", help="sound by fluidsynth with this soundfont")
     given = parser.parse_args(argv)
-    if given.bars < 1:
-        raise UserError(f"--bars must be at least 1, got {given.bars}")
     if given.prompt and given.melody:
         raise UserError("give either --prompt (go on with a piece) or --melody (harmonise it)")
+    if given.melody and given.bars is not None:
+        raise UserError("--bars does not go with --melody: the piece is as long as the melody")
+    given.bars = 8 if given.bars is None else given.bars
+    check_counts(given, "bars")
     files = _files(given.out)
 
     from zoo.core.decode import Sampling
@@ -57,16 +64,21 @@ def main(argv: list[str]) -> int:
     model, view = loaded.model, loaded.tokenizer
     if isinstance(view, Codebooks):
         return _sound(given, model, view, sampling, files)
+    counts: Counter[str] = Counter()
     if given.melody:
         if not isinstance(view, Chorale):
             raise UserError(f"--melody needs a model of chorales; {given.model} writes {type(view).__name__}")
-        tokens = harmonise(model, view, _fits(view.melody, given.melody), sampling=sampling)
+        melody, tempo_map = _fits(view, view.melody, given.melody, counts)
+        tokens = harmonise(model, view, melody, sampling=sampling)
     else:
-        prompt = view.encode(_fits(view.piece, given.prompt))[:-1] if given.prompt else []
-        (tokens,) = write(model, view, bars=given.bars, prompt=prompt, sampling=sampling)
+        begun, tempo_map = _fits(view, view.piece, given.prompt, counts) if given.prompt else (None, None)
+        prompt = [] if begun is None else view.encode(begun)[:-1]
+        (tokens,) = write(model, view, bars=given.bars, prompt=prompt, tempo_map=tempo_map, sampling=sampling)
+    if changed := midi.told(counts):
+        print(f"{given.melody or given.prompt} was changed to fit the model: {changed}", file=sys.stderr)
     piece = view.decode(tokens)
-    heard = view.heard(piece)
-    midi.save(view, piece, files["mid"])
+    heard = view.heard(piece, tempo_map)
+    midi.save(view, piece, files["mid"], tempo_map)
     if given.soundfont:
         synth.fluidsynth(files["mid"], given.soundfont, files["wav"])
     else:
@@ -102,30 +114,39 @@ def _sound(given: Namespace, model: "MusicLM", view: "Codebooks", sampling: "Sam
 
 
 def _files(out: Path | None) -> dict[str, Path]:
-    """The three files to write; none of them exists. UserError where --out names one that does."""
+    """The three files to write; none of them exists. Without a name in --out they are called composed, numbered.
+
+    UserError where --out names one that exists.
+    """
     kinds = ("mid", "wav", "png")
-    number = 1
-    while True:
-        base = out or Path("composed" if number == 1 else f"composed-{number}")
-        files = {kind: base.with_name(f"{base.name}.{kind}") for kind in kinds}
+    if out is None or out.is_dir():
+        folder, name = out or Path(), ""
+    else:
+        folder, name = out.parent, out.stem if out.suffix.lower().removeprefix(".") in kinds else out.name
+    if not folder.is_dir():
+        raise UserError(f"--out {out}: no folder {folder}")
+    for number in count(1):
+        base = name or ("composed" if number == 1 else f"composed-{number}")
+        files = {kind: folder / f"{base}.{kind}" for kind in kinds}
         taken = next((path for path in files.values() if path.exists()), None)
         if taken is None:
             break
-        if out:
+        if name:
             raise UserError(f"{taken} exists, and nothing is overwritten: give another --out")
-        number += 1
-    folder = files["mid"].parent
-    if not folder.is_dir():
-        raise UserError(f"--out {out}: no folder {folder}")
     return files
 
 
-def _fits(view_of: "Callable[[Score], T]", path: Path) -> "T":
-    """A MIDI file by way of a view; UserError names the file where it does not fit."""
+def _fits(
+    view: "View", of: "Callable[[Score, Counter[str]], T]", path: Path, counts: Counter[str]
+) -> "tuple[T, TempoMap | None]":
+    """A MIDI file by way of a view, and its tempos where that leaves them out; what had to be changed is counted.
+
+    UserError names the file where it does not fit.
+    """
     from zoo.music import midi
 
     score = midi.read(path)
     try:
-        return view_of(score)
+        return of(score, counts), view.tempo_map(score, counts)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
