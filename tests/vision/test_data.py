@@ -219,7 +219,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_folder_is_one_line(tmp_path: Path) -> None:
     write_folder(tmp_path / "good")
     (tmp_path / "good" / "empty").mkdir()
-    with pytest.raises(UserError, match=r"good/empty: no image here \(\.bmp"):
+    with pytest.raises(UserError, match=r"good/empty: no image here \(\.avif"):
         ImageFolder(tmp_path / "good")
     with pytest.raises(UserError, match=r"none: no such folder"):
         ImageFolder(tmp_path / "none")
