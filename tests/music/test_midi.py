@@ -221,13 +221,6 @@ def test_a_tempo_map_says_when_ticks_sound_and_where_bars_end() -> None:
     assert counts["unknown time signatures"] == 3
 
 
-@pytest.mark.parametrize("view", [Frames(steps=4), Chorale()], ids=lambda v: type(v).__name__)
-def test_notes_of_half_a_step_lie_evenly(view: Frames | Chorale) -> None:
-    made = score([(60 * i, 60, 60 + i) for i in range(9)])
-    piece = view.melody(made) if isinstance(view, Chorale) else [max(frame) for frame in view.piece(made)]
-    assert list(piece) == [60, 62, 64, 66, 68]
-
-
 def test_percussion_alone_is_music_to_events_and_not_to_chorales() -> None:
     drums = score([(240 * i, 100, 36) for i in range(8)], drums=True)
     view = Events()

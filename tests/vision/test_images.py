@@ -100,10 +100,16 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
             assert (FIT.pixels(open_image(saved(tmp_path, deep, name))) == expected).all(), (name, value)
     floating = Image.fromarray(np.full((9, 9), 0.5, dtype=np.float32))
     assert (FIT.pixels(open_image(saved(tmp_path, floating, "float.tif"))) == 128).all()
-    for low, high in ((0, 4095), (-3, 5)):  # what a device measured is shown from its least to its largest
+    for low, high in (
+        (0, 4095),
+        (-3, 5),
+        (1000, 1001),
+    ):  # what a device measured is shown from its least to its largest
         measured = Image.fromarray(np.linspace(low, high, 81, dtype=np.float32).reshape(9, 9))
         shown = np.asarray(open_image(saved(tmp_path, measured, "measured.tif")))
         np.testing.assert_allclose(shown.reshape(-1), np.linspace(0, 255, 81), atol=0.51)
+    holes = Image.fromarray(np.array([[0.2, 0.5], [1.0, np.inf]], dtype=np.float32))
+    assert np.asarray(open_image(saved(tmp_path, holes, "holes.tif"))).tolist() == [[51, 128], [255, 255]]
 
 
 def test_what_is_transparent_shows_white(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from zoo.music.view import DRUMS, SIGNATURES, Grammar, Heard, TempoMap, View, off_grid
+from zoo.music.view import DRUMS, SIGNATURES, Grammar, Heard, TempoMap, View, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -280,8 +280,7 @@ class Events(View):
         found: dict[tuple[int, int], tuple[int, int]] = {}  # (pitch, begin) -> (end, velocity)
         for note in track.notes:  # type: ignore[attr-defined]
             exact = note.start * self.steps / tpq
-            # halves go to the even step, as ever: pieces are known by the hash of their notes, which says their split
-            begin, end = round(exact), round(note.end * self.steps / tpq)
+            begin, end = step_of(note.start, self.steps, tpq), step_of(note.end, self.steps, tpq)
             losses.onsets.append((begin - exact) / self.steps)
             losses.counts["notes moved to the grid"] += off_grid(note, self.steps, tpq)
             losses.counts["notes of no length"] += note.duration <= 0

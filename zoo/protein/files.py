@@ -129,7 +129,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
 def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The fields of each row of a table, as they stand, with the line that it begins on."""
     separator = "\t" if ".tsv" in path.suffixes else ","
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(
+        io.StringIO(read_text(path), newline=""), delimiter=separator, skipinitialspace=True, strict=True
+    )
     while True:
         line = reader.line_num + 1
         try:
@@ -137,9 +139,10 @@ def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise UserError(
-                f"{path}, line {line}: {error}; a quotation mark that opens a cell closes it, and is doubled within"
-            ) from None
+            advice = (
+                "" if "limit" in str(error) else "; a quotation mark that opens a cell closes it, and is doubled within"
+            )
+            raise UserError(f"{path}, line {line}: {error}{advice}") from None
         yield line, fields
 
 

@@ -53,7 +53,7 @@ class Source:
         if not files:
             raise UserError(f"{path}: no .txt file here")
         say_others(path, others, "texts (.txt)")
-        if empty := [file for file in files if path.is_dir() and not file.stat().st_size]:
+        if empty := [file for file in files if path.is_dir() and file.is_file() and not file.stat().st_size]:
             files = [file for file in files if file not in empty]
             if not files:
                 raise UserError(f"{path}: every .txt file here is empty")

@@ -26,29 +26,33 @@ PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacre
 
 
 class RunFolder(Callback):
-    """Writes what a run needs to be understood, opened and repeated, before its first step.
+    """Writes what a run needs to be understood, opened and repeated, before its first step and once its data was read:
+    what stops before leaves nothing.
 
-    config.json (the network's settings and the names of classes, read by `zoo.load`), run.json (command, versions,
-    seed, hash of the data; when training ends its steps and seconds; when it goes on, by which command), and what the
-    data module brings of its own (a tokenizer).
+    The merged settings (`settings`, by the name of their file), config.json (the network's settings and the names of
+    classes, read by `zoo.load`), run.json (command, versions, seed, hash of the data; when training ends its steps and
+    seconds; when it goes on, by which command), and what the data module brings of its own (a tokenizer).
     """
 
     def __init__(self, folder: Path, command: list[str], *, resumed: bool = False):
         self.folder, self.command, self.resumed = folder, command, resumed
+        self.settings: dict[str, str] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, Task)
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "run.json"
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        manifest = data.manifest()
+        self.folder.mkdir(parents=True, exist_ok=True)
         if self.resumed and path.is_file():  # a run that goes on keeps how it began
             before = json.loads(path.read_text())
-            if before.get("data", {}).get("sha256") != data.manifest().get("sha256"):
+            if before.get("data", {}).get("sha256") != manifest.get("sha256"):
                 print(f"{self.folder}: the data is not what the run began with (its hash in run.json)", file=sys.stderr)
             again = [*before.get("resumed", []), {"command": shlex.join(["zoo", *self.command]), "commit": commit()}]
             write_atomically(path, json.dumps(before | {"resumed": again}, indent=2) + "\n")
+            self._keep_settings()
             return
         about = {
             "command": shlex.join(["zoo", *self.command]),
@@ -57,12 +61,17 @@ class RunFolder(Callback):
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
             "device": device_name(pl_module.device),
             "parameters": sum(p.numel() for p in pl_module.network.parameters()),
-            "data": data.manifest(),
+            "data": manifest,
         }
         described = pl_module.describe() | data.describe()
+        write_atomically(path, json.dumps(about, indent=2) + "\n")  # first: by it a folder is known as a run's
+        self._keep_settings()
         write_atomically(self.folder / "config.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-        write_atomically(path, json.dumps(about, indent=2) + "\n")
         data.save(self.folder)
+
+    def _keep_settings(self) -> None:
+        for name, text in self.settings.items():
+            write_atomically(self.folder / name, text)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.begun, self.first = time.time(), trainer.global_step

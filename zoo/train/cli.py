@@ -24,7 +24,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from zoo.atomic import write_atomically
 from zoo.core.setting import Setting
 from zoo.errors import UserError
 from zoo.options import Options
@@ -262,11 +261,8 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
         if foreign := _foreign(run):  # a model that was imported or published, or whatever else lies there
             raise UserError(f"{foreign} is of no run: nothing is overwritten, give another --run FOLDER")
-    callbacks = [
-        RunFolder(run, ["fit", *argv], resumed=ours.resume is not None),
-        Throughput(),
-        StopOnSignal(run / CHECKPOINTS / LAST),
-    ]
+    keeper = RunFolder(run, ["fit", *argv], resumed=ours.resume is not None)
+    callbacks = [keeper, Throughput(), StopOnSignal(run / CHECKPOINTS / LAST)]
     source = None if ours.init_from is None else begun(ours.init_from, opened)
     laid, taken = (args, {}) if source is None else lay_below(args, source, set(LINKS))
     known = described(run).get("settings") if ours.resume is not None else source and source.settings
@@ -294,9 +290,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             said = "; ".join(f"{part} {', '.join(values)}" for part, values in taken.items())
             print(f"as in {ours.init_from}: {said}", file=sys.stderr)
         del source  # its weights
-    if cli.trainer.is_global_zero:
-        run.mkdir(parents=True, exist_ok=True)
-        write_atomically(run / CONFIG, cli.text())
+    keeper.settings = {CONFIG: cli.text()}
     path = str(checkpoint) if ours.resume is not None else None
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=True)

@@ -122,13 +122,14 @@ def _pictures(folder: Path, names: list[str]) -> list[Path]:
 
     UserError names one that exists.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--maps {folder}: a file, expected a folder")
     taken: dict[Path, None] = {}  # in order
     for name in names:
         plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
         free = (folder / f"{stem}.png" for stem in chain([plain], (f"{plain}-{number}" for number in count(2))))
         taken[next(path for path in free if path not in taken)] = None
-    for path in taken:
+    for path in taken if folder.is_dir() else ():
         check_new("--maps", path)
     return list(taken)
 
@@ -148,5 +149,6 @@ def _draw(scores: Any, name: str, path: Path, backbone: Any) -> None:
     picture = axes.imshow(shown, cmap="Greys", extent=(0.5, size, size, 0.5), interpolation="none")
     figure.colorbar(picture)
     axes.set(title=name, xlabel="residue", ylabel="residue" if backbone is None else "residue (below: the structure)")
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, bbox_inches="tight")
     print(f"drawn: {path}", file=sys.stderr)

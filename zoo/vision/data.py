@@ -9,7 +9,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -442,7 +441,7 @@ class ImageFolder(ImageData):
             labelled=labelled,
         )
         if like is not None:
-            self.preprocess = like if size == like.size else replace(like, size=size, shorter=None)
+            self.preprocess = like.at(size)
 
     def source(self, split: Split) -> Pictures:
         return on_disk(self.files[split])

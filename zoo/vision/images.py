@@ -82,13 +82,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     From 0 to the top of their kind (1 or 255 of floating point, 255 or 65,535 of whole numbers); what goes beyond that
     is shown from the file's least number to its largest, as measuring devices write them.
     """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    values = np.asarray(image, dtype=np.float64)
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=max(low, 0.0), posinf=high, neginf=low)
     # Pillow opens 16 bits as I;16, or as I where a reader knows no better
     tops = (65535.0,) if image.mode.startswith("I;16") else (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
     top = next((top for top in tops if high <= top), high)
     if low < 0 or high > tops[-1]:
-        values, top = values - low, high - low
+        values, top = values - low, high - low or 1.0
     return Image.fromarray((values * (255 / top)).round().astype(np.uint8), "L")
 
 

@@ -79,8 +79,11 @@ class Decoding:
         return len(self.pictures)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of these rows and which rows those are. Where none can be read the next of the set that can stands for
-        them: a batch is never empty. UserError where none of the set can be read."""
+        """Images of these rows and which rows those are.
+
+        Where none can be read the next of the set that can stands for them: a batch is never empty. (A test counts that
+        image twice.) UserError where none of the set can be read.
+        """
         wanted = index.tolist()
         found = [(row, image) for row in wanted if (image := self._image(row)) is not None]
         for beyond in range(0 if found else len(self)):
@@ -121,7 +124,7 @@ class Views(Dataset[Batch]):
         if self.augment.mixes:
             partner = self.augment.partner(len(self.held), self.seed, epoch, index)
             others, found = self._views(partner, epoch)
-            if len(found) < len(partner):  # a partner that cannot be read: these images stay as they are
+            if not torch.equal(found, partner):  # a partner that cannot be read: these images stay as they are
                 others, partner = self._completed(views, others, index, partner, found)
             views, own = self.augment.mixed(views, others, self.seed, epoch, index)
             right = torch.nn.functional.one_hot(self.held.labels[partner], self.classes).float()
