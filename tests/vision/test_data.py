@@ -175,6 +175,18 @@ def test_a_large_set_never_has_an_empty_batch(tmp_path: Path, capsys: pytest.Cap
     assert sum(len(small.held(split)) for split in ("train", "val", "test")) == 12
 
 
+def test_a_partner_that_cannot_be_read_teaches_no_others_class(tmp_path: Path) -> None:
+    """A batch of one image, whose partner is lost: what stands for the partner is not mixed in under its name."""
+    write_folder(tmp_path, each=4)
+    for file in (tmp_path / "class1").iterdir():
+        file.write_bytes(b"none")
+    mix = Augment(mix=MixupOrCutMix())
+    data = ImageFolder(tmp_path, image_size=8, held_out=1, batch=1, memory=0, augment=mix)
+    targets = torch.cat([batch.targets for batch in data.train_dataloader()])
+    assert targets[:, 0].sum() > 0
+    assert targets[:, 1].sum() == 0
+
+
 def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, each=6)
     for file in (tmp_path / "class1").iterdir():

@@ -93,6 +93,18 @@ def test_classes_are_matched_by_name(images: Images, capsys: pytest.CaptureFixtu
     assert main(["test", run, *QUIET]) == 0
 
 
+def test_what_stops_before_its_data_is_read_leaves_no_folder(images: Images) -> None:
+    """So that the same command may be typed again."""
+    files = {path: path.read_bytes() for path in (images.folder / "images" / "class1").iterdir()}
+    for path in files:
+        path.write_bytes(b"none")
+    assert images.fit("run", "--trainer.max_steps", 1) == 2
+    assert not (images.folder / "run").exists()
+    for path, content in files.items():
+        path.write_bytes(content)
+    assert images.fit("run", "--trainer.max_steps", 1) == 0
+
+
 def test_a_run_that_goes_on_with_other_images_says_so(images: Images, capsys: pytest.CaptureFixture[str]) -> None:
     go_on = ["--resume", "last", "--trainer.max_epochs", 9]
     assert images.fit("run", "--trainer.max_steps", 1) == 0
