@@ -1,6 +1,8 @@
 """The options of a verb. Standard library only."""
 
 import argparse
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,12 @@ def check_new(option: str, path: Path) -> None:
         raise UserError(f"{option} {path} exists already: give another name")
     if not path.parent.is_dir():
         raise UserError(f"{option} {path}: no folder {path.parent}")
+
+
+def numbered(name: str) -> Iterator[str]:
+    """A name, then name-2, name-3 and so on, for files that lie over no other."""
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 class Options(argparse.ArgumentParser):

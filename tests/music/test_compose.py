@@ -50,7 +50,7 @@ def test_a_piece_is_midi_sound_and_picture(run: Path, tmp_path: Path, capsys: py
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     before = out.with_suffix(".wav").read_bytes()
     assert main(["compose", str(run), "--out", str(out)]) == 2
-    assert "piece.mid exists, and nothing is overwritten" in capsys.readouterr().err
+    assert "piece.mid exists already: give another name" in capsys.readouterr().err
     again = tmp_path / "again"
     assert main(["compose", str(run), "--bars", "2", "--seed", "3", "--out", str(again)]) == 0
     assert again.with_suffix(".wav").read_bytes() == before == out.with_suffix(".wav").read_bytes()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.data.files import files_under
 from zoo.errors import UserError
 from zoo.music.view import TempoMap, View
 from zoo.progress import bar
@@ -118,7 +119,7 @@ def paths(folder: Path) -> list[Path]:
     """The MIDI files of a folder and those below, in the order of their names."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = [path for path in files_under(folder, SUFFIXES, Counter()) if path.is_file()]
     if not files:
         raise UserError(f"{folder}: no MIDI file ({', '.join(SUFFIXES)}) here")
     return files

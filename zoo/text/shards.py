@@ -48,16 +48,7 @@ class Source:
         """A file, or the .txt files of a folder and of those in it, in the order of their names; stderr says what else
         lies there, and how many are empty. UserError names file and line of a fault."""
         path = Path(path)
-        others: Counter[str] = Counter()
-        files = files_under(path, {".txt"}, others) if path.is_dir() else [path]
-        if not files:
-            raise UserError(f"{path}: no .txt file here")
-        say_others(path, others, "texts (.txt)")
-        if empty := [file for file in files if path.is_dir() and file.is_file() and not file.stat().st_size]:
-            files = [file for file in files if file not in empty]
-            if not files:
-                raise UserError(f"{path}: every .txt file here is empty")
-            print(f"{path}: {len(empty)} empty files are left out, the first is {empty[0]}", file=sys.stderr)
+        files = _texts_in(path) if path.is_dir() else [path]
         digest, count, alphabet = hashlib.sha256(), 0, set[str]()
         for piece, ends in _pieces(files, documents, "reading"):
             digest.update(piece.encode() + b"\0" * ends)
@@ -78,6 +69,20 @@ class Source:
                 yield piece, ends
             done += len(piece)
             document = done if ends else document
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    others: Counter[str] = Counter()
+    every = files_under(folder, {".txt"}, others)
+    if not every:
+        raise UserError(f"{folder}: no .txt file here")
+    say_others(folder, others, "texts (.txt)")
+    empty = {file for file in every if file.is_file() and not file.stat().st_size}
+    if len(empty) == len(every):
+        raise UserError(f"{folder}: every .txt file here is empty")
+    if empty:
+        print(f"{folder}: {len(empty)} empty files are left out, the first is {min(empty)}", file=sys.stderr)
+    return [file for file in every if file not in empty]
 
 
 def _pieces(files: Sequence[Path], documents: Documents, doing: str) -> Pieces:

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
 from zoo.provenance import commit, device_name
+from zoo.train.checkpoint import CONFIG
 from zoo.train.task import Task
 
 PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacrebleu")
@@ -29,14 +30,14 @@ class RunFolder(Callback):
     """Writes what a run needs to be understood, opened and repeated, before its first step and once its data was read:
     what stops before leaves nothing.
 
-    The merged settings (`settings`, by the name of their file), config.json (the network's settings and the names of
+    config.yaml (`settings`, merged), config.json (the network's settings and the names of
     classes, read by `zoo.load`), run.json (command, versions, seed, hash of the data; when training ends its steps and
     seconds; when it goes on, by which command), and what the data module brings of its own (a tokenizer).
     """
 
     def __init__(self, folder: Path, command: list[str], *, resumed: bool = False):
         self.folder, self.command, self.resumed = folder, command, resumed
-        self.settings: dict[str, str] = {}
+        self.settings = ""  # known once the command line was read
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not trainer.is_global_zero:
@@ -52,7 +53,7 @@ class RunFolder(Callback):
                 print(f"{self.folder}: the data is not what the run began with (its hash in run.json)", file=sys.stderr)
             again = [*before.get("resumed", []), {"command": shlex.join(["zoo", *self.command]), "commit": commit()}]
             write_atomically(path, json.dumps(before | {"resumed": again}, indent=2) + "\n")
-            self._keep_settings()
+            write_atomically(self.folder / CONFIG, self.settings)
             return
         about = {
             "command": shlex.join(["zoo", *self.command]),
@@ -65,13 +66,9 @@ class RunFolder(Callback):
         }
         described = pl_module.describe() | data.describe()
         write_atomically(path, json.dumps(about, indent=2) + "\n")  # first: by it a folder is known as a run's
-        self._keep_settings()
+        write_atomically(self.folder / CONFIG, self.settings)
         write_atomically(self.folder / "config.json", json.dumps(described, indent=2, ensure_ascii=False) + "\n")
         data.save(self.folder)
-
-    def _keep_settings(self) -> None:
-        for name, text in self.settings.items():
-            write_atomically(self.folder / name, text)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.begun, self.first = time.time(), trainer.global_step

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo.errors import UserError
 
+CONFIG = "config.yaml"  # of a run: its merged settings
 CHECKPOINTS = "checkpoints"  # folder of a run
 LAST = "last.ckpt"
 

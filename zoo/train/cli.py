@@ -28,7 +28,7 @@ from zoo.core.setting import Setting
 from zoo.errors import UserError
 from zoo.options import Options
 from zoo.train.callbacks import Checkpoints, RunFolder, StopOnSignal, Throughput
-from zoo.train.checkpoint import CHECKPOINTS, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
+from zoo.train.checkpoint import CHECKPOINTS, CONFIG, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
 from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
@@ -46,7 +46,6 @@ from zoo.train.start import (
 from zoo.train.task import Task
 from zoo.train.unset import files_of, kept, lay_below
 
-CONFIG = "config.yaml"
 # What a model must know of its data before it is built: attributes of the data module, handed to the task's parameter
 # of the same name where it has one.
 LINKS = {
@@ -290,7 +289,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             said = "; ".join(f"{part} {', '.join(values)}" for part, values in taken.items())
             print(f"as in {ours.init_from}: {said}", file=sys.stderr)
         del source  # its weights
-    keeper.settings = {CONFIG: cli.text()}
+    keeper.settings = cli.text()
     path = str(checkpoint) if ours.resume is not None else None
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=True)

@@ -6,12 +6,11 @@ A model of a codec's codes writes sound alone: WAV, and its spectrogram.
 import sys
 from argparse import Namespace
 from collections import Counter
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from zoo.errors import UserError
-from zoo.options import Options
+from zoo.options import Options, check_new, numbered
 from zoo.verbs.opening import add_options, check_counts, open_model
 
 if TYPE_CHECKING:
@@ -123,16 +122,10 @@ def _files(out: Path | None) -> dict[str, Path]:
         folder, name = out or Path(), ""
     else:
         folder, name = out.parent, out.stem if out.suffix.lower().removeprefix(".") in kinds else out.name
-    if not folder.is_dir():
-        raise UserError(f"--out {out}: no folder {folder}")
-    for number in count(1):
-        base = name or ("composed" if number == 1 else f"composed-{number}")
-        files = {kind: folder / f"{base}.{kind}" for kind in kinds}
-        taken = next((path for path in files.values() if path.exists()), None)
-        if taken is None:
-            break
-        if name:
-            raise UserError(f"{taken} exists, and nothing is overwritten: give another --out")
+    sets = ({kind: folder / f"{base}.{kind}" for kind in kinds} for base in ([name] if name else numbered("composed")))
+    files = next(files for files in sets if name or not any(path.exists() for path in files.values()))
+    for path in files.values():
+        check_new("--out", path)
     return files
 
 

@@ -1,12 +1,11 @@
 """`zoo contacts MODEL X.fasta`: which residues touch, as a table, a picture, and against a structure."""
 
 import sys
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import UserError
-from zoo.options import Options, check_new
+from zoo.options import Options, check_new, numbered
 from zoo.verbs.opening import add_options, check_counts, open_model
 
 LONGEST = 2048  # residues: a map is their square
@@ -127,7 +126,7 @@ def _pictures(folder: Path, names: list[str]) -> list[Path]:
     taken: dict[Path, None] = {}  # in order
     for name in names:
         plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-        free = (folder / f"{stem}.png" for stem in chain([plain], (f"{plain}-{number}" for number in count(2))))
+        free = (folder / f"{stem}.png" for stem in numbered(plain))
         taken[next(path for path in free if path not in taken)] = None
     for path in taken if folder.is_dir() else ():
         check_new("--maps", path)

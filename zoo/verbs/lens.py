@@ -1,11 +1,10 @@
 """`zoo lens MODEL INPUT`: where a model looks, as a picture."""
 
 import importlib
-import itertools
 import sys
 from pathlib import Path
 
-from zoo.options import Options, check_new
+from zoo.options import Options, check_new, numbered
 from zoo.verbs.classify import names_of
 from zoo.verbs.opening import add_options, open_model
 
@@ -28,7 +27,7 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     if given.out:
         check_new("--out", given.out)
-    free = (Path("lens.png" if number == 1 else f"lens-{number}.png") for number in itertools.count(1))
+    free = (Path(f"{name}.png") for name in numbered("lens"))
     out = given.out or next(path for path in free if not path.exists())
     loaded = open_model(given, "show where it looks", *LENSES)
     module, _, name = LENSES[loaded.config["kind"]].rpartition(".")
