@@ -58,6 +58,12 @@ def test_as_transformers_has_them(tmp_path: Path) -> None:
     ours = loaded.tokenizer.encode([picture()])[0]
     assert float((ours - theirs).abs().max()) < 0.06
     assert loaded.config["classes"] == [f"LABEL_{i}" for i in range(5)]
+    assert cli.main(["import", str(tmp_path / "m"), str(tmp_path / "o"), "--image-size", "48"]) == 0
+    assert cli.main(["export", str(tmp_path / "o"), str(tmp_path / "h"), "--to", "hf"]) == 0
+    larger = hf.ViTImageProcessor.from_pretrained(tmp_path / "h")
+    made = torch.as_tensor(larger(picture(), return_tensors="np")["pixel_values"][0])
+    assert made.shape == (3, 48, 48)  # the picture that the exported network wants
+    assert float((zoo.load(tmp_path / "o").tokenizer.encode([picture()])[0] - made).abs().max()) < 0.06
     processor.save_pretrained(tmp_path / "m")
     said = json.loads((tmp_path / "m" / "preprocessor_config.json").read_text())
     (tmp_path / "m" / "preprocessor_config.json").write_text(json.dumps(said | {"do_center_crop": True}))

@@ -43,6 +43,18 @@ def preprocess_of(folder: Path) -> Preprocess | None:
     return None
 
 
+def publish_size(folder: Path, size: int) -> None:
+    """Have a published folder's preprocessor_config.json, where there is one, stretch pictures to `size` pixels."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(said.get("size"), int | dict):
+        both = size if isinstance(said["size"], int) else {"height": size, "width": size}
+        if said["size"] != both:
+            path.write_text(json.dumps(said | {"size": both}, indent=2) + "\n", encoding="utf-8")
+
+
 def _timm(config: dict[str, Any]) -> Preprocess | None:
     said, args = config["pretrained_cfg"], config.get("model_args", {})
     channels, size, _ = said["input_size"]

@@ -13,6 +13,7 @@ from zoo.core.network import Network
 from zoo.errors import UserError
 from zoo.text.tokens import FILES
 from zoo.vision.images import Preprocess
+from zoo.vision.published import publish_size
 from zoo.weights.compare import differences
 from zoo.weights.families import Given, Origin, common_type, family_of, published, stored_names, type_name
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
@@ -120,6 +121,8 @@ def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None
         write_tensors(folder / "model.safetensors", tensors)
         for source in (beside, tokens or beside):
             _copy(source, folder, loaded.config["kind"])
+        if isinstance(loaded.tokenizer, Preprocess):
+            publish_size(folder, loaded.tokenizer.size)
 
 
 def untied(model: Network) -> dict[str, Tensor]:
