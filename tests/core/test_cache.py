@@ -24,6 +24,7 @@ from zoo.core import (
     Skewed,
     StackConfig,
 )
+from zoo.core.cache import KeyValueState, Moves
 
 POSITIONS = {
     "none": NoPosition(),
@@ -96,6 +97,38 @@ def test_reorder_goes_on_with_the_chosen_rows(mixer, rows: list[int]) -> None:
             alone = torch.cat((x[row, :4][keep[row]], x[row, 4:]))
             expected = stack(alone, Layout.dense(1, len(alone)))[-1]
             torch.testing.assert_close(out[place], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mixer", [None, GRU()], ids=["attention", "gru"])
+def test_beams_that_part_and_meet_go_on_with_their_own_past(mixer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many reorders in a row, as in a beam search: what beams have in common is not moved, and nothing else is lost."""
+    config = BASE.replace(position=Sinusoidal()) if mixer is None else BASE.replace(mixer=mixer)
+    stack = build(config, torch.float64)
+    draw = torch.Generator().manual_seed(5)
+    moved: list[int] = []
+    reorder = KeyValueState.reorder
+
+    def counted(state: KeyValueState, rows: torch.Tensor, moves: Moves | None) -> None:
+        moved.append(cache.filled * cache.batch if moves is None else len(moves.slot))
+        reorder(state, rows, moves)
+
+    monkeypatch.setattr(KeyValueState, "reorder", counted)
+    with torch.no_grad():
+        cache = Cache(stack, 2, 20)
+        past = torch.randn(2, 1, config.dim, dtype=torch.float64, generator=draw)
+        stack(past[:, 0], cache.next(), cache=cache)
+        for step in range(16):
+            rows = torch.arange(2).repeat_interleave(3) if step == 0 else torch.randint(0, 6, (6,), generator=draw)
+            rows = torch.arange(6) if step == 9 else rows
+            moved.clear()
+            cache.reorder(rows)
+            assert step != 9 or not sum(moved)  # all stay where they are
+            x = torch.randn(6, config.dim, dtype=torch.float64, generator=draw)
+            past = torch.cat((past[rows], x.unsqueeze(1)), 1)
+            out = stack(x, cache.next(), cache=cache)
+            expected = stack(past.flatten(0, 1), Layout.dense(6, step + 2)).view(6, -1, config.dim)[:, -1]
+            torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    assert mixer is not None or max(moved) < 6 * 16 / 2  # rows of one ancestor share all but the last few
 
 
 def test_beams_share_their_source() -> None:

@@ -164,6 +164,21 @@ def test_a_constraint_is_kept_by_every_way_of_decoding() -> None:
         assert all(token % 2 == place % 2 for place, token in enumerate(row))
 
 
+def test_a_beam_without_a_way_on_takes_no_other_with_it() -> None:
+    def only_after_one(tokens: Tensor, scores: Tensor) -> Tensor:
+        return scores.masked_fill((tokens[:, -1:] == 1) if tokens.shape[1] else torch.tensor(False), float("-inf"))
+
+    model = Table(5, 3)
+    scores = model.begin([0])
+    (found,) = beam_search(model, scores, beams=3, length=4, end=END, nbest=3, constraint=only_after_one)
+    assert found
+    # nothing was finished behind a 1: it may stand last alone, where the length ends
+    assert all(1 not in hypothesis.tokens[:3] for hypothesis in found)
+    model.begin([0])
+    with pytest.raises(ValueError, match="leaves no token to choose as number 1"):
+        generate(model, scores, length=2, constraint=lambda tokens, scores: torch.full_like(scores, float("-inf")))
+
+
 def test_barred_tokens_are_never_chosen_and_scores_stay_as_they_were() -> None:
     """Beside another constraint and without, by each way of decoding; nothing but them is touched."""
     model = Table(8, 1)

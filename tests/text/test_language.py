@@ -121,6 +121,18 @@ def test_what_is_written_is_what_one_pass_prefers(position) -> None:
         assert best.tolist() == written[row].tolist()
 
 
+def test_what_is_written_can_be_trained_on() -> None:
+    """It is written without gradients, and handed out as tensors that a loss may keep."""
+    net = model().train()
+    prompts = torch.randint(4, 30, (2, 3))
+    written = net.generate(prompts, length=5)
+    assert not any(tokens.is_inference() for tokens in net.stream(prompts, length=2))
+    net(torch.cat((prompts, written), 1)).sum().backward()
+    assert net.embedding.weight.grad is not None
+    inside = [torch.is_inference_mode_enabled() for _ in net.stream(prompts, length=2)]
+    assert inside == [False, False]  # what asks for tokens is not put into the mode they are written in
+
+
 def test_a_constraint_and_a_seed_are_kept() -> None:
     net, prompt = model(), torch.tensor([[5, 6]])
 

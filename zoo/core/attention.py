@@ -55,7 +55,7 @@ class MultiHead(Mixing):
         out = self.attend(
             q, k, v, queries=queries, keys=keys, causal=causal, bias=bias, scale=self.scale, dropout=dropout
         )
-        projected: Tensor = self.to_out(rearrange(out, "t h e -> t (h e)"))
+        projected: Tensor = self.to_out(out.flatten(-2))
         return projected
 
 
@@ -68,7 +68,7 @@ class SelfAttention(MultiHead):
         self.to_qkv = nn.Linear(config.dim, rows, bias=config.bias.qkv)
 
     def forward(self, x: Tensor, frame: Frame, state: State) -> Tensor:
-        qkv = rearrange(self.to_qkv(x), "t (h e) -> t h e", e=self.width)
+        qkv = self.to_qkv(x).unflatten(-1, (-1, self.width))
         q, k, v = qkv.split((self.heads, self.groups, self.groups), dim=-2)
         q, k = frame.position.rotate(self.q_norm(q), self.k_norm(k), frame.prepared)
         bias = frame.position.score(q, frame.prepared, self.layer)
@@ -90,7 +90,7 @@ class CrossAttention(MultiHead):
     def forward(self, x: Tensor, frame: Frame, state: State) -> Tensor:
         assert frame.context_layout is not None
         keys = frame.context_layout
-        q = self.q_norm(rearrange(self.to_q(x), "t (h e) -> t h e", e=self.width))
+        q = self.q_norm(self.to_q(x).unflatten(-1, (-1, self.width)))
         k, v = state.once(lambda: self.project(frame), keys)
         return self.look(q, k, v, frame.layout.share(keys.batch), keys, None, causal=False)
 

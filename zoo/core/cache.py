@@ -48,8 +48,17 @@ class State:
     def write(self, state: tuple[Tensor, ...]) -> None:
         """Leave a recurrent state for the next forward."""
 
-    def reorder(self, rows: Tensor) -> None:
-        """Go on with these rows."""
+    def reorder(self, rows: Tensor, moves: "Moves | None") -> None:
+        """Go on with these rows; `moves`: the slots of which rows that changes, None where all may have to change."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """Slots that a reorder changes, of the rows of a cache: each "p"."""
+
+    source: Tensor  # the row to copy from
+    row: Tensor  # the row to copy to
+    slot: Tensor
 
 
 SLOT = 2  # the axis m of "b g m e": cut by `narrow`, which takes half the time of an index expression at every token
@@ -70,14 +79,17 @@ class KeyValueState(State):
         for held, new in ((self.k, k), (self.v, v)):
             if writing.row is None:
                 slots = held.narrow(SLOT, writing.begin, writing.end - writing.begin)
-                slots.copy_(rearrange(new, "(b n) g e -> b g n e", b=self.batch))
+                slots.copy_(new.view(self.batch, -1, *new.shape[1:]).transpose(1, 2))
             else:
                 held[writing.row, :, writing.slot] = new
         self.used = writing.end
         return self.k.narrow(SLOT, 0, self.used), self.v.narrow(SLOT, 0, self.used)
 
-    def reorder(self, rows: Tensor) -> None:
-        if len(rows) == len(self.k):
+    def reorder(self, rows: Tensor, moves: Moves | None) -> None:
+        if moves is not None:
+            for held in (self.k, self.v):
+                held[moves.row, :, moves.slot] = held[moves.source, :, moves.slot]
+        elif len(rows) == len(self.k):
             self.k[:, :, : self.used] = self.k[rows, :, : self.used]
             self.v[:, :, : self.used] = self.v[rows, :, : self.used]
         else:
@@ -109,7 +121,7 @@ class RecurrentState(State):
     def write(self, state: tuple[Tensor, ...]) -> None:
         self.held = state
 
-    def reorder(self, rows: Tensor) -> None:
+    def reorder(self, rows: Tensor, moves: Moves | None) -> None:
         if self.held is not None:
             self.held = tuple(x[rows] for x in self.held)
 
@@ -126,6 +138,7 @@ class Cache:
         self.states = stack.new_states(batch, capacity)
         self.filled = 0  # slots in use by the longest sequence
         self.lengths: Tensor | None = None  # "b" where sequences differ in length
+        self._writer: Tensor | None = None  # "b m" which row wrote what a slot holds, once rows were reordered
 
     def next(self, length: int = 1, keep: Tensor | None = None, device: torch.device | None = None) -> Layout:
         """The layout of the next `length` tokens of each sequence, or of those in `keep` ("b n", True = real token)."""
@@ -165,10 +178,29 @@ class Cache:
 
         Sources are not reordered: their rows belong to sentences, which beams share.
         """
+        moves = self._moves(rows)
         for state in self.states:
-            state.mixer.reorder(rows)
+            state.mixer.reorder(rows, moves)
         self.lengths = None if self.lengths is None else self.lengths[rows]
         self.batch = len(rows)
+
+    def _moves(self, rows: Tensor) -> Moves | None:
+        """What changes under `rows`: beams that go on from one ancestor hold the same up to it, and that stays.
+
+        None where sequences differ in length or number: there all of it is moved.
+        """
+        if self.lengths is not None or (len(rows) != self.batch and self._writer is not None):
+            self._writer = None
+            return None
+        own = torch.arange(self.batch, device=rows.device).unsqueeze(-1)
+        if self._writer is None:  # rows that are copies of one another now hold what one row wrote
+            self._writer = rows.unsqueeze(-1).expand(-1, self.filled)
+            return None
+        fresh = own.expand(-1, self.filled - self._writer.shape[1])
+        before = torch.cat((self._writer, fresh), 1)
+        self._writer = before[rows]
+        row, slot = (before != self._writer).nonzero(as_tuple=True)
+        return Moves(rows[row], row, slot)
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,13 +114,18 @@ def stream(
 ) -> Iterator[Tensor]:
     """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen `end`.
 
-    `scores`: "b ... v", those of the first token. A sequence that has ended goes on as `end`.
+    `scores`: "b ... v", those of the first token. A sequence that has ended goes on as `end`. ValueError where the
+    constraint bars every token of a sequence.
     """
     draw = sampling.drawer(scores.device)
     chosen = torch.empty(len(scores), 0, *scores.shape[1:-1], dtype=torch.long, device=scores.device)
     ended = torch.zeros(scores.shape[:-1], dtype=torch.bool, device=scores.device)
     for count in range(length):
-        tokens = draw(scores if constraint is None else constraint(chosen, scores))
+        if constraint is not None:
+            scores = constraint(chosen, scores)
+            if bool((scores.isneginf().all(-1) & ~ended).any()):
+                raise ValueError(f"the constraint leaves no token to choose as number {count + 1}")
+        tokens = draw(scores)
         if end is not None:
             tokens = tokens.masked_fill(ended, end)
             ended = ended | (tokens == end)
@@ -175,7 +180,7 @@ def beam_search(
 
     `scores`: "b v", those of the first token. Tokens count with `end`, without prompt or padding. A hypothesis that
     reaches `length` tokens without `end` counts as it is. A sentence is finished when none of its beams can still beat
-    what it holds, so that the batch it stands in changes nothing.
+    what it holds, so that the batch it stands in changes nothing. A beam that is barred from every token is left.
     """
     if not 1 <= nbest <= beams:
         raise ValueError(f"nbest ({nbest}) must be between 1 and beams ({beams})")
@@ -193,10 +198,13 @@ def beam_search(
     for count in range(1, length + 1):
         if constraint is not None:
             scores = constraint(rearrange(tokens, "b w n -> (b w) n"), scores)
-        reached = total.unsqueeze(-1) + rearrange(scores.float().log_softmax(-1), "(b w) v -> b w v", w=beams)
-        # Every beam may end at most once, so the best 2 w continuations hold w that go on.
-        best, place = rearrange(reached, "b w v -> b (w v)").topk(min(2 * beams, beams * vocab))
-        parent, token = place // vocab, place % vocab
+        # Every beam may end at most once, so the best 2 w continuations hold w that go on; no beam has more of them.
+        each, choice = scores.float().log_softmax(-1).topk(min(2 * beams, vocab))
+        each = each.nan_to_num(none, none, none)  # a beam that a constraint lets go nowhere has no log probabilities
+        reached = total.unsqueeze(-1) + rearrange(each, "(b w) c -> b w c", w=beams)
+        best, place = rearrange(reached, "b w c -> b (w c)").topk(min(2 * beams, beams * vocab))
+        parent = place // each.shape[-1]
+        token = rearrange(choice, "(b w) c -> b (w c)", w=beams).gather(1, place)
         longer = torch.cat((_take(tokens, parent), token.unsqueeze(-1)), -1)
         ends = token == end
         # An end outranked by w others is no better than beams that go on: it does not count (as in common practice).

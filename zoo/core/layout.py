@@ -50,9 +50,7 @@ class Layout:
         """
         if pos is None:
             count = torch.arange(start, start + length, device=device)
-            return Layout(
-                batch=batch, length=length, pos=repeat(count, "n -> (b n)", b=batch), start=start, reach=start + length
-            )
+            return Layout(batch=batch, length=length, pos=count.repeat(batch), start=start, reach=start + length)
         pos = pos.flatten(0, 1)
         reach, placed = _bounds(pos)
         return Layout(batch=batch, length=length, pos=pos, start=None, reach=reach, placed=placed)
@@ -146,14 +144,17 @@ class Layout:
         return gather(x, self.index)
 
     def by_head(self, x: Tensor) -> Tensor:
-        """Heads of tokens "t h e" as rows "b h n e", which kernels of attention take; zero where there is no token."""
+        """Heads of tokens "t h e" as rows "b h n e", which kernels of attention take; zero where there is no token.
+
+        Views of torch's own here and in `by_token`: at a step of one token einops takes longer than what it names.
+        """
         if self.index is None:
-            return rearrange(x, "(b n) h e -> b h n e", b=self.batch)
+            return x.view(self.batch, self.length, *x.shape[1:]).transpose(1, 2)
         return rearrange(self.pad(x), "b n h e -> b h n e")
 
     def by_token(self, x: Tensor) -> Tensor:
         """Rows "b h n e" as heads of tokens "t h e": the inverse of `by_head`."""
-        x = rearrange(x, "b h n e -> (b n) h e")
+        x = x.transpose(1, 2).flatten(0, 1)
         return x if self.index is None else gather(x, self.index)
 
     def take(self, x: Tensor, keep: Tensor | None) -> Tensor:

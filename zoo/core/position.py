@@ -117,7 +117,7 @@ class SinusoidalPosition(PositionModule):
             added = table[_some_place(pos, layout)]
         else:
             added = self.waves(pos, width)
-        return x + _where_placed(rearrange(added, "t a w -> t (a w)").to(x.dtype), layout)
+        return x + _where_placed(added.flatten(-2).to(x.dtype), layout)
 
     def waves(self, pos: Tensor, width: int) -> Tensor:
         """Positions "..." to "... width"; made in float64, so that far positions keep their phase."""

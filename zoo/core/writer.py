@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.core.cache import Cache
 from zoo.core.decode import GREEDY, Constraint, Sampling, stream
 from zoo.core.layout import Layout
-from zoo.core.network import Network
+from zoo.core.network import Network, unrecorded
 from zoo.core.stack import Stack
 from zoo.errors import UserError
 
@@ -50,7 +50,6 @@ class Writer(Network):
         layout = Layout.of(context, context_keep)
         return Context(layout.take(context, context_keep), layout)
 
-    @torch.no_grad()
     def stream(
         self,
         prompts: Tensor,
@@ -79,13 +78,18 @@ class Writer(Network):
             )
         if keep is not None and not bool(keep.any(-1).all()):
             raise UserError("a prompt without any token cannot be gone on with")
-        hidden: Reading = self.hidden
-        if context is not None:
-            hidden = partial(hidden, context=self.look(context, context_keep))
-        continuing = Continuing(hidden, self.head, Cache(self.stack, len(prompts), room))
-        states, layout = hidden(prompts, keep, cache=continuing.cache)
-        scores = self.head(layout.last(states))
-        yield from stream(continuing, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
+
+        def write() -> Iterator[Tensor]:
+            hidden: Reading = self.hidden
+            if context is not None:
+                hidden = partial(hidden, context=self.look(context, context_keep))
+            continuing = Continuing(hidden, self.head, Cache(self.stack, len(prompts), room))
+            states, layout = hidden(prompts, keep, cache=continuing.cache)
+            scores = self.head(layout.last(states))
+            yield from stream(continuing, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
+
+        for tokens in unrecorded()(write)():
+            yield tokens.clone()  # a tensor of inference could not be trained on
 
     def generate(
         self,

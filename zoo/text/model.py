@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
 from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, barring, beam_search, generate
 from zoo.core.init import Scheme, initialise
+from zoo.core.network import unrecorded
 from zoo.core.writer import Writer
 
 
@@ -129,7 +130,6 @@ class Seq2Seq(Network):
         states, layout = self.hidden(source, target, source_keep, target_keep)
         return layout.give(self.head(states), target_keep)
 
-    @torch.no_grad()
     def generate(
         self,
         source: Tensor,
@@ -152,19 +152,20 @@ class Seq2Seq(Network):
             length = min(length, self.decoder.position.longest)
         if self.unwritten:
             constraint = barring(self.unwritten, constraint)
-        step, scores = Writing.begin(self, source, source_keep, length)
-        if beams > 1:
-            return beam_search(
-                step,
-                scores,
-                beams=beams,
-                length=length,
-                end=self.end,
-                length_penalty=length_penalty,
-                nbest=nbest,
-                constraint=constraint,
-            )
-        drawn = generate(step, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
+        with unrecorded():
+            step, scores = Writing.begin(self, source, source_keep, length)
+            if beams > 1:
+                return beam_search(
+                    step,
+                    scores,
+                    beams=beams,
+                    length=length,
+                    end=self.end,
+                    length_penalty=length_penalty,
+                    nbest=nbest,
+                    constraint=constraint,
+                )
+            drawn = generate(step, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
         return [[Hypothesis(row.tolist(), 0.0, 0.0)] for row in drawn]
 
 
