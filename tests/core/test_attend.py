@@ -1,6 +1,7 @@
 """The seam: which kernel is chosen, that all of them agree with gradients, and that no mask is taken for another."""
 
 import json
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -65,9 +66,13 @@ def test_a_table_of_the_users_own_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     row = Threshold("float32", True, 8, 64, 128, "explicit")
     path.write_text(json.dumps({"thresholds": [asdict(row)]}))
     assert load_thresholds(path) == (row,)
-    path.write_text("{}")
-    with pytest.raises(ValueError, match=r"kernels\.json: not a table of kernels"):
-        load_thresholds(path)
+    for broken in ("{}", json.dumps({"thresholds": [asdict(row) | {"kernel": "flash"}]})):
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=r"kernels\.json: not a table of kernels"):
+            load_thresholds(path)
+    said = subprocess.run([sys.executable, "-c", "import zoo.core"], capture_output=True, text=True, check=True)
+    assert "not a table of kernels" in said.stderr
+    assert said.stderr.count("\n") == 1
 
 
 def test_queries_behind_their_keys_see_the_past_alone() -> None:

@@ -131,6 +131,16 @@ def test_beams_that_part_and_meet_go_on_with_their_own_past(mixer, monkeypatch: 
     assert mixer is not None or max(moved) < 6 * 16 / 2  # rows of one ancestor share all but the last few
 
 
+def test_room_is_what_the_longest_sequence_takes() -> None:
+    """Rows of 8 + 1 and of 1 + 7 tokens: nine slots, not the fifteen of the longest pieces."""
+    stack = build(BASE)
+    cache = Cache(stack, 2, 9)
+    for lengths in ([8, 1], [1, 7]):
+        layout = cache.next(keep=torch.arange(8) < torch.tensor(lengths).unsqueeze(-1))
+        stack(torch.randn(layout.tokens, 24), layout, cache=cache)
+    assert cache.filled == 9
+
+
 def test_beams_share_their_source() -> None:
     """Six sequences on two sources: the keys of a source are projected once, and beams of it are its queries."""
     config = BASE.replace(cross=True, kv_heads=2)
@@ -155,6 +165,11 @@ def test_what_does_not_fit_is_said() -> None:
         stack(torch.randn(3, 24), Layout.dense(3, 1), cache=cache)
     with pytest.raises(ValueError, match="room for 3 tokens a sequence, 4 are needed"):
         stack(torch.randn(8, 24), cache.next(4), cache=cache)
+    stack(torch.randn(4, 24), cache.next(2), cache=cache)
+    with pytest.raises(ValueError, match="tokens from position 0 on came, the next is 2"):
+        stack(torch.randn(2, 24), Layout.dense(2, 1), cache=cache)
+    with pytest.raises(ValueError, match="the layout is of 10 tokens, 20 came"):
+        stack(torch.randn(20, 24), Layout.dense(2, 5))
     with pytest.raises(ValueError, match="only a causal stack"):
         Cache(build(BASE.replace(causal=False)), 2, 3)
     with pytest.raises(ValueError, match="needs a context"):

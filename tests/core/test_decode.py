@@ -164,6 +164,17 @@ def test_a_constraint_is_kept_by_every_way_of_decoding() -> None:
         assert all(token % 2 == place % 2 for place, token in enumerate(row))
 
 
+def test_steps_that_are_all_end_are_cut_off() -> None:
+    def step(tokens: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(tokens.clamp(max=1) * 2, 4).float()  # 2 after 1, else 0
+
+    step.reorder = lambda rows: None  # type: ignore[attr-defined]
+    first = torch.nn.functional.one_hot(torch.tensor([[1, 3], [2, 2]]), 4).float()
+    found = generate(step, first, length=4, end=2)  # type: ignore[arg-type]
+    assert found[0].tolist() == [[1, 3]]
+    assert found[1].shape == (0, 2)
+
+
 def test_a_beam_without_a_way_on_takes_no_other_with_it() -> None:
     def only_after_one(tokens: Tensor, scores: Tensor) -> Tensor:
         return scores.masked_fill((tokens[:, -1:] == 1) if tokens.shape[1] else torch.tensor(False), float("-inf"))

@@ -5,7 +5,7 @@ import torch
 
 from tests.core.architectures import ALL, FULL_SIZE, build
 from zoo.check import promises
-from zoo.core import Layout, Rotary, Stack, StackConfig
+from zoo.core import LayerNorm, Layout, RMSNorm, Rotary, Stack, StackConfig
 from zoo.core.block import DropPath
 from zoo.core.init import Undrawn, initialise
 
@@ -79,6 +79,17 @@ def test_dropout_acts_in_training_alone(setting: str) -> None:
     assert torch.equal(stack(x, layout), stack(x, layout))
     stack.train()
     assert any(not torch.equal(stack(x, layout), stack(x, layout)) for _ in range(8))
+
+
+def test_initialising_anew_sets_norms_to_one() -> None:
+    stack = Stack(StackConfig(dim=8, depth=1, heads=2, norm=RMSNorm(), final_norm=LayerNorm()))
+    with torch.no_grad():
+        for p in stack.parameters():
+            p.fill_(7.0)
+    initialise(stack, "normal")
+    assert torch.equal(stack.blocks[0].mixer.before.weight, torch.ones(8))
+    assert torch.equal(stack.final_norm.weight, torch.ones(8))
+    assert not any((p == 7.0).any() for p in stack.parameters())
 
 
 def test_networks_built_undrawn_have_their_constants_and_shapes() -> None:

@@ -5,10 +5,9 @@ import sys
 import pytest
 import torch
 
-import zoo.core.record as recorder
 from tests.core.architectures import ALL, build, context
 from zoo.core import Cache, Layout, Rotary, StackConfig
-from zoo.core.attention import SelfAttention
+from zoo.core.attention import MultiHead, SelfAttention
 from zoo.core.record import record
 
 ATTENDING = {name: config for name, config in ALL.items() if type(config.mixer).__name__ == "Attention"}
@@ -43,11 +42,24 @@ def test_maps_are_the_ones_the_model_used(name: str, chunk: int) -> None:
 def test_another_kernel_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: maps that are not the kernel's have a large error."""
     stack, layout = build(BASE), Layout.dense(2, 5)
-    real = recorder.attend
-    monkeypatch.setattr(recorder, "attend", lambda *a, **k: real(*a, **(k | {"scale": 2 * k["scale"]})))
+    real = MultiHead.attend
+    other = staticmethod(lambda *a, **k: real(*a, **(k | {"scale": 2 * k["scale"]})))
+    monkeypatch.setattr(MultiHead, "attend", other)
     with record(stack) as maps:
         stack(torch.randn(10, 24), layout)
     assert min(found.error for found in maps) > 1e-3
+
+
+def test_a_record_within_another_takes_nothing_from_it() -> None:
+    stack, x, layout = build(BASE), torch.randn(10, 24), Layout.dense(2, 5)
+    with record(stack) as outer:
+        stack(x, layout)
+        with record(stack, layers=[1]) as inner:
+            stack(x, layout)
+        stack(x, layout)
+    assert (len(outer), len(inner)) == (9, 1)
+    stack(x, layout)
+    assert len(outer) == 9
 
 
 def test_layers_are_chosen_from_both_ends_and_named() -> None:

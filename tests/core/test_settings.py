@@ -32,6 +32,7 @@ from zoo.core.feedforward import FeedForward
 from zoo.core.mixer import Mixer, Scale
 from zoo.core.norm import Norm
 from zoo.core.position import Position
+from zoo.core.recurrent import Recurrent
 from zoo.core.setting import Setting
 
 BASE = StackConfig(dim=24, depth=2, heads=4)
@@ -124,11 +125,53 @@ def test_reading_imports_nothing() -> None:
         ({"position": Peaks((-1, 0, 0, 1), (1.0,))}, "4 heads need as many slopes, not 1"),
         ({"position": Peaks((-1, 0, 0, 1), (1.0, 1.0, 1.0, -1.0))}, "must be at least 0"),
         ({"causal": True, "position": Peaks((-1, 0, 0, 1), (1.0,) * 4)}, "a causal stack sees no key at distance 1"),
+        ({"position": RelativeBuckets(3)}, r"buckets \(3\) must be at least 4, for past and future"),
+        ({"position": RelativeBuckets(32, 8)}, r"max_distance \(8\) must be above the 8"),
+        ({"causal": True, "position": RelativeBuckets(32, 16)}, r"max_distance \(16\) must be above the 16"),
     ],
 )
 def test_what_cannot_work_is_refused_when_built(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BASE.replace(**changes)
+
+
+def test_buckets_of_distances_grow_to_the_last() -> None:
+    for causal, last in ((True, 7), (False, 3)):
+        table = BASE.replace(causal=causal, position=RelativeBuckets(8, last)).position.build(
+            BASE.replace(causal=causal)
+        )
+        rows = table.bucket(-torch.arange(40)).tolist()
+        assert rows == sorted(rows)
+        assert rows[-1] == last
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Learned(0), r"length \(0\)"),
+        (lambda: Learned(4, offset=-2), r"offset \(-2\)"),
+        (lambda: Rotary(theta=0.0), r"theta \(0.0\) must be above 0"),
+        (lambda: Sinusoidal(theta=float("inf")), r"theta \(inf\)"),
+        (lambda: LayerNorm(eps=-1.0), r"eps \(-1.0\) must be at least 0"),
+        (lambda: RMSNorm(eps=float("nan")), r"eps \(nan\)"),
+        (lambda: Plain(dim=-4), r"dim \(-4\) must be at least 1: it is the hidden width"),
+        (lambda: Plain("swish"), "activation: unknown 'swish'"),
+        (lambda: Gated("silu", 0), r"dim \(0\)"),
+        (lambda: LSTM(hidden=0), r"hidden \(0\)"),
+        (Recurrent, "Recurrent is what LSTM, GRU and RNN have in common"),
+        (lambda: Mixer.from_plain("Recurrent"), "unknown Mixer 'Recurrent'"),
+    ],
+)
+def test_a_choice_that_makes_no_sense_is_refused_as_it_is_made(build, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    """A run that says Rotary would be read with whatever class was written last."""
+    with pytest.raises(ValueError, match=r"Rotary is a choice of zoo\.core\.position already"):
+        type("Rotary", (Position,), {})
+    assert Position.choices["Rotary"] is Rotary
 
 
 def test_a_length_beyond_the_table_is_refused() -> None:

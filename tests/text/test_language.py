@@ -11,7 +11,7 @@ import yaml
 import zoo
 from tests.test_traps import QUIET
 from zoo.cli import main
-from zoo.core import ALiBi, Learned, Rotary, StackConfig
+from zoo.core import ALiBi, Learned, Rotary, Skewed, StackConfig
 from zoo.core.decode import Sampling
 from zoo.data.files import read_text
 from zoo.errors import UserError
@@ -144,6 +144,17 @@ def test_a_constraint_and_a_seed_are_kept() -> None:
     assert (drawn % 2 == 0).all()
     assert torch.equal(drawn, net.generate(prompt, length=30, sampling=sampling, constraint=even))
     assert not torch.equal(drawn, net.generate(prompt, length=30, sampling=Sampling(seed=4), constraint=even))
+
+
+def test_what_is_written_last_needs_no_place_and_padding_takes_none() -> None:
+    net = model(position=Learned(8))
+    prompt = torch.tensor([[5, 6, 7, 8, 9]])
+    assert net.generate(prompt, length=4).shape == (1, 4)
+    padded, keep = torch.cat((torch.zeros(1, 9, dtype=torch.long), prompt), 1), torch.arange(14).unsqueeze(0) >= 9
+    assert torch.equal(net.generate(padded, keep, length=4), net.generate(prompt, length=4))
+    assert net.generate(prompt, length=0).shape == (1, 0)
+    with pytest.raises(UserError, match="5 tokens of prompt and 5 to write: the model can place 8"):
+        model(position=Skewed(4, absolute=Learned(8))).generate(prompt, length=5)
 
 
 def test_more_than_the_model_can_place_is_said() -> None:

@@ -9,8 +9,10 @@ from zoo.core.attend import attend
 from zoo.core.attention import Attention
 from zoo.core.cache import Cache
 from zoo.core.config import Bias, StackConfig
+from zoo.core.decode import Constraint, Sampling
 from zoo.core.feedforward import FeedForward, Gated, Plain
-from zoo.core.head import TransformHead
+from zoo.core.head import LinearHead, TransformHead
+from zoo.core.init import initialise
 from zoo.core.layout import Layout
 from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
 from zoo.core.network import Network
@@ -33,6 +35,7 @@ from zoo.core.position import (
 )
 from zoo.core.recurrent import GRU, LSTM, RNN
 from zoo.core.stack import Stack
+from zoo.core.writer import Context, Writer
 
 __all__ = [
     "GRU",
@@ -42,6 +45,8 @@ __all__ = [
     "Attention",
     "Bias",
     "Cache",
+    "Constraint",
+    "Context",
     "EvenStretch",
     "FeedForward",
     "First",
@@ -53,6 +58,7 @@ __all__ = [
     "Layout",
     "Learned",
     "LearnedQuery",
+    "LinearHead",
     "LongStretch",
     "Max",
     "Mean",
@@ -70,6 +76,7 @@ __all__ = [
     "RMSNorm",
     "RelativeBuckets",
     "Rotary",
+    "Sampling",
     "Scale",
     "Sinusoidal",
     "Skewed",
@@ -78,5 +85,7 @@ __all__ = [
     "Standardised",
     "Stretch",
     "TransformHead",
+    "Writer",
     "attend",
+    "initialise",
 ]

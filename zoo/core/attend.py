@@ -10,6 +10,7 @@ causal one, and padding is never attended to.
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,18 +51,33 @@ def thresholds_file() -> Path:
 
 
 def load_thresholds(path: Path) -> tuple[Threshold, ...]:
-    """The table of a file that `zoo bench attend --save` wrote; ours where there is none."""
+    """The table of a file that `zoo bench attend --save` wrote; ours where there is none. ValueError where it is not
+    one."""
     if not path.is_file():
         return THRESHOLDS
     try:
-        return tuple(Threshold(**row) for row in json.loads(path.read_text())["thresholds"])
+        rows = tuple(Threshold(**row) for row in json.loads(path.read_text())["thresholds"])
+        for row in rows:
+            if row.kernel not in NAMES or any(type(size) is not int for size in (row.min_width, row.max_width)):
+                raise ValueError(f"no row of it: {row}")
+        return rows
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path}: not a table of kernels ({error}); write it anew with 'zoo bench attend --save'"
         ) from None
 
 
-_thresholds = load_thresholds(thresholds_file())
+def _thresholds_here() -> tuple[Threshold, ...]:
+    """The user's own where it can be read: a broken file is said, and keeps nobody from importing this."""
+    try:
+        return load_thresholds(thresholds_file())
+    except ValueError as error:
+        print(f"{error}; until then the built-in table is used", file=sys.stderr)
+        return THRESHOLDS
+
+
+NAMES = ("explicit", "fused", "float32")  # of kernels that a table may choose
+_thresholds = _thresholds_here()
 
 
 def attend(
@@ -81,7 +97,8 @@ def attend(
 
     `q`: "t h e" over `queries`. `k`, `v`: "s g e" over `keys`, or already in rows "b g m e", as a cache holds them.
     `causal`: the last query of a sequence sees its last key, the one before sees one less, and so on.
-    `bias`: "h n m" or "b h n m". A query that may see no key gives zero. `kernel` overrides the choice.
+    `bias`: "h n m" or "b h n m". A sequence without any key gives zero; where it has more queries than keys, those too
+    early for any see the first. `kernel` overrides the choice.
     """
     training = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     if kernel is None:

@@ -157,7 +157,11 @@ class Cache:
         """The layout of all tokens once `queries` have come, and where those go."""
         if queries.batch != self.batch:
             raise ValueError(f"the cache holds {self.batch} sequences, {queries.batch} came")
+        if self.lengths is None and queries.start not in (None, self.filled):
+            raise ValueError(f"tokens from position {queries.start} on came, the next is {self.filled}: see `next`")
         end = self.filled + queries.length
+        if self.lengths is not None and queries.lengths is not None:  # the longest of before may not grow the most
+            end = int((self.lengths + queries.lengths).max())
         if end > self.capacity:
             raise ValueError(f"the cache has room for {self.capacity} tokens a sequence, {end} are needed")
         device = queries.pos.device

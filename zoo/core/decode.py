@@ -146,14 +146,15 @@ def generate(
     sampling: Sampling = GREEDY,
     constraint: Constraint | None = None,
 ) -> list[Tensor]:
-    """What `stream` chooses, as one tensor "n ..." a sequence, without `end`."""
+    """What `stream` chooses, as one tensor "n ..." a sequence, without the steps that are all `end`."""
     steps = list(stream(step, scores, length=length, end=end, sampling=sampling, constraint=constraint))
     if not steps:
         return [torch.empty(0, *scores.shape[1:-1], dtype=torch.long, device=scores.device) for _ in scores]
     tokens = torch.stack(steps, 1)
     if end is None:
         return list(tokens)
-    return [row[: int((row != end).sum())] for row in tokens]
+    real = (tokens != end).flatten(2).any(-1) if tokens.dim() > 2 else tokens != end
+    return [row[: int(own.sum())] for row, own in zip(tokens, real, strict=True)]
 
 
 @dataclass(frozen=True)

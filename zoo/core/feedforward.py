@@ -1,12 +1,13 @@
 """Feed-forwards: what a block does to each token alone. Axes: t tokens, d model width, f hidden width."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.core.setting import Setting
+from zoo.errors import nearest
 
 if TYPE_CHECKING:
     from zoo.core.config import StackConfig
@@ -37,12 +38,23 @@ class FeedForward(Setting):
         raise NotImplementedError
 
 
+def check_feed_forward(activation: str, dim: int | None) -> None:
+    """ValueError for an activation that does not exist, or a width that is none."""
+    if activation not in get_args(Activation):
+        raise ValueError(f"activation: unknown {activation!r}{nearest(activation, list(get_args(Activation)))}")
+    if dim is not None and dim < 1:
+        raise ValueError(f"dim ({dim}) must be at least 1: it is the hidden width")
+
+
 @dataclass(frozen=True)
 class Plain(FeedForward):
     """down(activation(up(x))). Vaswani et al. 2017, section 3.3. `dim`: hidden width, 4 d where not given."""
 
     activation: Activation = "gelu"
     dim: int | None = None
+
+    def __post_init__(self) -> None:
+        check_feed_forward(self.activation, self.dim)
 
     def build(self, config: "StackConfig") -> nn.Module:
         return PlainFeedForward(config.dim, self.width(config), self.activation, bias=config.bias.ffn)
@@ -61,6 +73,9 @@ class Gated(FeedForward):
 
     activation: Activation
     dim: int
+
+    def __post_init__(self) -> None:
+        check_feed_forward(self.activation, self.dim)
 
     def build(self, config: "StackConfig") -> nn.Module:
         return GatedFeedForward(config.dim, self.dim, self.activation, bias=config.bias.ffn)

@@ -1,4 +1,4 @@
-"""Weight initialisation, by the name of a scheme. Every one leaves norms at one and biases at zero.
+"""Weight initialisation, by the name of a scheme. Every one sets norms to one and biases to zero.
 
     initialise(stack, "xavier")
 
@@ -9,7 +9,7 @@
     fan_in        normal of 1 / sqrt(fan-in); queries of a stack that does not scale its scores have 1 / sqrt(e) more
                   (Raffel et al. 2020's code)
 
-Embeddings of tokens are normal of `std`, or what the scheme's own code does, by `embedding`.
+Embeddings are normal of `std`. Gains of branches and tables of distances stay as they were built.
 """
 
 import math
@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from zoo.core.attention import CrossAttention, MultiHead, SelfAttention
 from zoo.core.block import Residual
 from zoo.core.feedforward import GatedFeedForward
+from zoo.core.norm import RootMeanSquareNorm
 from zoo.core.recurrent import RecurrentMixer
 
 Scheme = Literal["xavier", "normal", "depth_scaled", "truncated", "fan_in"]
@@ -43,9 +44,9 @@ def initialise(module: nn.Module, scheme: Scheme, *, std: float = 0.02) -> None:
             _zero(part.bias)
         elif isinstance(part, nn.Embedding):
             nn.init.normal_(part.weight, std=std)
-        elif isinstance(part, nn.LayerNorm):
+        elif isinstance(part, (nn.LayerNorm, RootMeanSquareNorm)):
             nn.init.ones_(part.weight)
-            _zero(part.bias)
+            _zero(getattr(part, "bias", None))
     for part in module.modules():
         for fused, pieces in fused_rows(part):
             for rows in torch.split(fused.weight, pieces):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Layout:
-    """A batch of sequences on a flat run of tokens. Build it with `dense`, `packed`, `from_keep` or `rows`."""
+    """A batch of sequences on a flat run of tokens. Build it with `dense`, `packed_from`, `from_keep` or `rows`."""
 
     batch: int  # b
     length: int  # n: tokens of the longest sequence
@@ -181,12 +181,20 @@ class Layout:
 
     def last(self, x: Tensor) -> Tensor:
         """The last token of each sequence: "t ..." to "b ...", zero for a sequence without any."""
-        return self.pad(x)[:, -1] if self.offsets is None else self._at(x, self.offsets[1:] - 1)
+        if self.offsets is not None:
+            return self._at(x, self.offsets[1:] - 1)
+        rows = self.pad(x)
+        if self.lengths is None:
+            return rows[:, -1]
+        last = rows[torch.arange(self.batch, device=x.device), (self.lengths - 1).clamp(min=0)]
+        return last.masked_fill((self.lengths == 0).view(-1, *[1] * (x.dim() - 1)), 0)
 
     def _at(self, x: Tensor, index: Tensor) -> Tensor:
         """One packed token for each sequence, zero for a sequence without any."""
         assert self.lengths is not None
-        found = x[index.clamp(0, max(len(x) - 1, 0)).long()]
+        if not len(x):
+            return x.new_zeros(self.batch, *x.shape[1:])
+        found = x[index.clamp(0, len(x) - 1).long()]
         return found.masked_fill((self.lengths == 0).view(-1, *[1] * (x.dim() - 1)), 0)
 
 

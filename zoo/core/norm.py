@@ -4,6 +4,7 @@ LayerNorm is torch's own kernel. RMSNorm (Zhang & Sennrich 2019) is an autograd 
 kernel, because torch's composition of it takes several times LayerNorm's time on a CPU (figures in docs/design.md).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,12 +40,21 @@ class NoNorm(Norm):
         return 0
 
 
+def check_eps(eps: float) -> None:
+    """ValueError where what is added under the root could make it none."""
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps ({eps}) must be at least 0")
+
+
 @dataclass(frozen=True)
 class LayerNorm(Norm):
     """(x - mean) / sqrt(variance + eps) * weight + bias. Ba et al. 2016."""
 
     eps: float = 1e-5
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
 
     def build(self, dim: int) -> Transform:
         return nn.LayerNorm(dim, eps=self.eps, bias=self.bias)
@@ -58,6 +68,9 @@ class RMSNorm(Norm):
     """x / sqrt(mean square + eps) * weight. Zhang & Sennrich 2019."""
 
     eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_eps(self.eps)
 
     def build(self, dim: int) -> Transform:
         return RootMeanSquareNorm(dim, self.eps)
@@ -107,6 +120,7 @@ class _RMSNorm(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.autograd.function.once_differentiable  # LayerNorm's kernel has no derivative that would fit what is added
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, factor = ctx.saved_tensors
         wide, g, w = (a.to(factor.dtype) for a in (x, grads[0].contiguous(), weight))

@@ -97,9 +97,18 @@ class Sinusoidal(Position):
     def build(self, config: "StackConfig") -> PositionModule:
         return SinusoidalPosition(config.dim, self)
 
+    def __post_init__(self) -> None:
+        check_theta(self.theta)
+
     def check(self, config: "StackConfig") -> None:
         if config.dim % 2:
             raise ValueError(f"Sinusoidal position pairs channels: dim ({config.dim}) must be even")
+
+
+def check_theta(theta: float) -> None:
+    """ValueError where the base of the wavelengths makes none."""
+    if not 0 < theta < math.inf:
+        raise ValueError(f"theta ({theta}) must be above 0")
 
 
 class SinusoidalPosition(PositionModule):
@@ -140,6 +149,10 @@ class Learned(Position):
 
     length: int
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.offset < 0:
+            raise ValueError(f"length ({self.length}) must be at least 1, and offset ({self.offset}) at least 0")
 
     def build(self, config: "StackConfig") -> PositionModule:
         return LearnedPosition(config.dim, self)
@@ -238,6 +251,9 @@ class Rotary(Position):
     in_attention: ClassVar[bool] = True
     many_axes: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        check_theta(self.theta)
+
     def build(self, config: "StackConfig") -> PositionModule:
         return RotaryPosition(config.head_width, self)
 
@@ -318,6 +334,13 @@ class RelativeBuckets(Position):
 
     def parameters(self, config: "StackConfig") -> int:
         return self.buckets * config.heads
+
+    def check(self, config: "StackConfig") -> None:
+        least, what = (2, "a causal stack") if config.causal else (4, "past and future")
+        if self.buckets < least:
+            raise ValueError(f"buckets ({self.buckets}) must be at least {least}, for {what}")
+        if self.max_distance <= (exact := self.buckets // least):
+            raise ValueError(f"max_distance ({self.max_distance}) must be above the {exact} that have their own bucket")
 
 
 class BucketBias(StaticBias):
@@ -444,6 +467,7 @@ class SkewedPosition(PositionModule):
     def __init__(self, config: "StackConfig", setting: Skewed):
         super().__init__()
         self.absolute = setting.absolute.build(config)
+        self.longest = self.absolute.longest
         self.causal, self.max_distance = config.causal, setting.max_distance
         self.scales = [config.scale.value(config.head_width, layer) for layer in range(config.depth)]
         # row i holds distance i - (max_distance - 1), key minus query: the past first, then (not causal) the future

@@ -16,7 +16,7 @@ The gradient of what a map computes (weights x values) is known from the kernel'
 that of the map. So this too needs no other kernel.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from zoo.core.attend import attend, attention_weights, each_query_head, visible
+from zoo.core.attend import attention_weights, each_query_head, visible
 from zoo.core.attention import CrossAttention, MultiHead, SelfAttention
 from zoo.core.layout import Layout
 
@@ -36,7 +36,8 @@ class Map:
     """The maps of one attention in one forward.
 
     `weights`: "b h n m", each row sums to 1 over the keys of its sequence; zero at padding.
-    `error`: largest distance between weights x values and the kernel's own output.
+    `error`: largest distance between weights x values and the kernel's own output; under dropout of attention, which
+    the maps are without, it is large.
     `gradient`: "b h n m", of what was differentiated, with respect to the weights as if they were free; None until a
     backward has come through, or where `record` was not asked for it.
     """
@@ -70,15 +71,18 @@ def record(
     if bad := [i for i in chosen if not -len(found) <= i < len(found)]:
         raise ValueError(f"layer {bad[0]} does not exist: the model has {len(found)} {which} attentions")
     maps: list[Map] = []
-    parts: list[MultiHead] = []
+    before: list[tuple[MultiHead, Any]] = []
     try:
         for name, part in (found[i] for i in chosen):
-            part.__dict__["attend"] = partial(_recording, maps, name, gradients, chunk)
-            parts.append(part)
+            before.append((part, part.__dict__.get("attend")))
+            part.__dict__["attend"] = partial(_recording, maps, name, gradients, chunk, part.attend)
         yield maps
     finally:
-        for part in parts:
-            part.__dict__.pop("attend", None)
+        for part, outer in reversed(before):
+            if outer is None:
+                part.__dict__.pop("attend", None)
+            else:  # a record around this one
+                part.__dict__["attend"] = outer
 
 
 def _recording(
@@ -86,6 +90,7 @@ def _recording(
     name: str,
     gradients: bool,
     chunk: int,
+    attend: Callable[..., Tensor],
     q: Tensor,
     k: Tensor,
     v: Tensor,

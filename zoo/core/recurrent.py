@@ -25,13 +25,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Recurrent(Mixer):
+class Recurrent(Mixer, abstract=True):
     """Base of the recurrent settings. `hidden`: width u of the state, d where not given."""
 
     hidden: int | None = None
 
     kind: ClassVar[Callable[..., nn.RNNBase]]
     gates: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        if type(self) is Recurrent:
+            raise ValueError("Recurrent is what LSTM, GRU and RNN have in common: name one of them")
+        if self.hidden is not None and self.hidden < 1:
+            raise ValueError(f"hidden ({self.hidden}) must be at least 1")
 
     def width(self, config: "StackConfig") -> int:
         return config.dim if self.hidden is None else self.hidden

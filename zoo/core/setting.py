@@ -22,15 +22,22 @@ T = TypeVar("T")
 
 
 class Setting:
-    """Base of the families. A family is a direct subclass; its `choices` are the types below it, by short name."""
+    """Base of the families. A family is a direct subclass; its `choices` are the types below it, by short name.
+
+    `abstract`: what several types share, and no choice itself. ValueError for a second type of a name that another
+    module has given: files that say it would mean something else.
+    """
 
     choices: ClassVar[dict[str, type["Setting"]]]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if Setting in cls.__bases__:
             cls.choices = {}
-        else:
+        elif not abstract:
+            before = cls.choices.get(cls.__name__)
+            if before is not None and before.__module__ != cls.__module__:
+                raise ValueError(f"{cls.__name__} is a choice of {before.__module__} already: give yours another name")
             cls.choices[cls.__name__] = cls
 
     @classmethod

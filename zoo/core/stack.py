@@ -36,8 +36,10 @@ class Stack(nn.Module):
 
         `context` "s d" is what cross attention looks at, with its layout: as many sequences as `layout` has, or fewer
         of which each serves several sequences in a row (beams). With a `cache` the tokens continue what it holds.
-        ValueError where a context is missing or not expected.
+        ValueError where a context is missing or not expected, or the layout is of another number of tokens.
         """
+        if x.shape[0] != layout.tokens:
+            raise ValueError(f"the layout is of {layout.tokens} tokens, {x.shape[0]} came")
         if self.config.cross != (context_layout is not None):
             raise ValueError(
                 "a stack with cross attention needs a context" if self.config.cross else "no cross attention"

@@ -71,11 +71,10 @@ class Writer(Network):
             raise ValueError(
                 "a writer with cross attention needs a context" if self.stack.config.cross else "no cross attention"
             )
-        room, longest = prompts.shape[-1] + length, self.stack.position.longest
-        if longest is not None and room > longest:
-            raise UserError(
-                f"{prompts.shape[-1]} tokens of prompt and {length} to write: the model can place {longest}"
-            )
+        given = prompts.shape[-1] if keep is None else int(keep.sum(-1).max())
+        longest = self.stack.position.longest
+        if longest is not None and given + length - 1 > longest:  # the last token is written, and not read again
+            raise UserError(f"{given} tokens of prompt and {length} to write: the model can place {longest}")
         if keep is not None and not bool(keep.any(-1).all()):
             raise UserError("a prompt without any token cannot be gone on with")
 
@@ -83,7 +82,7 @@ class Writer(Network):
             hidden: Reading = self.hidden
             if context is not None:
                 hidden = partial(hidden, context=self.look(context, context_keep))
-            continuing = Continuing(hidden, self.head, Cache(self.stack, len(prompts), room))
+            continuing = Continuing(hidden, self.head, Cache(self.stack, len(prompts), given + length))
             states, layout = hidden(prompts, keep, cache=continuing.cache)
             scores = self.head(layout.last(states))
             yield from stream(continuing, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
@@ -112,7 +111,8 @@ class Writer(Network):
             context=context,
             context_keep=context_keep,
         )
-        return torch.stack(list(steps), -1)
+        written = list(steps)
+        return torch.stack(written, -1) if written else prompts[..., :0]
 
 
 Reading = Callable[..., tuple[Tensor, Layout]]  # a writer's `hidden`, which may have been given its context already
