@@ -10,6 +10,7 @@ import torch
 
 from tests.test_traps import Bench, settings
 from zoo.cli import main
+from zoo.train.checkpoint import find_checkpoint
 
 GOOD = "".join(f"source {i}\tZiel {i}\n" for i in range(40)).encode()
 
@@ -237,3 +238,61 @@ def test_a_device_that_cannot_be_used(
     assert bench.fit() == 0
     capsys.readouterr()
     assert message in one_line(capsys, main(["translate", str(bench.run), "one", "--device", device]))
+
+
+def test_checkpoints_lie_in_the_runs_folder(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Elsewhere nothing would find them, and a finished run would be taken for one that may begin anew."""
+    elsewhere = bench.folder / "elsewhere"
+    said = one_line(capsys, bench.fit("--checkpoint.dirpath", elsewhere))
+    assert f"checkpoint.dirpath ({elsewhere}): the checkpoints of a run lie in its folder" in said
+    assert not bench.run.exists()
+    endless = ["--trainer.max_epochs", -1]
+    assert bench.fit(*endless) == 0
+    assert bench.merged()["checkpoint"]["dirpath"] is None
+    shutil.move(bench.run, bench.folder / "moved")
+    assert bench.fit(*endless, "--resume", "last", "--trainer.max_steps", 3, run="moved") == 0
+    assert not bench.run.exists()
+    assert torch.load(bench.folder / "moved" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_the_last_checkpoint_is_not_the_last_name(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = ["--checkpoint.save_last", "false", "--checkpoint.save_top_k", -1, "--checkpoint.every_n_train_steps", 3]
+    kept += ["--trainer.max_epochs", -1, "--trainer.limit_val_batches", 0]
+    assert bench.fit(*kept, "--trainer.max_steps", 12) == 0
+    assert {path.name for path in (bench.run / "checkpoints").iterdir()} == {f"step={n}.ckpt" for n in (3, 6, 9, 12)}
+    assert find_checkpoint(bench.run, "last").name == find_checkpoint(bench.run).name == "step=12.ckpt"
+    capsys.readouterr()
+    assert bench.fit(*kept, "--trainer.max_steps", 15, "--resume", "last") == 0
+    assert "max_steps was" not in capsys.readouterr().err  # this schedule knows no end
+    assert (bench.run / "checkpoints" / "step=15.ckpt").is_file()
+
+
+def test_more_steps_of_a_schedule_that_ends_are_said(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    cosine = ["--model.schedule", "Cosine", "--model.schedule.warmup", 1, "--trainer.max_epochs", -1]
+    assert bench.fit(*cosine) == 0
+    capsys.readouterr()
+    assert bench.fit(*cosine, "--resume", "last", "--trainer.max_steps", 4, "--data.workers", 1) == 0
+    said = capsys.readouterr().err
+    assert "trainer.max_steps was 2, is 4: learning rates, and what is averaged, go by the new end" in said
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["tour", "--out", "{}"],
+        ["matrix", "--out", "{}/index.html"],
+        ["parity", "--out", "{}/index.html"],
+        ["bench", "core", "--json", "{}/index.html"],
+    ],
+    ids=lambda argv: argv[0],
+)
+def test_what_a_user_wrote_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("<h1>my own</h1>")
+    said = one_line(capsys, main([arg.format(tmp_path) for arg in argv]))
+    assert f"{page} exists already and is not one that this verb wrote" in said
+    assert page.read_text() == "<h1>my own</h1>"
+
+
+def test_a_name_that_no_file_can_have(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "File name too long" in one_line(capsys, main(["translate", "a" * 300, "hello"]))

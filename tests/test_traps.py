@@ -472,7 +472,7 @@ def test_a_signal_leaves_a_checkpoint_and_its_exit_code(bench: Bench, sent: sign
         "from zoo.text.task import Translation\n"
         "step = Translation.training_step\n"
         "def training_step(task, *args):\n"
-        f"    if task.global_step == 5: os.kill(os.getpid(), {int(sent)})\n"
+        f"    if task.global_step == 4: os.kill(os.getpid(), {int(sent)})\n"
         "    return step(task, *args)\n"
         "Translation.training_step = training_step\n"
         "from zoo.cli import main\n"
@@ -490,8 +490,8 @@ def test_a_signal_leaves_a_checkpoint_and_its_exit_code(bench: Bench, sent: sign
     assert "--resume last" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     last = torch.load(bench.run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert last["global_step"] == 6
-    assert [(leg["from"], leg["to"]) for leg in json.loads((bench.run / "run.json").read_text())["legs"]] == [(0, 6)]
+    assert last["global_step"] == 5
+    assert [(leg["from"], leg["to"]) for leg in json.loads((bench.run / "run.json").read_text())["legs"]] == [(0, 5)]
     assert bench.fit(run="whole") == bench.fit("--resume", "last") == 0
     assert torch.equal(bench.weights(), bench.weights("whole"))
 

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 a training that failed or a check that found something, 2 
 stderr), 130 interrupted, 143 terminated. A traceback means a bug of ours.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -94,10 +95,13 @@ def _run(argv: list[str]) -> int:
         return _say(name, error, 2)
     except TrainingError as error:
         return _say(name, error, 1)
-    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
-        return _say(name, f"{error.filename}: {error.strerror}" if error.filename else error, 2)
     except KeyboardInterrupt:
         return 130
+    except OSError as error:  # of a file or a disk; others (a network's) are no fault of what was given
+        given = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+        if not isinstance(error, given) and error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _say(name, f"{error.filename}: {error.strerror}" if error.filename else error, 2)
 
 
 def _say(verb: str, error: object, code: int) -> int:

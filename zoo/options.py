@@ -18,6 +18,15 @@ def check_new(option: str, path: Path) -> None:
         raise UserError(f"{option} {path}: no folder {path.parent}")
 
 
+def check_ours(option: str, path: Path, begins: str) -> None:
+    """UserError where the file that an option names exists and is another's: ours of before, which begin so, are
+    replaced."""
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder: name a file")
+    if path.exists() and not path.read_bytes().startswith(begins.encode()):
+        raise UserError(f"{option} {path} exists already and is not one that this verb wrote: give another name")
+
+
 def numbered(name: str) -> Iterator[str]:
     """A name, then name-2, name-3 and so on, for files that lie over no other."""
     yield name

@@ -161,8 +161,13 @@ def test_a_model_without_a_stack_is_refused_by_muon() -> None:
         Muon().build(nn.Linear(3, 3))
 
 
-@pytest.mark.parametrize(("name", "value"), [("lr", 0.0), ("lr", -1.0), ("weight_decay", -0.1)])
+RATES = [("lr", 0.0), ("lr", -1.0), ("lr", float("nan")), ("weight_decay", -0.1), ("eps", -1.0), ("beta1", 1.5)]
+
+
+@pytest.mark.parametrize(("name", "value"), [*RATES, ("beta2", -0.1)])
 def test_senseless_rates_are_refused(name: str, value: float) -> None:
     for kind in (AdamW, Muon):
         with pytest.raises(ValueError, match=name):
             kind(**{name: value})
+    with pytest.raises(ValueError, match="momentum"):
+        Muon(momentum=5.0)

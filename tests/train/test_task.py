@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from zoo.errors import TrainingError
@@ -99,6 +100,28 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(bad: float) -> None
         fit(task, batches(5, (2, 5)))
     assert task.global_step == 2
     assert torch.equal(weights(task), task.before)
+
+
+def test_a_batch_without_a_target_teaches_nothing_and_counts_as_none() -> None:
+    empty, row = torch.empty(0, 3, dtype=torch.long), batches(1, (4, 5))[0]
+    task = Toy()
+    run = fit(task, [empty])
+    torch.testing.assert_close(weights(task), weights(Toy()), rtol=2e-4, atol=0)  # no more than its decay
+    assert float(run.callback_metrics["train/nll"]) == 0
+    both, alone = Toy(), Toy()
+    fit(both, [empty, row], accumulate_grad_batches=2)
+    fit(alone, [row])
+    assert torch.equal(weights(both), weights(alone))
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_the_norm_and_clipping_see_gradients_without_the_loss_scale(clip: float | None) -> None:
+    norms = []
+    scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    for plugins in ([], [MixedPrecision("16-mixed", "cpu", scaler)]):
+        run = fit(Toy(), batches(1, (4, 5)), plugins=plugins, gradient_clip_val=clip)
+        norms.append(float(run.callback_metrics["train/grad_norm"]))
+    assert norms[1] == pytest.approx(norms[0], rel=0.02)
 
 
 def test_dropout_is_a_function_of_seed_and_step() -> None:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from zoo.errors import UserError
+
 
 class TokenBudgetSampler(Sampler[list[int]]):
     """Batches of indices whose real tokens together fit `budget`, sequences of similar length together.
@@ -16,7 +18,8 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     With `shuffle`, items of equal length and the batches change places every epoch. Otherwise batches go from short to
     long. Each of `world` ranks gets every world-th batch; shuffled batches that do not fill a round are left out of
-    that epoch (others in the next), so that ranks take equally many steps.
+    that epoch (others in the next), so that ranks take equally many steps. UserError where there are fewer than ranks.
+    Without `shuffle` a rank may then have the last batch, which counts twice.
     """
 
     def __init__(
@@ -34,13 +37,15 @@ class TokenBudgetSampler(Sampler[list[int]]):
         if not 0 <= rank < world:
             raise ValueError(f"rank ({rank}) must be below world ({world})")
         sides = np.asarray(lengths, dtype=np.int64)
-        self.sides = sides.reshape(len(sides), -1)
+        self.sides = sides.reshape(len(sides), -1 if len(sides) else 1)
         self.budget, self.seed, self.shuffle, self.rank, self.world = budget, seed, shuffle, rank, world
         self.epoch = 0
         self.skip = 0  # batches that the next pass leaves out: an interrupted epoch goes on there
         # Equal lengths are interchangeable, so where one batch ends and the next begins never changes.
         ranked = np.sort(self._keys())
         self.cuts = self._cut(ranked)
+        if shuffle and len(self.cuts) - 1 < world:
+            raise UserError(f"{len(self.cuts) - 1} batches for {world} processes: make batches smaller, or take fewer")
 
     def __len__(self) -> int:
         """Batches of a whole epoch, on this rank."""
@@ -57,12 +62,10 @@ class TokenBudgetSampler(Sampler[list[int]]):
         order = random.permutation(len(self.sides)) if self.shuffle else np.arange(len(self.sides))
         order = order[np.argsort(self._keys()[order], kind="stable")]
         cut = [order[a:b].tolist() for a, b in zip(self.cuts[:-1], self.cuts[1:], strict=True)]
-        # A rank with nothing to do would let the others wait for ever: it takes the last batch once more.
         if not self.shuffle:
+            # A rank with nothing to do would let the others wait for ever: it takes the last batch once more.
             return cut[self.rank :: self.world] or cut[-1:]
         whole = len(cut) // self.world * self.world
-        if not whole:
-            return cut[-1:]
         return [cut[i] for i in random.permutation(len(cut))[:whole]][self.rank :: self.world]
 
     def _keys(self) -> np.ndarray:

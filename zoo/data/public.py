@@ -131,7 +131,7 @@ def _get(public_set: PublicSet, file: File, target: Path) -> None:
 
 
 def _copy(source: Path, file: File, target: Path) -> None:
-    beside = target.with_name(target.name + ".part")
+    beside = target.with_name(f"{target.name}.{os.getpid()}.part")  # two processes may ask for one set
     shutil.copyfile(source, beside)
     if not _right(beside, file):
         got = _sha256(beside)

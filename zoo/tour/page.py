@@ -8,6 +8,12 @@ from zoo import __version__
 from zoo.tour.draw import curve
 from zoo.tour.stop import Sound, Stop
 
+# What every such page begins with: by it the verb knows one of its own, which it may replace.
+BEGINS = (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1"><title>zoo tour</title>'
+)
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60666d; --paper: #fbfaf7; --line: #d9d6cf;
   --mark: #9a3b1f; }
@@ -33,9 +39,7 @@ def page(stops: Sequence[Stop], about: str) -> str:
     """The whole page. `about`: the machine and the day, in a line."""
     sections = "".join(map(_section, stops))
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>zoo tour</title><style>{_STYLE}</style></head><body>"
+        f"{BEGINS}<style>{_STYLE}</style></head><body>"
         "<h1>One Transformer, every domain</h1>"
         f"<p>zoo {escape(__version__)}. Each model below is the same block, trained from nothing just now. "
         f"{escape(about)}</p>{_table(stops)}{sections}</body></html>\n"

@@ -1,6 +1,7 @@
 """Callbacks of every run: the run folder, throughput, and what to do when told to stop."""
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -89,10 +90,11 @@ class RunFolder(Callback):
 
 
 class Throughput(Callback):
-    """Logs real tokens a second and the share of the device's peak that they use (model-FLOP utilisation).
+    """Logs tokens a second and the share of the device's peak that they use (model-FLOP utilisation).
 
-    FLOPs of a token: 6 N, N the parameters of matrices (forward 2 N, backward 4 N; Kaplan et al. 2020, section 2.1);
-    attention's own products are left out, so the share is on the low side. The peak is that of the device's data sheet
+    Tokens are those that the loss is over: hidden ones of a masked model, images of a classifier. FLOPs of a token: 6 N,
+    N the parameters of matrices (forward 2 N, backward 4 N; Kaplan et al. 2020, section 2.1); attention's own products,
+    convolutions, and tokens without a loss are left out, so the share is on the low side, far below for those two. The peak is that of the device's data sheet
     where it is known, else a matrix product timed here. Both are said once, beside the first figure.
     """
 
@@ -148,37 +150,50 @@ class Checkpoints(ModelCheckpoint):
 
 
 class StopOnSignal(Callback):
-    """SIGTERM and Ctrl-C: leave a checkpoint at the end of the batch, exit with 128 + the signal, as clusters expect.
+    """SIGTERM and Ctrl-C: leave a checkpoint at the end of the step, exit with 128 + the signal, as clusters expect.
 
-    A second Ctrl-C does not wait.
+    The checkpoint is written at once, for who asked may not wait; where a validation or the end of an epoch belongs to
+    the batch, those are done, and the end of the next step is where it leaves. A second Ctrl-C does not wait.
     """
 
     def __init__(self, checkpoint: Path):
         self.checkpoint = checkpoint
         self.received: int | None = None
+        self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # several processes would not hear it behind the same batch and wait for each other: Lightning's way stays there
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGINT, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: Any) -> None:
         self.received = number
-        signal.signal(signal.SIGINT, self.before)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, before in self.before.items():
+            if signal.getsignal(number) == self._interrupt:
+                signal.signal(number, before)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if signal.getsignal(signal.SIGINT) == self._interrupt:
-            signal.signal(signal.SIGINT, self.before)
+        self._restore()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         received = signal.SIGTERM if trainer.received_sigterm else self.received
-        if received is not None:
-            trainer.save_checkpoint(self.checkpoint)
-            if trainer.is_global_zero:
-                print(f"stopped at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
-            raise SystemExit(128 + received)
+        loop = trainer.fit_loop.epoch_loop
+        if received is None or loop._should_accumulate():  # gradients of half a step are in no checkpoint
+            return
+        trainer.save_checkpoint(self.checkpoint)
+        if trainer.is_last_batch or loop._should_check_val_fx(trainer.fit_loop._data_fetcher):  # type: ignore[arg-type]
+            return
+        trainer._logger_connector.on_batch_end()  # or this step would be missing among the metrics
+        trainer._logger_connector.update_train_step_metrics()
+        if trainer.is_global_zero:
+            print(f"stopped at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
+        raise SystemExit(128 + received)
 
 
 class AverageLast(WeightAveraging):
@@ -202,7 +217,10 @@ class AverageLast(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.first = int((1 - self.last) * trainer.estimated_stepping_batches)
+        total = trainer.estimated_stepping_batches
+        if math.isinf(total):
+            raise UserError("AverageLast must know the last step: set trainer.max_steps or trainer.max_epochs")
+        self.first = int((1 - self.last) * total)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         if step_idx is None:

@@ -73,14 +73,15 @@ def find_checkpoint(run: Path, which: str = "best") -> Path:
     others = sorted(folder.glob("*.ckpt"))
     if not others:
         raise UserError(f"{folder} holds no checkpoint")
+    kept = [p for p in others if p.name != LAST and not p.name.startswith("last-v")]
+    if which == "best" and len(kept) == 1:
+        return kept[0]
     last = folder / LAST
-    if which == "best":
-        kept = [p for p in others if p.name != LAST and not p.name.startswith("last-v")]
-        if len(kept) == 1:
-            return kept[0]
-        if last.is_file() and kept:
-            for state in open_checkpoint(last).get("callbacks", {}).values():
-                best = state.get("best_model_path") if isinstance(state, dict) else None
-                if best and (folder / Path(best).name).is_file():
-                    return folder / Path(best).name
-    return last if last.is_file() else others[-1]
+    if not last.is_file():  # a run that was told to write none
+        last = max(others, key=lambda path: int(open_checkpoint(path)["global_step"]))
+    if which == "best" and kept:
+        for state in open_checkpoint(last).get("callbacks", {}).values():
+            best = state.get("best_model_path") if isinstance(state, dict) else None
+            if best and (folder / Path(best).name).is_file():
+                return folder / Path(best).name
+    return last

@@ -27,7 +27,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from zoo.core.setting import Setting
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.train.callbacks import Checkpoints, RunFolder, StopOnSignal, Throughput
+from zoo.train.callbacks import AverageLast, Checkpoints, RunFolder, StopOnSignal, Throughput
 from zoo.train.checkpoint import CHECKPOINTS, CONFIG, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
 from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
@@ -67,6 +67,7 @@ FREE = (
     "trainer.num_sanity",
     "trainer.limit_val",
     "checkpoint.",
+    "data.init_args.workers",
 )
 
 
@@ -163,9 +164,16 @@ class CLI(LightningCLI):
                 raise UserError(f"model.{name} is the data's to say: {LINKS[name]}")
 
     def instantiate_classes(self) -> None:
-        folder = self.config.checkpoint
-        folder["dirpath"] = folder["dirpath"] or str(self.run / CHECKPOINTS)
+        folder, own = self.config.checkpoint, self.run / CHECKPOINTS
+        # a run of before may say where its own was, and have been moved since
+        if folder["dirpath"] is not None and Path(folder["dirpath"]).name != CHECKPOINTS:
+            raise UserError(
+                f"checkpoint.dirpath ({folder['dirpath']}): the checkpoints of a run lie in its folder, {own}; "
+                "--run FOLDER names another"
+            )
+        folder["dirpath"] = str(own)
         super().instantiate_classes()
+        folder["dirpath"] = None  # what a run's settings need not say
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = self.config_init["trainer"]
@@ -178,6 +186,11 @@ class CLI(LightningCLI):
         kwargs["callbacks"] = callbacks
         kwargs["plugins"] = [*(given["plugins"] or []), AtomicCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
+
+    @property
+    def ends(self) -> bool:
+        """Whether what is trained depends on which step is the last."""
+        return self.model.schedule_setting.ends or any(isinstance(c, AverageLast) for c in self.trainer.callbacks)
 
     def text(self) -> str:
         """The merged settings, as YAML that makes the same run."""
@@ -249,7 +262,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             raise UserError("--resume goes on with the weights of its own run: leave out --init-from")
         if ours.run is None and not (run / CONFIG).is_file():
             raise UserError(f"--resume needs the run's folder: {run} holds no run; give --run FOLDER")
-        checkpoint = run / CHECKPOINTS / LAST if ours.resume == "last" else Path(ours.resume)
+        checkpoint = find_checkpoint(run, "last") if ours.resume == "last" else Path(ours.resume)
         stored = open_checkpoint(checkpoint)
         if not any(a.startswith(("--config", "-c")) for a in args):
             moved = kept(run / CONFIG)
@@ -379,7 +392,12 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
     for name in sorted(now.keys() | then.keys()):
         if name.replace(".init_args", "") in moved:
             continue
-        if now.get(name) != then.get(name) and not name.startswith((*FREE, "config")):
+        if now.get(name) == then.get(name):
+            continue
+        if name.startswith("trainer.max_") and cli.ends:
+            said = "learning rates, and what is averaged, go by the new end from here on"
+            print(f"{name} was {then.get(name)}, is {now.get(name)}: {said}", file=sys.stderr)
+        if not name.startswith((*FREE, "config")):
             raise UserError(
                 f"--resume goes on with the same settings: {name} was {then.get(name)!r}, now {now.get(name)!r}; "
                 "begin a new run with --init-from to change it"

@@ -4,6 +4,7 @@ Weight decay pulls the matrices of linear and recurrent maps only. Norms, biases
 parameters (class tokens and their like) are never decayed.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from zoo.core.init import fused_rows
 from zoo.core.setting import Setting
 from zoo.core.stack import Stack
+from zoo.errors import UserError
 
 
 class Optimiser(Setting):
@@ -35,7 +37,7 @@ class AdamW(Optimiser):
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        check_rates(self.lr, self.weight_decay)
+        check_rates(self.lr, self.weight_decay, self.eps, beta1=self.beta1, beta2=self.beta2)
 
     def build(self, model: nn.Module) -> Optimizer:
         return torch.optim.AdamW(
@@ -63,12 +65,14 @@ class Muon(Optimiser):
     eps: float = 1e-9
 
     def __post_init__(self) -> None:
-        check_rates(self.lr, self.weight_decay)
+        means = {"momentum": self.momentum, "beta1": self.beta1, "beta2": self.beta2}
+        check_rates(self.lr, self.weight_decay, self.eps, **means)
 
     def build(self, model: nn.Module) -> Optimizer:
+        """UserError where there is nothing to turn."""
         turned = {id(p): pieces for _, p, pieces in stack_matrices(model)}
         if not turned:
-            raise ValueError("Muon found no matrix: the model has no stack with trainable linear maps")
+            raise UserError("Muon found no matrix: the model has no stack with trainable linear maps; take AdamW")
         matrices = [p for p in model.parameters() if id(p) in turned]
         return MuonAdamW(
             [
@@ -82,12 +86,16 @@ class Muon(Optimiser):
         )
 
 
-def check_rates(lr: float, weight_decay: float) -> None:
-    """ValueError where a rate makes no sense."""
-    if lr <= 0:
+def check_rates(lr: float, weight_decay: float, eps: float, **means: float) -> None:
+    """ValueError where a rate makes no sense. `means`: by name, how much running means keep of what they were."""
+    if not 0 < lr < math.inf:
         raise ValueError(f"lr ({lr}) must be above 0")
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay ({weight_decay}) must be at least 0")
+    for name, value in {"weight_decay": weight_decay, "eps": eps}.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} ({value}) must be at least 0")
+    for name, value in means.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} ({value}) must be in [0, 1)")
 
 
 def decayed(model: nn.Module) -> list[str]:

@@ -108,7 +108,7 @@ class Task(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         tokens = self.trainer.strategy.reduce(self.step_tokens.clone(), reduce_op="sum")
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        torch._foreach_div_(gradients, float(tokens))
+        torch._foreach_div_(gradients, max(float(tokens), 1.0))  # a step without any target teaches nothing
         self.step_tokens.zero_()
         norm = torch.nn.utils.get_total_norm(gradients)
         # float16's loss scaler meets infinities as it searches its scale, and skips those steps itself
@@ -118,9 +118,12 @@ class Task(L.LightningModule):
                 "Lower the learning rate, warm up longer or clip (trainer.gradient_clip_val)"
             )
         self.log("train/grad_norm", norm)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_setting.build(self.network)
+        optimizer: Any = self.optimizer_setting.build(self.network)
+        # a fused kernel would take out float16's loss scale itself, after clipping and the log had seen it
+        optimizer._step_supports_amp_scaling = False
         schedule = self.schedule_setting.build(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -170,8 +173,9 @@ class Task(L.LightningModule):
 
 def means(out: TokenLoss, stage: str) -> dict[str, Tensor]:
     """What is logged of a batch: its loss, and its accuracy where targets are choices."""
-    found = {f"{stage}/nll": out.nll / out.tokens}
-    return found if out.correct is None else found | {f"{stage}/accuracy": out.correct / out.tokens}
+    tokens = out.tokens.clamp(min=1)  # a batch without any target counts as none in the mean over batches
+    found = {f"{stage}/nll": out.nll / tokens}
+    return found if out.correct is None else found | {f"{stage}/accuracy": out.correct / tokens}
 
 
 def shard(network: nn.Module, mesh: Any, entries: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.atomic import write_atomically
 from zoo.bench import SUITES
 from zoo.errors import UserError, nearest
-from zoo.options import Options
+from zoo.options import Options, check_ours
 
 
 def main(argv: list[str]) -> int:
@@ -32,6 +32,8 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--rounds must be at least 5 for a median to mean something, got {given.rounds}")
     if given.save and given.suite != "attend":
         raise UserError("--save belongs to 'zoo bench attend': it writes the table of attention kernels")
+    if given.json:
+        check_ours("--json", given.json, '{\n "command": "zoo bench')
     import torch
 
     from zoo.bench import harness

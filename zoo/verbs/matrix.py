@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from zoo.atomic import write_atomically
-from zoo.options import Options
+from zoo.options import Options, check_ours
 
 HEAD = """# Leaks and caches
 
@@ -29,6 +29,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("configs/arch"), help="YAMLs (configs/arch)")
     parser.add_argument("--out", type=Path, help="write the table to this file too")
     given = parser.parse_args(argv)
+    if given.out:
+        check_ours("--out", given.out, HEAD.partition("\n")[0])
     from zoo.check.matrix import architectures, markdown, measure, recurrent
 
     rows = measure(architectures(given.folder) | recurrent())

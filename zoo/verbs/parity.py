@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from zoo.atomic import write_atomically
-from zoo.options import Options
+from zoo.options import Options, check_ours
 
 HEAD = """# Parity
 
@@ -27,6 +27,8 @@ def main(argv: list[str]) -> int:
     parser = Options(prog="zoo parity", description="Compare published weights here with transformers and timm.")
     parser.add_argument("--out", type=Path, help="write the table to this file too")
     given = parser.parse_args(argv)
+    if given.out:
+        check_ours("--out", given.out, HEAD.partition("\n")[0])
 
     from zoo.check.matrix import markdown
     from zoo.check.parity import measure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.atomic import write_atomically
 from zoo.errors import UserError, nearest
-from zoo.options import Options
+from zoo.options import Options, check_ours
 from zoo.tour import STOPS, Stop
 
 
@@ -23,11 +23,12 @@ def main(argv: list[str]) -> int:
     for name in given.domain:
         if name not in STOPS:
             raise UserError(f"unknown domain {name!r}{nearest(name, list(STOPS))}")
-    from zoo.tour.page import page
+    from zoo.tour.page import BEGINS, page
 
+    path = given.out / "index.html"
+    check_ours("--out", path, BEGINS)
     stops: list[Stop] = [importlib.import_module(STOPS[n]).run(given.seconds) for n in given.domain or STOPS]
     given.out.mkdir(parents=True, exist_ok=True)
-    path = given.out / "index.html"
     about = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}."
     write_atomically(path, page(stops, about))
     print(table(stops))

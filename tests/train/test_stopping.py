@@ -1,0 +1,59 @@
+"""Told to stop at whatever batch, a run that goes on ends as if it had not been: weights, scores, the best of them."""
+
+import csv
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_traps import Bench
+from zoo.text.task import Translation
+
+LONG = ["--trainer.max_epochs", 3, "--trainer.log_every_n_steps", 1, "--checkpoint.monitor", "val/nll"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def rows(bench: Bench, run: str) -> list[tuple[str, str, str]]:
+    """What a run has logged of training and validation, by its step."""
+    with (bench.folder / run / "metrics.csv").open() as file:
+        found = [(row["step"], row.get("train/nll") or "", row.get("val/nll") or "") for row in csv.DictReader(file)]
+    return sorted(row for row in found if any(row[1:]))
+
+
+@pytest.mark.parametrize(
+    ("batch", "options"),
+    [
+        pytest.param(-1, (), id="last of an epoch"),
+        pytest.param(1, (), id="within an epoch"),
+        pytest.param(
+            1, ("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", 2), id="validated"
+        ),
+        pytest.param(0, ("--trainer.accumulate_grad_batches", 2), id="half a step"),
+    ],
+)
+def test_a_run_that_was_stopped_ends_as_the_uninterrupted_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, batch: int, options: tuple[object, ...]
+) -> None:
+    assert bench.fit(*LONG, *options, run="whole") == 0
+    step, sent = Translation.training_step, []
+
+    def interrupted(task: Translation, given: object, number: int) -> torch.Tensor:
+        if number == batch % task.trainer.num_training_batches and task.current_epoch == 1 and not sent:
+            sent.append(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(task, given, number)
+
+    monkeypatch.setattr(Translation, "training_step", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        bench.fit(*LONG, *options)
+    assert bench.fit(*LONG, *options, "--resume", "last") == 0
+    assert torch.equal(bench.weights(), bench.weights("whole"))
+    assert rows(bench, "run") == rows(bench, "whole")
+    kept = [sorted(path.name for path in (bench.folder / run / "checkpoints").iterdir()) for run in ("run", "whole")]
+    assert kept[0] == kept[1]
