@@ -255,6 +255,15 @@ def test_checkpoints_lie_in_the_runs_folder(bench: Bench, capsys: pytest.Capture
     assert torch.load(bench.folder / "moved" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+def test_weights_of_another_kind_of_model_are_named_so(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.fit() == 0
+    capsys.readouterr()
+    config = Path(__file__).parents[1] / "configs" / "vision" / "digits.yaml"
+    said = one_line(capsys, bench.fit("--init-from", bench.run, config=config, run="digits"))
+    assert "a Seq2Seq, not weights of this ViT, and no stack to begin with" in said
+    assert not (bench.folder / "digits").exists()
+
+
 def test_the_last_checkpoint_is_not_the_last_name(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     kept = ["--checkpoint.save_last", "false", "--checkpoint.save_top_k", -1, "--checkpoint.every_n_train_steps", 3]
     kept += ["--trainer.max_epochs", -1, "--trainer.limit_val_batches", 0]

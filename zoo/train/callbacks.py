@@ -92,10 +92,11 @@ class RunFolder(Callback):
 class Throughput(Callback):
     """Logs tokens a second and the share of the device's peak that they use (model-FLOP utilisation).
 
-    Tokens are those that the loss is over: hidden ones of a masked model, images of a classifier. FLOPs of a token: 6 N,
-    N the parameters of matrices (forward 2 N, backward 4 N; Kaplan et al. 2020, section 2.1); attention's own products,
-    convolutions, and tokens without a loss are left out, so the share is on the low side, far below for those two. The peak is that of the device's data sheet
-    where it is known, else a matrix product timed here. Both are said once, beside the first figure.
+    Tokens are those that the loss is over: hidden ones of a masked model, images of a classifier. FLOPs of a token:
+    6 N, N the parameters of matrices (forward 2 N, backward 4 N; Kaplan et al. 2020, section 2.1); attention's own
+    products, convolutions, and tokens without a loss are left out, so the share is on the low side, far below for those
+    two. The peak is that of the device's data sheet where it is known, else a matrix product timed here. Both are said
+    once, beside the first figure.
     """
 
     def __init__(self, every: int = 50):

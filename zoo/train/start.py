@@ -93,8 +93,10 @@ def begin_with(task: Task, source: Source, classes: Sequence[str] = ()) -> None:
     own = task.state_dict()
     same = {name: value.shape for name, value in state.items()} == {name: value.shape for name, value in own.items()}
     others = bool(classes and source.classes and tuple(classes) != source.classes)
+    foreign = source.kind and source.kind != task.kind
+    complaint = f"{path}: {f'a {source.kind}, ' if foreign else ''}not weights of this {task.kind}"
     if (same and not others) or not task.carried:
-        check_same(state, own, f"{path}: not weights of this model")
+        check_same(state, own, complaint)
         task.load_state_dict(state)
         return
     taken: dict[str, Tensor] = {}
@@ -107,7 +109,7 @@ def begin_with(task: Task, source: Source, classes: Sequence[str] = ()) -> None:
             check_same(theirs, ours, f"{path}: its {part} is not this model's")
             taken |= theirs
         elif part == task.carried[0]:
-            raise UserError(f"{path}: not weights of this model, and no {part} to begin with")
+            raise UserError(f"{complaint}, and no {part} to begin with")
     task.load_state_dict(own | taken)
     if rank_zero_only.rank == 0:
         new = _parts(name for name in own if name not in taken)
