@@ -1,17 +1,30 @@
 """Files that are whole or not there. Standard library only: every floor may import it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside the target, sync, replace it in one move: a crash leaves the old file or the new one."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside the target, synced and put in its place in one move at the end; gone where that fails.
+
+    A crash leaves the old file or the new one. Processes that write the same target do not meet.
+    """
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file in one move."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)

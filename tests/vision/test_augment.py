@@ -107,6 +107,59 @@ def test_turns_and_zooms_stay_in_bounds_and_crops_keep_their_share() -> None:
     assert (maps[:, 1, 2].abs() + high).max() <= 1.001
 
 
+@pytest.mark.parametrize(("width", "height"), [(100, 100), (160, 80), (60, 180), (400, 80)])
+def test_crops_are_drawn_as_torchvision_draws_them(width: int, height: int) -> None:
+    """Shares of width and height, and places, by their quantiles; of a strip the middle, where no crop fits in it."""
+    from torchvision.transforms.v2 import RandomResizedCrop
+
+    least, count = 0.1, 4000
+    torch.manual_seed(0)
+    theirs = RandomResizedCrop(8, scale=(least, 1.0))
+    picture = torch.zeros(1, height, width)
+    found = [theirs.make_params([picture]) for _ in range(count)]
+    top, left, high, wide = (torch.tensor([float(f[k]) for f in found]) for k in ("top", "left", "height", "width"))
+    u = draws(1, 0, torch.arange(count), 22)
+    ours = augment._crops(least, torch.full((count,), width / height), u)
+    shares = torch.linspace(0.05, 0.95, 7)
+    pairs = [(ours[0], wide / width), (ours[1], high / height)]
+    pairs += [((1 - ours[0]) * ours[2][0], left / width), ((1 - ours[1]) * ours[2][1], top / height)]
+    for mine, other in pairs:
+        torch.testing.assert_close(mine.quantile(shares), other.quantile(shares), rtol=0, atol=0.035)
+    assert ours[0].max() <= 1
+    assert ours[1].max() <= 1
+
+
+def test_what_is_cut_out_is_torchvisions_resized_crop() -> None:
+    """Of pictures held larger than the model's size, by boxes found in pictures that say where each pixel stands."""
+    side, size = 48, 20
+    places = torch.arange(side, dtype=torch.uint8).expand(side, side)
+    where = torch.stack([places.T, places, places]).expand(40, 3, side, side)
+    x, aspects = pixels(40, size=side), torch.linspace(0.5, 2, 40)
+    setting = Augment(crop=0.1)
+    boxes, found = (setting.cut(images, aspects, size, 1, 3, INDEX[:40]) for images in (where, x))
+    for image, box, made in zip(x, boxes, found, strict=True):
+        step = (box[0, -2, 0] - box[0, 1, 0]) / (size - 3), (box[1, 0, -2] - box[1, 0, 1]) / (size - 3)
+        high, wide = (round(float(s) * size) for s in step)
+        top, left = (
+            round(float(b.float().mean()) + 0.5 - n / 2) for b, n in ((box[0], high), (box[1], wide))
+        )  # of the middle
+        expected = tv.resized_crop(image.float(), top, left, high, wide, [size, size], antialias=True)
+        torch.testing.assert_close(made, expected, rtol=0, atol=1e-3)
+    again = setting.cut(x[7:9], aspects[7:9], size, 1, 3, INDEX[7:9])
+    assert torch.equal(again, found[7:9])  # whatever stands beside it
+    assert not torch.equal(setting.cut(x, aspects, size, 1, 4, INDEX[:40]), found)
+
+
+def test_a_picture_that_shrinks_is_smoothed() -> None:
+    stripes = (torch.arange(64) % 2 * 255).to(torch.uint8).expand(20, 1, 64, 64)
+    made = Augment(crop=0.95).cut(stripes, torch.ones(20), 32, 1, 0, INDEX[:20])
+    assert (made - 127.5).abs().mean() < 20  # stripes of one pixel become grey, not stripes that were never there
+
+
+def test_crops_have_pixels_of_their_own_up_to_twice_the_size() -> None:
+    assert [Augment(crop=crop).held_size(224) for crop in (1.0, 0.5, 0.25, 0.08)] == [224, 317, 448, 448]
+
+
 RANGES = TrivialAugment.ranges
 
 

@@ -61,6 +61,55 @@ def test_large_and_small_sets_are_the_same_images(folder: Path) -> None:
     assert all(torch.equal(ours[row][0], theirs[row][0]) for row in ours)
 
 
+@pytest.mark.parametrize("memory", [1000, 0], ids=["small", "large"])
+def test_crops_are_of_the_whole_picture(tmp_path: Path, memory: int) -> None:
+    """The rim that the middle lacks is trained on; what is validated on is as it was."""
+    for name, colour in {"a": (255, 0, 0), "b": (0, 255, 0)}.items():
+        (tmp_path / name).mkdir()
+        for number in range(8):
+            picture = Image.new("RGB", (120, 40))
+            picture.paste(colour, (0, 0, 30, 40))  # a quarter of the width that the middle square does not reach
+            picture.putpixel((60, 20), (number, 0, 0))
+            picture.save(tmp_path / name / f"{number}.png")
+    options = {"image_size": 16, "held_out": 2, "memory": memory}
+
+    def brightest(augment: Augment) -> list[float]:
+        data = ImageFolder(tmp_path, augment=augment, **options)
+        shown = {split: all_of(getattr(data, f"{split}_dataloader")()) for split in ("train", "val")}
+        assert all(image.shape == (3, 16, 16) for rows in shown.values() for image, _ in rows.values())
+        pixels = {
+            split: data.preprocess.denormalise(torch.stack([x for x, _ in rows.values()]))
+            for split, rows in shown.items()
+        }
+        return [float(images.max()) for images in pixels.values()]
+
+    train, val = brightest(Augment(crop=0.08))
+    assert train > 250
+    assert val < 20
+    assert max(brightest(Augment(flip=True))) < 20
+
+
+def test_large_and_small_sets_are_cropped_the_same(folder: Path) -> None:
+    change = Augment(crop=0.3, flip=True, mix=MixupOrCutMix())
+    small, large = (
+        ImageFolder(folder, image_size=12, held_out=4, memory=memory, augment=change) for memory in (1000, 0)
+    )
+    assert small.held("train").images.shape[-1] == 22
+    assert small.held("val").images.shape[-1] == 12
+    ours, theirs = (all_of(data.train_dataloader()) for data in (small, large))
+    assert ours.keys() == theirs.keys()
+    for row, (image, target) in ours.items():
+        torch.testing.assert_close(theirs[row][0], image)
+        torch.testing.assert_close(theirs[row][1], target)
+
+
+def test_a_part_of_a_set_keeps_what_is_known_of_its_pictures(folder: Path) -> None:
+    data = ImageFolder(folder, image_size=12, held_out=4, labelled=0.5, augment=Augment(crop=0.3))
+    part = data.held("train")
+    assert len(part) == len(part.names) == len(part.aspects) < 28
+    assert part.aspects.tolist() == pytest.approx([20 / 14] * len(part))
+
+
 def test_digits_are_split_in_three_without_a_digit_in_two() -> None:
     data = Digits()
     held = {split: data.held(split) for split in ("train", "val", "test")}
@@ -89,6 +138,7 @@ def test_mnist_and_cifar_as_published(tmp_path: Path, monkeypatch: pytest.Monkey
     assert cifar.names[3] == "cat"
     assert len(Cifar10Jpeg(held_out=10, labelled=0.2).held("train")) == 10  # one of each class
     assert set(Cifar10Jpeg(held_out=10, labelled=0.2).held("train").labels.tolist()) == set(range(10))
+    assert Cifar10Jpeg(held_out=10, augment=Augment(crop=0.5)).held("train").images.shape[-1] == 32
 
 
 def test_torchvisions_own_reader(tmp_path: Path) -> None:

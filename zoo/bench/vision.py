@@ -22,6 +22,7 @@ BOUNDS = (
     Bound("ViT-Ti/4 32x32 training bfloat16", "zoo", "timm", 0.60, AMX),
     Bound("ViT-Ti/4 32x32 training bfloat16", "zoo", "vit-pytorch", 1.0, AMX),
     Bound("batches", "input pipeline", "zoo's step", 1.0),
+    Bound("batches", "input pipeline with crops", "zoo's step", 1.0),
 )
 CLASSES = 10
 
@@ -148,14 +149,17 @@ def inference(
 def feeding(
     sizes: dict[str, int], batch: int, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Callable[[], Step]]:
-    """What making a batch takes (flips, crops, TrivialAugment, one process) beside what training on it takes."""
+    """What making a batch takes (flips, shifts or crops of whole pictures, TrivialAugment, one process) beside what
+    training on it takes."""
     size, count = sizes["size"], 1024
-    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, device=device)
-    held = Pixels(pixels, torch.randint(CLASSES, (count,), device=device))
+    labels = torch.randint(CLASSES, (count,), device=device)
     fit = Preprocess(size, 3, (0.5,) * 3, (0.25,) * 3)
-    views = Views(held, fit, CLASSES, Augment(flip=True, shift=4, policy=TrivialAugment()), seed=0)
+    images = torch.randn(batch, 3, size, size, device=device)
 
-    def pipeline() -> Step:
+    def pipeline(augment: Augment) -> Step:
+        side = augment.held_size(size)
+        pixels = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, device=device)
+        views = Views(Pixels(pixels, labels), fit, CLASSES, augment, seed=0)
         turns = iter(range(10**9))
 
         def step() -> None:
@@ -165,6 +169,10 @@ def feeding(
         return step
 
     def model() -> Step:
-        return stepping(built(ours, sizes, device), fit.normalise(held.images[:batch]), held.labels[:batch], dtype)
+        return stepping(built(ours, sizes, device), images, labels[:batch], dtype)
 
-    return {"zoo's step": model, "input pipeline": pipeline}
+    return {
+        "zoo's step": model,
+        "input pipeline": lambda: pipeline(Augment(flip=True, shift=4, policy=TrivialAugment())),
+        "input pipeline with crops": lambda: pipeline(Augment(flip=True, crop=0.08, policy=TrivialAugment())),
+    }

@@ -4,7 +4,8 @@ Axes: b images, c channels, s pixels of a side, k numbers drawn for an image.
 
 Every number that an image's change depends on is a hash of (seed, epoch, the image's index, which number): how images
 were put into batches, by how many workers, and where a run was interrupted cannot matter. All geometry of an image is
-one affine map, so that it is sampled once.
+one affine map, so that it is sampled once; but what is cut out of pictures larger than the model's input is made
+smaller first, as torchvision does it.
 """
 
 import math
@@ -195,7 +196,9 @@ class Augment:
     shift: int = 0  # pixels at most along each side: a padded crop
     rotate: float = 0.0  # degrees at most, either way
     zoom: float = 0.0  # the scale is between 1 / (1 + zoom) and 1 + zoom
-    crop: float = 1.0  # a crop of at least this share of the area, its sides 3:4 to 4:3, made the whole image
+    # a crop of at least this share of the area, its sides 3:4 to 4:3, made the whole image: of the whole picture where
+    # files are decoded (`cut`), of what is held where that has the model's size
+    crop: float = 1.0
     fill: Literal["zeros", "border", "reflection"] = "zeros"  # beyond the edge
     policy: Policy = field(default_factory=NoPolicy)
     erase: float = 0.0  # share of images of which a rectangle is made grey (Zhong et al. 2020)
@@ -213,6 +216,32 @@ class Augment:
     @property
     def mixes(self) -> bool:
         return not isinstance(self.mix, NoMix)
+
+    def held_size(self, size: int) -> int:
+        """Pixels along a side to hold pictures at, of which crops become `size` pixels.
+
+        So many that the smallest crop has them all, but at most twice `size`: four times the memory.
+        """
+        return size if self.crop == 1 else min(math.ceil(size / math.sqrt(self.crop)), 2 * size)
+
+    def cut(self, pixels: Tensor, aspects: Tensor, size: int, seed: int, epoch: int, index: Tensor) -> Tensor:
+        """A crop of each whole picture as an image "b c s s" of `size` pixels, float32 from 0 to 255.
+
+        `pixels`: "b c S S" uint8, each stretched to a square from a picture of that aspect ("b", width over height).
+        Crops are those of torchvision's RandomResizedCrop (Szegedy et al. 2015, section 6): in the picture as it was,
+        of ten the first that lies in it, else the largest in the middle; smoothed where they shrink.
+        """
+        side = pixels.shape[-1]
+        wide, high, u = _crops(self.crop, aspects, draws(seed, epoch, index, 22, stream=102))
+        wide, high = ((part * side).round().clamp(1, side) for part in (wide, high))
+        left, top = ((v * (side - part + 1)).floor() for v, part in zip(u, (wide, high), strict=True))
+        boxes = torch.stack([top, top + high, left, left + wide], -1).long().tolist()
+        return torch.cat(
+            [
+                F.interpolate(image[:, :, a:b, c:d].float(), (size, size), mode="bilinear", antialias=True)
+                for image, (a, b, c, d) in zip(pixels.split(1), boxes, strict=True)
+            ]
+        )
 
     def views(self, pixels: Tensor, seed: int, epoch: int, index: Tensor) -> Tensor:
         """Pixels "b c s s" (0 to 255) of the images `index` ("b") as this epoch shows them, float32, not yet mixed."""
@@ -263,6 +292,23 @@ class Augment:
         high, wide = ((area * r).sqrt() * size for r in (ratio, 1 / ratio))
         inside = _boxes(size, u[:, 3] * size, u[:, 4] * size, high, wide)
         return torch.where(inside.unsqueeze(1), torch.full_like(images[:, :1, :1, :1], 127.5), images)
+
+
+def _crops(least: float, aspects: Tensor, u: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Widths and heights ("b") of crops, as shares of pictures' own, and two numbers that say where: by "b 22"."""
+    area = least + (1 - least) * u[:, :10]
+    ratio = torch.exp(_signed(u[:, 10:20]) * math.log(4 / 3))
+    shape = aspects.unsqueeze(-1)
+    wide, high = (area * ratio / shape).sqrt(), (area / ratio * shape).sqrt()
+    fits = (wide <= 1) & (high <= 1)
+    first = fits.int().argmax(-1, keepdim=True)
+    largest = ((4 / 3 / aspects).clamp(max=1), (aspects / (3 / 4)).clamp(max=1))  # with sides from 3:4 to 4:3
+    some = fits.any(-1)
+    wide, high = (
+        torch.where(some, drawn.gather(-1, first).squeeze(-1), middle)
+        for drawn, middle in zip((wide, high), largest, strict=True)
+    )
+    return wide, high, (torch.where(some, u[:, 20], 0.5), torch.where(some, u[:, 21], 0.5))
 
 
 def _sample(images: Tensor, maps: Tensor, fill: str) -> Tensor:

@@ -3,6 +3,10 @@
 A set is small or large. A small one is decoded once (a bar tells how far it is), kept in the data folder under the hash
 of its content, and lives as one tensor, on the device where there are no worker processes. A large one is decoded as it
 is asked for, in the workers. Either way the loader gives batches that are ready: augmented, mixed, normalised.
+
+What is validated and tested on is decoded as the model sees it. So is what is trained on, unless it is cropped
+(`augment.crop`): then pictures are held whole and up to twice as large, four times the memory, so that their rims are
+trained on too and small crops have pixels of their own.
 """
 
 import hashlib
@@ -48,6 +52,8 @@ class ImageData(DataModule):
     these is decoded as it is asked for. `labelled`: the share of the training images that is trained on, the same
     number of each class (1: all of them).
     """
+
+    sized = False  # whether all files of the set have the size of the model's input: there is nothing more in them
 
     def __init__(
         self,
@@ -109,8 +115,11 @@ class ImageData(DataModule):
         if split not in self._held:
             source = self.source(split)
             if isinstance(source, Pictures):
-                size = len(source) * self.channels * self.image_size**2 / 1e6
-                held = Decoding(source, self.preprocess) if size > self.memory else self._decoded(source, split)
+                fit = self.preprocess
+                if split == "train" and self.augment.crop < 1 and not self.sized:
+                    fit = fit.whole(self.augment.held_size(fit.size))
+                size = len(source) * fit.channels * fit.size**2 / 1e6
+                held = Decoding(source, fit) if size > self.memory else self._decoded(source, fit, split)
             else:
                 held = source
             if split == "train" and self.labelled < 1:
@@ -120,14 +129,9 @@ class ImageData(DataModule):
             self._held[split] = held
         return self._held[split]
 
-    def views(self, split: Split, *, augmented: bool) -> Views:
-        """A split as batches by (epoch, row)."""
-        return Views(
-            self.held(split), self.preprocess, self.classes, self.augment if augmented else Augment(), self.seed
-        )
-
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
-        views = self.views(split, augmented=shuffle)
+        augment = self.augment if split == "train" else Augment()
+        views = Views(self.held(split), self.preprocess, self.classes, augment, self.seed)
         if isinstance(views.held, Pixels) and not self.workers and self.trainer is not None:
             views.held = self._held[split] = views.held.to(self.trainer.strategy.root_device)
         sampler = EpochSampler([1] * len(views.held), self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
@@ -135,17 +139,17 @@ class ImageData(DataModule):
             views, batch_size=None, sampler=sampler, num_workers=self.workers, persistent_workers=self.workers > 0
         )
 
-    def _decoded(self, source: Pictures, split: Split) -> Pixels:
+    def _decoded(self, source: Pictures, fit: Preprocess, split: Split) -> Pixels:
         """All pictures as one tensor: from the data folder where they have been decoded before."""
-        fit = self.preprocess
         shape = f"{fit.size} {fit.channels} {fit.fit} {fit.interpolation} {fit.shorter}"
-        key = hashlib.sha256(f"{source.digest} {shape}".encode())
+        key = hashlib.sha256(f"{source.digest} {shape} with aspects".encode())
         path = data_folder() / "decoded" / f"{key.hexdigest()[:32]}.npy"
-        names = path.with_suffix(".json")
-        if not (path.is_file() and names.is_file()):
-            bad = decode_all(source, fit, path, f"decoding {split}")
-            write_atomically(names, json.dumps(bad) + "\n")
-        bad = {int(row): said for row, said in json.loads(names.read_text()).items()}
+        beside = path.with_suffix(".json")
+        if not (path.is_file() and beside.is_file()):
+            bad, aspects = decode_all(source, fit, path, f"decoding {split}")
+            write_atomically(beside, json.dumps({"left out": bad, "aspects": aspects}) + "\n")
+        about = json.loads(beside.read_text())
+        bad = {int(row): said for row, said in about["left out"].items()}
         if bad:
             shown = "; ".join(list(bad.values())[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
@@ -155,7 +159,8 @@ class ImageData(DataModule):
             name = self.names[min(lost)]
             raise UserError(f"class {name!r}: none of its images can be read, so nothing could be learned of it")
         labels = torch.tensor([source.labels[row] for row in kept], dtype=torch.long)
-        return Pixels(torch.from_numpy(np.load(path)), labels, tuple(source.where(row) for row in kept))
+        names = tuple(source.where(row) for row in kept)
+        return Pixels(torch.from_numpy(np.load(path)), labels, names, torch.tensor(about["aspects"]))
 
 
 # -- built in ----------------------------------------------------------------------------------------------------------
@@ -173,8 +178,8 @@ class Digits(ImageData):
         found = load_digits()
         images = torch.from_numpy(found.images).float().mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
         everything = Pixels(images, torch.from_numpy(found.target).long())
-        rest, test = apart(everything, len(everything) // 3, seed)
-        train, val = apart(rest, len(rest) // 10, seed)
+        rest, test = (everything.some(rows) for rows in apart(len(everything), len(everything) // 3, seed))
+        train, val = (rest.some(rows) for rows in apart(len(rest), len(rest) // 10, seed))
         self.parts = {"train": train, "val": val, "test": test}
         super().__init__(
             [str(name) for name in found.target_names],
@@ -217,7 +222,7 @@ class MNIST(ImageData):
             )
             for name in ("train", "t10k")
         )
-        self.train, self.val = apart(train, held_out, seed)
+        self.train, self.val = (train.some(rows) for rows in apart(len(train), held_out, seed))
         super().__init__(
             [str(digit) for digit in range(10)],
             28,
@@ -270,7 +275,7 @@ class TorchvisionSet(ImageData):
             size = test.images.shape[-1]
             if image_size not in (None, size):
                 raise ValueError(f"image_size ({image_size}): {name}'s images have {size} pixels along a side")
-            kept, held = apart(train, held_out, seed)
+            kept, held = (train.some(rows) for rows in apart(len(train), held_out, seed))
             self.splits = {"train": kept, "val": held, "test": test}
         grey = name in ("MNIST", "FashionMNIST")
         mean, std = ((0.5,), (0.25,)) if grey else PHOTOGRAPHS
@@ -327,7 +332,7 @@ class ParquetImages(ImageData):
     ):
         self.test = read_parquet(Path(test))
         rows = read_parquet(Path(train))
-        self.train, self.val = rows.apart(held_out, seed)
+        self.train, self.val = (rows.some(part) for part in apart(len(rows), held_out, seed))
         highest = max(rows.labels)
         if names is not None and len(names) <= highest:
             raise UserError(f"{train}: a class {highest}, but {len(names)} names were given")
@@ -356,6 +361,8 @@ class Cifar10Jpeg(ParquetImages):
 
     Its images have lost detail: no figure of it is one of CIFAR-10 without that being said.
     """
+
+    sized = True
 
     def __init__(
         self,

@@ -49,13 +49,10 @@ class Rows:
     labels: list[int]
     numbers: list[int]  # which rows of the file
 
-    def apart(self, held_out: int, seed: int) -> tuple["Rows", "Rows"]:
-        if not 0 < held_out < len(self.labels):
-            raise ValueError(f"held_out ({held_out}) must be from 1 to {len(self.labels) - 1} of the training images")
-        order = np.random.default_rng((seed, 3)).permutation(len(self.labels))
-        return self.some(sorted(order[held_out:].tolist())), self.some(sorted(order[:held_out].tolist()))
+    def __len__(self) -> int:
+        return len(self.labels)
 
-    def some(self, rows: list[int]) -> "Rows":
+    def some(self, rows: np.ndarray) -> "Rows":
         return Rows(self.path, self.contents, [self.labels[r] for r in rows], [self.numbers[r] for r in rows])
 
     def read(self, row: int) -> bytes:

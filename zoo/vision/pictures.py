@@ -1,21 +1,26 @@
 """Images with classes, before they are a model's input: as files not yet decoded, as one tensor, as batches.
 
 Axes: b images of a batch, N of a set, c channels, s pixels of a side, v classes.
+
+Images are held as the model takes them, or larger: then each is a whole picture, stretched to a square, and what is
+trained on is cut out of it anew in every epoch. Whatever shapes pictures have, a set so held is one tensor; how wide
+each was in truth its aspect says (width over height).
 """
 
 import hashlib
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from zoo.atomic import whole_file
 from zoo.errors import UserError
 from zoo.progress import bar
 from zoo.vision.augment import Augment
@@ -44,6 +49,14 @@ class Pictures:
         return len(self.labels)
 
 
+class Taken(NamedTuple):
+    """Rows of a set."""
+
+    images: Tensor  # "b c s s" uint8
+    aspects: Tensor  # "b"
+    index: Tensor  # "b": which rows they are
+
+
 @dataclass(frozen=True, eq=False)
 class Pixels:
     """Images decoded and sized, "N c s s" uint8, with classes "N"."""
@@ -51,20 +64,28 @@ class Pixels:
     images: Tensor
     labels: Tensor
     names: tuple[str, ...] = ()  # of the files that they were, where they were some
+    aspects: Tensor | None = None  # "N"; None: all are square
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of these rows, and those rows: nothing is left out."""
-        return self.images[index], index
+    def take(self, index: Tensor) -> Taken:
+        """Images of these rows: nothing is left out."""
+        aspects = self.labels.new_ones(len(index), dtype=torch.float32) if self.aspects is None else self.aspects[index]
+        return Taken(self.images[index], aspects, index)
+
+    def some(self, rows: np.ndarray) -> "Pixels":
+        """A set of these rows."""
+        names = tuple(self.names[row] for row in rows) if self.names else ()
+        return Pixels(self.images[rows], self.labels[rows], names, None if self.aspects is None else self.aspects[rows])
 
     def where(self, row: int) -> str:
         """What to call an image."""
         return self.names[row] if self.names else f"image {row + 1}"
 
     def to(self, device: torch.device) -> "Pixels":
-        return Pixels(self.images.to(device), self.labels.to(device), self.names)
+        aspects = None if self.aspects is None else self.aspects.to(device)
+        return Pixels(self.images.to(device), self.labels.to(device), self.names, aspects)
 
 
 class Decoding:
@@ -78,40 +99,51 @@ class Decoding:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images of these rows and which rows those are.
+    def take(self, index: Tensor) -> Taken:
+        """Images of these rows, of those that can be read.
 
         Where none can be read the next of the set that can stands for them: a batch is never empty. (A test counts that
         image twice.) UserError where none of the set can be read.
         """
         wanted = index.tolist()
-        found = [(row, image) for row in wanted if (image := self._image(row)) is not None]
+        found = {row: made for row in wanted if (made := self._read(row)) is not None}
         for beyond in range(0 if found else len(self)):
             row = (wanted[-1] + 1 + beyond) % len(self)
-            if (image := self._image(row)) is not None:
-                found = [(row, image)]
+            if (made := self._read(row)) is not None:
+                found, wanted = {row: made}, [row]
                 break
         if not found:
             raise UserError(f"none of {len(self)} images can be read, the first is {self.pictures.where(0)}")
-        return torch.stack([image for _, image in found]), torch.tensor([row for row, _ in found])
+        rows = [row for row in wanted if row in found]
+        images, aspects = zip(*(found[row] for row in rows), strict=True)
+        return Taken(torch.stack(images), torch.tensor(aspects), torch.tensor(rows))
 
     def where(self, row: int) -> str:
         """What to call an image."""
         return self.pictures.where(row)
 
-    def _image(self, row: int) -> Tensor | None:
+    def _read(self, row: int) -> tuple[Tensor, float] | None:
         if row in self.unreadable:
             return None
         try:
-            return self.fit.pixels(decode(self.pictures.read(row), self.pictures.where(row)))
+            return _decoded(self.pictures, self.fit, row)
         except UserError as error:
             self.unreadable.add(row)
             print(f"left out ({len(self.unreadable)} so far in this process): {error}", file=sys.stderr)
             return None
 
 
+def _decoded(source: Pictures, fit: Preprocess, row: int) -> tuple[Tensor, float]:
+    """A picture's pixels, "c s s", and its aspect."""
+    image = decode(source.read(row), source.where(row))
+    return fit.pixels(image), image.width / image.height
+
+
 class Views(Dataset[Batch]):
-    """Batches of a set by (epoch, row): each image is what (seed, epoch, its row) make of it, whatever is beside."""
+    """Batches of a set by (epoch, row): each image is what (seed, epoch, its row) make of it, whatever is beside.
+
+    `fit` is the model's; where the set is held larger, `augment` cuts out of it what the model takes.
+    """
 
     def __init__(self, held: Pixels | Decoding, fit: Preprocess, classes: int, augment: Augment, seed: int):
         self.held, self.fit, self.classes, self.augment, self.seed = held, fit, classes, augment, seed
@@ -133,8 +165,12 @@ class Views(Dataset[Batch]):
         return Batch(self.fit.normalise(views), targets, labels, index)
 
     def _views(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        pixels, index = self.held.take(index.to(self.held.labels.device))
-        return self.augment.views(pixels, self.seed, epoch, index), index
+        pixels, aspects, index = self.held.take(index.to(self.held.labels.device))
+        change = self.augment
+        if pixels.shape[-1] != self.fit.size:
+            pixels = change.cut(pixels, aspects, self.fit.size, self.seed, epoch, index)
+            change = replace(change, crop=1.0)
+        return change.views(pixels, self.seed, epoch, index), index
 
     def _completed(
         self, views: Tensor, others: Tensor, index: Tensor, partner: Tensor, found: Tensor
@@ -146,32 +182,43 @@ class Views(Dataset[Batch]):
         return torch.stack([image for image, _ in chosen]), torch.tensor([row for _, row in chosen])
 
 
-def decode_all(source: Pictures, fit: Preprocess, path: Path, name: str) -> dict[int, str]:
-    """Decode everything into one file, with a bar; what cannot be read is left out and returned, by its row."""
-    bad: dict[int, str] = {}
+def decode_all(source: Pictures, fit: Preprocess, path: Path, name: str) -> tuple[dict[int, str], list[float]]:
+    """Decode everything into one .npy file, image by image, with a bar.
 
-    def one(row: int) -> np.ndarray | str:
+    What cannot be read is left out and returned, by its row; and the aspects of what is in the file. UserError where
+    nothing can be read.
+    """
+    bad: dict[int, str] = {}
+    aspects: list[float] = []
+
+    def one(row: int) -> tuple[Tensor, float] | str:
         try:
-            return fit.pixels(decode(source.read(row), source.where(row))).numpy()
+            return _decoded(source, fit, row)
         except UserError as error:
             return str(error)
 
-    found = []
-    with ThreadPoolExecutor() as pool:  # decoders leave the interpreter's lock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor() as pool, whole_file(path) as file:  # decoders leave the interpreter's lock
+        begin = _write_header(file, len(source), fit)
         each = pool.map(one, range(len(source)))
         for row, made in enumerate(bar(each, name, "image", total=len(source))):
             if isinstance(made, str):
                 bad[row] = made
             else:
-                found.append(made)
-    if not found:
-        raise UserError(f"none of {len(source)} images can be read: {next(iter(bad.values()), 'there is none')}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as file:
-        np.save(file, np.stack(found))
-    beside.replace(path)
-    return bad
+                file.write(made[0].numpy().tobytes())
+                aspects.append(made[1])
+        if not aspects:
+            raise UserError(f"none of {len(source)} images can be read: {next(iter(bad.values()), 'there is none')}")
+        file.seek(0)
+        assert _write_header(file, len(aspects), fit) == begin  # NumPy leaves room for any count of rows
+    return bad, aspects
+
+
+def _write_header(file: BinaryIO, count: int, fit: Preprocess) -> int:
+    """Begin an .npy file of images; where they begin."""
+    shape = (count, fit.channels, fit.size, fit.size)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.tell()
 
 
 def digest_of(held: Pixels | Decoding) -> str:
@@ -187,15 +234,12 @@ def some_of(held: Pixels | Decoding, share: float, seed: int) -> Pixels:
     order = np.random.default_rng((seed, 7)).permutation(len(held))
     labels = held.labels.numpy()[order]
     each = max(round(len(held) * share / len(set(labels.tolist()))), 1)
-    kept = np.sort(np.concatenate([order[labels == label][:each] for label in sorted(set(labels.tolist()))]))
-    return Pixels(held.images[kept], held.labels[kept])
+    return held.some(np.sort(np.concatenate([order[labels == label][:each] for label in sorted(set(labels.tolist()))])))
 
 
-def apart(pixels: Pixels, held_out: int, seed: int) -> tuple[Pixels, Pixels]:
-    """All but `held_out` images, and those, drawn by the seed."""
-    if not 0 < held_out < len(pixels):
-        raise ValueError(f"held_out ({held_out}) must be from 1 to {len(pixels) - 1} of the training images")
-    order = torch.from_numpy(np.random.default_rng((seed, 3)).permutation(len(pixels)))
-    parts = (order[held_out:].sort().values, order[:held_out].sort().values)
-    first, second = (Pixels(pixels.images[part], pixels.labels[part]) for part in parts)
-    return first, second
+def apart(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a set of `count` images: all but `held_out`, and those, drawn by the seed."""
+    if not 0 < held_out < count:
+        raise ValueError(f"held_out ({held_out}) must be from 1 to {count - 1} of the training images")
+    order = np.random.default_rng((seed, 3)).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
