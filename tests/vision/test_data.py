@@ -13,7 +13,9 @@ from zoo.vision.augment import Augment, MixupOrCutMix, RandAugment
 from zoo.vision.data import MNIST, Cifar10Jpeg, Digits, ImageFolder, ParquetImages, TorchvisionSet
 from zoo.vision.files import hold_out, read_idx
 from zoo.vision.images import Preprocess
-from zoo.vision.pictures import Decoding
+from zoo.vision.pictures import Decoding, Pictures, decode_all
+
+FIT = Preprocess(128, 3, (0.5,) * 3, (0.5,) * 3)
 
 
 def all_of(loader) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
@@ -172,13 +174,83 @@ def test_a_folder_with_its_own_splits(tmp_path: Path) -> None:
         ImageFolder(tmp_path, image_size=8)
 
 
-def test_a_new_file_moves_no_other_to_another_side(tmp_path: Path) -> None:
+def test_a_new_file_takes_the_place_of_one_at_most_and_of_a_share_none(tmp_path: Path) -> None:
     write_folder(tmp_path)
-    before = ImageFolder(tmp_path, image_size=8, held_out=6)
+    before, shares = (ImageFolder(tmp_path, image_size=8, held_out=held_out).files for held_out in (6, 0.2))
     Image.new("RGB", (9, 9)).save(tmp_path / "class0" / "new.png")
-    after = ImageFolder(tmp_path, image_size=8, held_out=6)
+    after = ImageFolder(tmp_path, image_size=8, held_out=6).files
     for split in ("val", "test"):
-        assert len(set(before.files[split]) - set(after.files[split])) <= 1
+        assert len(set(before[split]) - set(after[split])) <= 1
+    for number in range(60):
+        Image.new("RGB", (9, 9 + number)).save(tmp_path / "class0" / f"new{number}.png")
+    more = ImageFolder(tmp_path, image_size=8, held_out=0.2).files
+    for split, files in shares.items():
+        assert set(files) <= set(more[split])
+    assert sum(map(len, more.values())) == 36 + 61
+    assert 9 <= len(more["val"]) <= 30
+    assert 9 <= len(more["test"]) <= 30
+
+
+def test_copies_stand_on_one_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(tmp_path, each=10)
+    for file in sorted(tmp_path.rglob("*.png")):
+        (file.parent / f"copy of {file.name}").write_bytes(file.read_bytes())
+    for held_out in (8, 0.25):
+        files = ImageFolder(tmp_path, image_size=8, held_out=held_out).files
+        sides = [{path.read_bytes() for path, _ in files[split]} for split in ("train", "val", "test")]
+        assert all(sides)
+        assert sum(map(len, sides)) == 30
+        assert sum(map(len, files.values())) == 60
+        assert isinstance(held_out, float) or len(files["val"]) == len(files["test"]) == 8
+    assert capsys.readouterr().err == ""
+    (tmp_path / "own").mkdir()
+    for split, each in {"train": 5, "val": 3}.items():
+        write_folder(tmp_path / "own" / split, each=each)
+    ImageFolder(tmp_path / "own", image_size=8, held_out=2)
+    said = capsys.readouterr().err
+    assert "own/val: " in said
+    assert "images are copies of ones in" in said
+    assert said.count("\n") == 1
+
+
+def test_files_are_alike_to_the_last_byte(tmp_path: Path) -> None:
+    from zoo.vision.files import copies
+
+    end = b"e" * 5000
+    contents = {"a": b"1" + end, "b": b"2" + end, "c": b"1" + end, "d": end, "e": b"", "f": b"", "g": b"x"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "h").symlink_to(tmp_path / "nowhere")
+    found = copies(sorted(tmp_path.iterdir()))
+    assert [[file.name for file in group] for group in found] == [["a", "c"], ["e", "f"]]
+
+
+def test_what_is_decoded_is_written_as_it_comes_beside_what_others_write(tmp_path: Path) -> None:
+    """Neither twice in memory, nor under a name that another process has."""
+    import io
+    import tracemalloc
+
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(out, "PNG")
+    content = out.getvalue()
+    pictures = Pictures([0] * 300, lambda row: b"none" if row in (3, 70) else content, str, "")
+    (tmp_path / "set.part").write_bytes(b"another's")
+    decode_all(Pictures([0], lambda row: content, str, ""), FIT, tmp_path / "set.npy", "imports what it needs")
+    tracemalloc.start()
+    bad, aspects = decode_all(pictures, FIT, tmp_path / "set.npy", "decoding")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    images = np.load(tmp_path / "set.npy")
+    assert peak < images.nbytes / 2
+    assert images.shape == (298, 3, 128, 128)
+    assert set(bad) == {3, 70}
+    assert len(aspects) == 298
+    assert (images == images[:1]).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.npy", "set.part"]
+    assert (tmp_path / "set.part").read_bytes() == b"another's"
+    with pytest.raises(UserError, match="none of 1 images"):
+        decode_all(Pictures([0], lambda row: b"", str, ""), FIT, tmp_path / "x.npy", "none")
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("memory", [1000, 0], ids=["small", "large"])
@@ -296,7 +368,7 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path: Path) -> None:
         ImageFolder(tmp_path / "few", held_out=5)
     write_folder(tmp_path / "bad", each=4)
     for file in (tmp_path / "bad").rglob("*.png"):
-        file.write_bytes(b"x")
+        file.write_bytes(str(file).encode())  # no copies
     with pytest.raises(UserError, match=r"none of \d images can be read: .*png: not an image"):
         ImageFolder(tmp_path / "bad", held_out=2).held("train")
 

@@ -36,6 +36,7 @@ from zoo.vision.files import (
     on_disk,
     read_idx,
     read_parquet,
+    say_copies,
     splits_lie_in,
 )
 from zoo.vision.images import Preprocess
@@ -390,11 +391,13 @@ class Cifar10Jpeg(ParquetImages):
 class ImageFolder(ImageData):
     """The user's own: a folder with a folder of images for each class.
 
-    Where `path` holds folders train, and val (or valid, validation) or test, they are taken as they are; what is
-    missing of the last two is `held_out` images of train, drawn by the seed. Files that cannot be read are left out,
-    counted and named; a class without an image, or one in test that train lacks, is a UserError. `preprocess`: the
-    folder of a model, which says how pictures become numbers and, unless `image_size` does, how large they are (else
-    64 pixels).
+    Where `path` holds folders train, and val (or valid, validation) or test, they are taken as they are, and stderr
+    says how many of their files are copies of ones in train. What is missing of the last two is `held_out` images of
+    train each, drawn by the seed: a count, in which a new file may take the place of one that was held out; or, below
+    1, a share, where no new file changes another's side. Files of the same bytes stand on one side. Files that cannot
+    be read are left out, counted and named; a class without an image, or one in test that train lacks, is a UserError.
+    `preprocess`: the folder of a model, which says how pictures become numbers and, unless `image_size` does, how large
+    they are (else 64 pixels).
     """
 
     def __init__(
@@ -402,7 +405,7 @@ class ImageFolder(ImageData):
         path: Path,
         image_size: int | None = None,
         channels: int = 3,
-        held_out: int = 100,
+        held_out: float = 100,
         augment: Augment | None = None,
         batch: int = 64,
         seed: int = 1,
@@ -420,15 +423,16 @@ class ImageFolder(ImageData):
         places = {"val": ("val", "valid", "validation"), "test": ("test",)} if train != path else {}
         own = {s: next((path / n for n in known if (path / n).is_dir()), None) for s, known in places.items()}
         self.files: dict[str, list[tuple[Path, int]]] = {}
-        for split in ("val", "test"):
-            folder = own.get(split)
+        missing = [split for split in ("val", "test") if own.get(split) is None]
+        for before, split in enumerate(missing):
+            files, self.files[split] = hold_out(files, held_out, seed, train, before)
+        self.files["train"] = files
+        for split, folder in own.items():
             if folder is not None:
                 here = class_folders(folder)
                 check_classes(set(here), set(names), str(folder), str(train))
                 self.files[split] = image_files(folder, here, names)
-            else:
-                files, self.files[split] = hold_out(files, held_out, seed, train)
-        self.files["train"] = files
+                say_copies(folder, self.files[split], train, files)
         mean, std = ((0.5,), (0.25,)) if channels == 1 else PHOTOGRAPHS
         like = None if preprocess is None else preprocess_of(Path(preprocess))
         if preprocess is not None and (like is None or like.channels != channels):

@@ -5,6 +5,8 @@ All of it is read to `Pictures` or tensors; what does not hold what it should is
 
 import hashlib
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,22 +150,77 @@ def check_classes(found: set[Any], known: set[Any], where: str, train: str) -> N
         raise UserError(f"{where}: class {foreign[0]!r} is not in {train}: nothing could be learned of it")
 
 
-def hold_out(
-    files: list[tuple[Path, int]], count: int, seed: int, where: Path
-) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
-    """All but `count` files, and those: by a hash of the name, so that a new file changes no other's side."""
-    if not 0 < count <= len(files) // 2:
-        raise UserError(f"{where}: {len(files)} images are too few to hold out {count} (held_out)")
+Labelled = list[tuple[Path, int]]
 
-    def rank(item: tuple[Path, int]) -> bytes:
-        return hashlib.sha256(f"{seed} {item[0].relative_to(where)}".encode()).digest()
 
-    chosen = set(sorted(files, key=rank)[:count])
-    kept = [item for item in files if item not in chosen]
+def hold_out(files: Labelled, held_out: float, seed: int, where: Path, before: int = 0) -> tuple[Labelled, Labelled]:
+    """Files in two parts, all but those held out, and those: by a hash of the name, which the seed changes.
+
+    From 1 `held_out` is how many: those with the lowest hashes. So many they stay, and a new file may take the place of
+    one of them. Below 1 it is a share: each file's own hash decides, so that a new file changes no other's side
+    (`before`: as many shares have been held out). Files of the same bytes stand on one side, which the lowest of their
+    hashes decides; so a copy may take its original with it. UserError where too much would be held out.
+    """
+    share = held_out < 1
+    count = held_out * len(files) if share else held_out
+    if not (0 < count <= len(files) // 2 and (share or held_out == int(held_out))):
+        raise UserError(f"{where}: {len(files)} images are too few to hold out {held_out:g} (held_out)")
+    hashes = {file: hashlib.sha256(f"{seed} {file.relative_to(where)}".encode()).digest() for file, _ in files}
+    sides: dict[Path, list[Path]] = {}  # files of the same bytes, by the first of them
+    first = {file: min(same, key=hashes.__getitem__) for same in copies(list(hashes)) for file in same}
+    for file in hashes:
+        sides.setdefault(first.get(file, file), []).append(file)
+    held: set[Path] = set()
+    for file in sorted(sides, key=hashes.__getitem__):
+        place = int.from_bytes(hashes[file][:8]) / 2**64
+        inside = (
+            before * held_out <= place < (before + 1) * held_out if share else len(held) + len(sides[file]) <= count
+        )
+        if inside:
+            held.update(sides[file])
+    kept = [item for item in files if item[0] not in held]
     if lost := {label for _, label in files} - {label for _, label in kept}:
         name = next(file.relative_to(where).parts[0] for file, label in files if label in lost)
-        raise UserError(f"{where / name}: all images of this class would be held out (held_out {count})")
-    return kept, sorted(chosen)
+        raise UserError(f"{where / name}: all images of this class would be held out (held_out {held_out:g})")
+    return kept, sorted(item for item in files if item[0] in held)
+
+
+def copies(files: Sequence[Path]) -> list[list[Path]]:
+    """Those of the files that have the same bytes, together. What differs in size or in its end is not read whole."""
+    groups = [list(files)]
+    for about in (_size, partial(_digest, last=4096), _digest):
+        alike: dict[Any, list[Path]] = {}
+        for number, group in enumerate(groups):
+            for file in group:
+                alike.setdefault((number, about(file)), []).append(file)
+        groups = [group for group in alike.values() if len(group) > 1]
+    return groups
+
+
+def say_copies(where: Path, files: Labelled, train: Path, trained: Labelled) -> None:
+    """One line on stderr of how many files are byte for byte among those that are trained on."""
+    seen = {file for file, _ in trained}
+    same = [file for group in copies([file for file, _ in files + trained]) if seen & set(group) for file in group]
+    if found := [file for file in same if file not in seen]:
+        print(
+            f"{where}: {len(found)} of {len(files)} images are copies of ones in {train}, {found[0]} among them",
+            file=sys.stderr,
+        )
+
+
+def _size(path: Path) -> object:
+    return path.stat().st_size if path.is_file() else path
+
+
+def _digest(path: Path, last: int | None = None) -> object:
+    """Of a file's bytes, or of its last ones. A file that cannot be read is like no other."""
+    try:
+        with path.open("rb") as file:
+            if last is not None:
+                file.seek(-min(last, path.stat().st_size), os.SEEK_END)
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return path
 
 
 def on_disk(files: Sequence[tuple[Path | str, int]]) -> Pictures:
