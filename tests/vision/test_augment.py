@@ -160,7 +160,7 @@ def test_crops_have_pixels_of_their_own_up_to_twice_the_size() -> None:
     assert [Augment(crop=crop).held_size(224) for crop in (1.0, 0.5, 0.25, 0.08)] == [224, 317, 448, 448]
 
 
-RANGES = TrivialAugment.ranges
+RANGES = TrivialAugment().ranges(64)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,43 @@ def test_a_rectangle_is_erased_from_that_share_of_images() -> None:
     gone = (out == 127.5).float().mean((1, 2, 3))
     assert 0.2 < (gone > 0).float().mean() < 0.3
     assert gone.max() <= 0.36
+
+
+def test_a_rectangle_that_is_erased_lies_inside_as_torchvisions() -> None:
+    """Areas and sides by their quantiles: a rectangle that was cut off at the edge would be smaller."""
+    from torchvision.transforms.v2 import RandomErasing
+
+    count, size = 4000, 64
+    out = Augment(erase=1.0).views(torch.zeros(count, 1, size, size), 1, 0, torch.arange(count))
+    torch.manual_seed(0)
+    theirs = RandomErasing(p=1.0, scale=(0.02, 1 / 3), ratio=(0.3, 1 / 0.3), value=1)
+    found = torch.stack([theirs(torch.zeros(1, size, size)) for _ in range(count)])
+    shares = torch.linspace(0.05, 0.95, 7)
+    for measure in (
+        lambda x: x.float().mean((1, 2, 3)),
+        lambda x: x.amax((1, 2)).float().mean(-1),
+        lambda x: x.amax((1, 3)).float().mean(-1),
+        lambda x: x.amax((1, 2)).float().argmax(-1) / size,
+        lambda x: x.amax((1, 3)).float().argmax(-1) / size,
+    ):
+        mine, other = measure((out > 0).int()), measure((found > 0).int())
+        torch.testing.assert_close(mine.quantile(shares), other.quantile(shares), rtol=0, atol=0.03)
+    assert ((out > 0).float().mean((1, 2, 3)) > 0.018).all()
+
+
+def test_a_shift_of_a_policy_is_as_many_pixels_as_torchvisions() -> None:
+    from torchvision.transforms.v2 import RandAugment as TheirRandAugment
+    from torchvision.transforms.v2 import TrivialAugmentWide
+
+    for size in (64, 224):
+        trivial, _ = TrivialAugmentWide._AUGMENTATION_SPACE["TranslateX"]
+        assert TrivialAugment().ranges(size)["shift"] * size == pytest.approx(float(trivial(31, size, size)[-1]))
+        rand, _ = TheirRandAugment._AUGMENTATION_SPACE["TranslateX"]
+        assert RandAugment().ranges(size)["shift"] * size == pytest.approx(float(rand(31, size, size)[-1]))
+    white = torch.full((400, 1, 224, 224), 255.0)
+    u = torch.stack([torch.full((400,), 2.5 / len(augment.OPERATIONS)), torch.ones(400) * 0.999, torch.ones(400)], -1)
+    moved = augment._operate(white, TrivialAugment(), u, "zeros")
+    assert float((moved > 128).float().mean()) == pytest.approx(1 - 32 / 224, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.core import First, Learned, LearnedQuery, Max, Mean, NoNorm, Plain, Pool, StackConfig
+from zoo.core import LSTM, First, Learned, LearnedQuery, Max, Mean, NoNorm, Plain, Pool, StackConfig
 from zoo.errors import UserError
 from zoo.vision import ViT
 from zoo.vision.lens import look, overlay
@@ -96,6 +96,12 @@ def test_looks_are_shares_and_the_kernels_own() -> None:
 def test_a_pooling_that_cannot_be_followed_is_named() -> None:
     with pytest.raises(UserError, match=r"pools by Max: where it looks is known for First"):
         look(network(pool=Max()).eval(), planted(2, 1)[0])
+
+
+def test_a_model_without_attention_is_named() -> None:
+    model = network(stack=STACK.replace(mixer=LSTM()), pool=Mean()).eval()
+    with pytest.raises(UserError, match=r"mix by LSTM, not by attention: there are no maps"):
+        look(model, planted(2, 1)[0])
 
 
 def test_another_class_is_looked_for_elsewhere(learned: ViT) -> None:

@@ -362,3 +362,14 @@ def test_what_is_painted_is_normalised_patch_by_patch() -> None:
 def test_a_stem_would_see_hidden_patches() -> None:
     with pytest.raises(ValueError, match="would see hidden patches"):
         MaskedAutoencoder(stack(17), stack(17), SIZE, ConvStem(4, 16))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
+def test_something_is_seen_and_something_hidden_of_the_fewest_patches(share: float) -> None:
+    small = StackConfig(dim=8, depth=1, heads=1)
+    model = MaskedAutoencoder(small, small, 8, LinearPatches(4))
+    keep = model.draw(5, share)
+    assert keep.any(-1).all()
+    assert not keep.all(-1).any()
+    with pytest.raises(ValueError, match=r"an image of one patch \(8 pixels\) cannot be seen in part"):
+        MaskedAutoencoder(small, small, 8, LinearPatches(8))

@@ -52,7 +52,10 @@ class Policy(Setting):
     """Which operations each image goes through. `steps` rows of (kind, strength, sign), each in [0, 1)."""
 
     steps: int
-    ranges: dict[str, float]
+
+    def ranges(self, size: int) -> dict[str, float]:
+        """How far each operation goes at most, for images of `size` pixels; a shift as a share of the side."""
+        raise NotImplementedError
 
     def strength(self, u: Tensor) -> Tensor:
         """How strong an operation is, from 0 to 1, for numbers drawn in [0, 1)."""
@@ -68,10 +71,13 @@ class NoPolicy(Policy):
 
 @dataclass(frozen=True)
 class TrivialAugment(Policy):
-    """One operation an image, of any strength. Müller & Hutter 2021, the wide ranges of their section 4."""
+    """One operation an image, of any strength. Müller & Hutter 2021, the wide ranges of their section 4: shifts of up
+    to 32 pixels at any size (in images of fewer, of the whole side)."""
 
     steps = 1
-    ranges = {"shear": 0.99, "shift": 1.0, "rotate": 135.0, "factor": 0.99, "bits": 6.0}  # noqa: RUF012
+
+    def ranges(self, size: int) -> dict[str, float]:
+        return {"shear": 0.99, "shift": min(32 / size, 1), "rotate": 135.0, "factor": 0.99, "bits": 6.0}
 
     def strength(self, u: Tensor) -> Tensor:
         return (u * 31).floor() / 30
@@ -79,12 +85,11 @@ class TrivialAugment(Policy):
 
 @dataclass(frozen=True)
 class RandAugment(Policy):
-    """`count` operations an image, all of `level` (of 30). Cubuk et al. 2020, section 3."""
+    """`count` operations an image, all of `level` (of 30). Cubuk et al. 2020, section 3: shifts of up to 150 of 331
+    pixels, that share of the side at any size."""
 
     count: int = 2
     level: int = 9
-
-    ranges = {"shear": 0.3, "shift": 0.45, "rotate": 30.0, "factor": 0.9, "bits": 4.0}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         if self.count < 1 or not 0 <= self.level <= 30:
@@ -93,6 +98,9 @@ class RandAugment(Policy):
     @property
     def steps(self) -> int:  # type: ignore[override]
         return self.count
+
+    def ranges(self, size: int) -> dict[str, float]:
+        return {"shear": 0.3, "shift": 150 / 331, "rotate": 30.0, "factor": 0.9, "bits": 4.0}
 
     def strength(self, u: Tensor) -> Tensor:
         return torch.full_like(u, self.level / 30)
@@ -201,7 +209,9 @@ class Augment:
     crop: float = 1.0
     fill: Literal["zeros", "border", "reflection"] = "zeros"  # beyond the edge
     policy: Policy = field(default_factory=NoPolicy)
-    erase: float = 0.0  # share of images of which a rectangle is made grey (Zhong et al. 2020)
+    # share of images of which a rectangle inside is made grey: 2 % to a third of the area, its sides 3:10 to 10:3
+    # (Zhong et al. 2020, section 3, and torchvision's ranges)
+    erase: float = 0.0
     mix: Mix = field(default_factory=NoMix)
 
     def __post_init__(self) -> None:
@@ -287,10 +297,12 @@ class Augment:
 
     def _erase(self, images: Tensor, u: Tensor) -> Tensor:
         size = images.shape[-1]
-        area = (0.02 + (1 / 3 - 0.02) * u[:, 1]) * (u[:, 0] < self.erase)
-        ratio = torch.exp(_signed(u[:, 2]) * math.log(1 / 0.3))
-        high, wide = ((area * r).sqrt() * size for r in (ratio, 1 / ratio))
-        inside = _boxes(size, u[:, 3] * size, u[:, 4] * size, high, wide)
+        area = 0.02 + (1 / 3 - 0.02) * u[:, 1]
+        widest = (-area.log()).clamp(max=math.log(1 / 0.3))  # beyond which the rectangle would not lie inside
+        ratio = torch.exp(_signed(u[:, 2]) * widest)
+        high, wide = (((area * r).sqrt() * size).round().clamp(1, size) for r in (ratio, 1 / ratio))
+        top, left = ((v * (size - side + 1)).floor() for v, side in ((u[:, 3], high), (u[:, 4], wide)))
+        inside = _boxes(size, top + high / 2, left + wide / 2, high, wide) & (u[:, 0] < self.erase).view(-1, 1, 1)
         return torch.where(inside.unsqueeze(1), torch.full_like(images[:, :1, :1, :1], 127.5), images)
 
 
@@ -394,6 +406,7 @@ OPERATIONS = (*GEOMETRIC, *COLOUR)
 def _operate(images: Tensor, policy: Policy, u: Tensor, fill: str) -> Tensor:
     """One operation an image: numbers "b 3" say which, how strong, and to which side."""
     kind = (u[:, 0] * len(OPERATIONS)).long()
+    ranges = policy.ranges(images.shape[-1])
     m = policy.strength(u[:, 1]) * torch.where(u[:, 2] < 0.5, -1.0, 1.0)
     maps = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
     out = images.clone()
@@ -402,9 +415,9 @@ def _operate(images: Tensor, policy: Policy, u: Tensor, fill: str) -> Tensor:
         if not len(chosen) or name == "identity":
             continue
         if name in GEOMETRIC:
-            maps[chosen] = GEOMETRIC[name](m[chosen], policy.ranges)
+            maps[chosen] = GEOMETRIC[name](m[chosen], ranges)
         else:
-            out[chosen] = COLOUR[name](images[chosen], m[chosen], policy.ranges)
+            out[chosen] = COLOUR[name](images[chosen], m[chosen], ranges)
     moved = (kind < len(GEOMETRIC)).nonzero().squeeze(-1)
     if len(moved):
         out[moved] = _sample(images[moved], maps[moved], fill)

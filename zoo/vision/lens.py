@@ -37,7 +37,10 @@ class Looks:
 
 
 def look(model: ViT, images: Tensor, classes: Tensor | None = None) -> Looks:
-    """Look at images "b c H W" for `classes` ("b"; by default the likeliest of each)."""
+    """Look at images "b c H W" for `classes` ("b"; by default the likeliest of each).
+
+    UserError for a model without attention, or with a pool that cannot be followed.
+    """
     images = images.detach().requires_grad_()
     with (
         torch.enable_grad(),
@@ -47,6 +50,9 @@ def look(model: ViT, images: Tensor, classes: Tensor | None = None) -> Looks:
         scores = model(images)
         chosen = scores.argmax(-1) if classes is None else classes
         torch.autograd.grad(scores.gather(-1, chosen.unsqueeze(-1)).sum(), images)
+    if not maps:
+        mixer = type(model.settings["stack"].mixer).__name__
+        raise UserError(f"this model's layers mix by {mixer}, not by attention: there are no maps of where it looks")
     prefix = model.prefixes
     reads = _reads(model, maps[-1].weights, [end.weights.mean(1) for end in ends])
     gained = _reads(model, maps[-1].weights, [weighted(end) for end in ends])

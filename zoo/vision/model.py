@@ -204,6 +204,10 @@ class MaskedAutoencoder(ImageEncoder):
         if not isinstance(patches, LinearPatches):
             raise ValueError("a masked autoencoder needs LinearPatches: a stem's convolutions would see hidden patches")
         super().__init__(stack, image_size, patches, channels, int(class_token), prefix_placed=prefix_placed)
+        if self.grid < 2:
+            raise ValueError(
+                f"an image of one patch ({patches.size} pixels) cannot be seen in part: give smaller patches"
+            )
         if decoder.causal or decoder.cross:
             raise ValueError("the decoder paints all patches at once: it must be neither causal nor cross")
         self.settings = {
@@ -248,8 +252,8 @@ class MaskedAutoencoder(ImageEncoder):
         return (patches - mean) / (variance + 1e-6).sqrt()
 
     def draw(self, batch: int, share: float, generator: torch.Generator | None = None) -> Tensor:
-        """Patches to keep, "b p": all but `share` of each image's, drawn at random."""
+        """Patches to keep, "b p": all but `share` of each image's, at least one of either kind, drawn at random."""
         places = self.grid**2
-        kept = max(round(places * (1 - share)), 1)
+        kept = min(max(round(places * (1 - share)), 1), places - 1)
         order = torch.rand(batch, places, generator=generator, device=self.places.device).argsort(-1)
         return order.argsort(-1) < kept
