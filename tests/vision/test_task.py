@@ -1,15 +1,18 @@
 """Training on images through the command line: a teacher, another size, a masked autoencoder's trunk, faults."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 
 from tests.vision.pictures import write_folder
 from zoo.cli import main
 from zoo.core import Learned, StackConfig
+from zoo.vision.images import Preprocess
 from zoo.vision.patches import LinearPatches
 from zoo.vision.pictures import Batch
 from zoo.vision.task import Classification
@@ -204,11 +207,29 @@ def test_a_teacher_is_listened_to(images: Images, capsys: pytest.CaptureFixture[
     task = Classification(stack, LinearPatches(4), 3, 12, 3, distillation=True, teacher=images.folder / "teacher")
     x = torch.randn(5, 3, 12, 12)
     batch = Batch(x, torch.eye(3)[[0, 1, 2, 0, 1]], torch.tensor([0, 1, 2, 0, 1]), torch.arange(5))
-    own, taught = task.targets(batch, 2)
+    scores = torch.randn(2, 5, 3)
+    (_, own, _), (_, taught, _) = task.lessons(scores, batch)
+    said = task.teacher[0](x)
     assert torch.equal(own, batch.targets)
-    assert torch.equal(taught.argmax(-1), task.teacher[0](x).argmax(-1))
-    (soft,) = task.targets(batch, 1)
-    torch.testing.assert_close(soft, (batch.targets + task.teacher[0](x).softmax(-1)) / 2)
+    assert torch.equal(taught, F.one_hot(said.argmax(-1), 3).float())
+    alone = F.cross_entropy(scores[0], (batch.targets + said.softmax(-1)) / 2, reduction="sum")  # of one head
+    torch.testing.assert_close(task.judged(scores[:1], batch).loss, alone)
+    task.temperature = 3.0
+    soft = F.kl_div((scores[0] / 3).log_softmax(-1), (said / 3).softmax(-1), reduction="sum")  # Hinton et al.
+    soft = 9 * (soft + torch.distributions.Categorical(logits=said / 3).entropy().sum())
+    true = F.cross_entropy(scores[0], batch.targets, reduction="sum")
+    torch.testing.assert_close(task.judged(scores[:1], batch).loss, (true + soft) / 2)
+    task.temperature, task.label_smoothing = 1.0, 0.3  # which is of the true targets alone
+    losses = (
+        F.cross_entropy(scores[0], batch.targets, reduction="sum", label_smoothing=0.3),
+        F.cross_entropy(scores[1], said.argmax(-1), reduction="sum"),
+        F.cross_entropy(scores[0], said.softmax(-1), reduction="sum"),
+    )
+    torch.testing.assert_close(task.judged(scores, batch).loss, (losses[0] + losses[1]) / 2)
+    torch.testing.assert_close(task.judged(scores[:1], batch).loss, (losses[0] + losses[2]) / 2)
+    task.eval()
+    smooth = [F.cross_entropy(s, batch.targets, reduction="sum", label_smoothing=0.3) for s in scores]
+    torch.testing.assert_close(task.judged(scores, batch).loss, sum(smooth) / 2)
     assert not any("teacher" in name for name in task.state_dict())
     assert images.fit("student", "--model.teacher", images.folder / "teacher") == 0
     capsys.readouterr()
@@ -218,11 +239,47 @@ def test_a_teacher_is_listened_to(images: Images, capsys: pytest.CaptureFixture[
             ["--model.teacher", images.folder / "teacher", "--data.channels", 1],
             "teacher has channels 3, the student has 1",
         ),
+        (["--model.teacher", images.folder / "teacher", "--model.temperature", 0], "temperature (0.0) must be above 0"),
     ):
         assert images.fit("none", *options) == 2
         said = capsys.readouterr().err
         assert message in said
         assert said.count("\n") == 1
+
+
+def test_a_teacher_knows_the_same_classes_and_sees_its_own_numbers(
+    images: Images, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert images.fit("teacher", "--trainer.max_steps", 1) == 0
+    run = images.folder / "teacher"
+    fit = Preprocess.load(run / Preprocess.filename)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    heard = Classification.said
+
+    def said(task: Classification, pixels: torch.Tensor) -> torch.Tensor:
+        hook = task.teacher[0].register_forward_pre_hook(lambda _, given: seen.append((pixels, given[0])))
+        out = heard(task, pixels)
+        hook.remove()
+        return out
+
+    monkeypatch.setattr(Classification, "said", said)
+    taught = ["--model.teacher", run, "--trainer.max_steps", 1]
+    assert images.fit("same", *taught) == 0
+    assert torch.equal(*seen.pop())
+    theirs = replace(fit, mean=(0.9, 0.8, 0.7), std=(0.1, 0.2, 0.3))
+    theirs.save(run / Preprocess.filename)
+    assert images.fit("others", *taught) == 0
+    ours, given = seen.pop()
+    torch.testing.assert_close(theirs.denormalise(given), fit.denormalise(ours), rtol=0, atol=1e-3)
+    assert not torch.allclose(ours, given, atol=0.1)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"classes": config["classes"][::-1]}))
+    capsys.readouterr()
+    assert images.fit("none", *taught) == 2
+    err = capsys.readouterr().err
+    assert f"teacher: {run} knows other classes than this data, which has them in another order" in err
+    assert err.count("\n") == 1
+    assert not (images.folder / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Training on images: classes with soft targets, and painting what is hidden."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from zoo.atomic import write_atomically
@@ -14,22 +16,26 @@ from zoo.errors import UserError
 from zoo.train.losses import TokenLoss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
-from zoo.train.start import open_network
+from zoo.train.start import check_classes, open_network
 from zoo.train.task import Task
+from zoo.vision.images import Preprocess
 from zoo.vision.model import CLASS_TOKEN, MaskedAutoencoder, ViT
 from zoo.vision.patches import Patches
+from zoo.vision.published import preprocess_of
 
 
 class Classification(Task):
     """A ViT on images with classes. An image counts as one token.
 
-    `label_smoothing` spreads that share of the target over all classes (Szegedy et al. 2016, section 7); mixed images
-    have the shares of both classes. Validation and test give accuracy and loss of the mean of the heads; a test writes
-    how often each class was taken for which.
+    `label_smoothing` spreads that share of the true target over all classes (Szegedy et al. 2016, section 7); mixed
+    images have the shares of both classes. Validation and test give accuracy and loss of the mean of the heads; a test
+    writes how often each class was taken for which.
 
-    `teacher`: the run of a ViT for the same images and classes, which sees each training image as the student does.
-    With `distillation` the second head learns the class that it takes (Touvron et al. 2021, section 4, hard
-    distillation); without, the head's targets are half its probabilities (Hinton et al. 2015).
+    `teacher`: the run of a ViT for the same classes and images of the same size, which sees each training image as the
+    student does, in its own normalisation. With `distillation` the second head learns the class that it takes (Touvron
+    et al. 2021, section 4, hard distillation; never smoothed). Without, half of the loss is the cross entropy with its
+    probabilities, the logits of both divided by `temperature` and that half multiplied by its square (Hinton et al.
+    2015, section 2).
     """
 
     kind = "ViT"
@@ -51,6 +57,7 @@ class Classification(Task):
         head_norm: Norm | None = None,
         label_smoothing: float = 0.0,
         teacher: Path | None = None,
+        temperature: float = 1.0,
         compile: bool = False,
         optimizer: Optimiser | None = None,
         schedule: Schedule | None = None,
@@ -58,6 +65,8 @@ class Classification(Task):
         super().__init__(optimizer, schedule)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature ({temperature}) must be above 0")
         self.network = ViT(
             stack,
             classes,
@@ -71,9 +80,11 @@ class Classification(Task):
             pool=pool,
             head_norm=head_norm,
         )
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.temperature = label_smoothing, temperature
+        self.run = None if teacher is None else Path(teacher)
         # in a list, so that it is no part of what is trained, saved and averaged
-        self.teacher = [] if teacher is None else [taught_by(Path(teacher), self.network)]
+        self.teacher = [] if self.run is None else [taught_by(self.run, self.network)]
+        self.fits: tuple[Preprocess, Preprocess] | None = None  # the student's and the teacher's, where they differ
         if compile:
             self.network.stack.compile()
         self.confusion = torch.zeros(classes, classes, dtype=torch.long)
@@ -83,28 +94,51 @@ class Classification(Task):
 
     def judged(self, scores: Tensor, batch: Any) -> TokenLoss:
         """The loss of each head's logits, "k b v"."""
-        targets = self.targets(batch, len(scores)) if self.training else [batch.targets] * len(scores)
-        loss = sum(
-            F.cross_entropy(head, right, reduction="sum", label_smoothing=self.label_smoothing)
-            for head, right in zip(scores, targets, strict=True)
-        )
+        lessons = self.lessons(scores, batch)
+        loss = sum(weight * F.cross_entropy(made, right, reduction="sum") for made, right, weight in lessons)
         mean = scores.detach().mean(0)
         return TokenLoss(
-            loss=loss / len(scores),
+            loss=loss / len(lessons),
             nll=F.cross_entropy(mean, batch.targets, reduction="sum"),
             correct=(mean.argmax(-1) == batch.labels).sum(),
             tokens=torch.tensor(len(mean), device=mean.device),
         )
 
-    def targets(self, batch: Any, heads: int) -> list[Tensor]:
-        """What each head learns, "b v" each: the batch's targets, and where there is a teacher what it says."""
-        if not self.teacher:
-            return [batch.targets] * heads
-        with torch.no_grad():
-            said = self.teacher[0].to(batch.images.device)(batch.images).float()
-        if heads == 1:
-            return [(batch.targets + said.softmax(-1)) / 2]
-        return [batch.targets, F.one_hot(said.argmax(-1), said.shape[-1]).to(batch.targets.dtype)]
+    def lessons(self, scores: Tensor, batch: Any) -> list[tuple[Tensor, Tensor, float]]:
+        """Of which the loss is the mean: logits and what they should be, "b v" each, and a weight.
+
+        A lesson for each head is the true target; in training with a teacher there are two, the second by what it says.
+        """
+        true = batch.targets * (1 - self.label_smoothing) + self.label_smoothing / batch.targets.shape[-1]
+        if not (self.training and self.teacher):
+            return [(head, true, 1.0) for head in scores]
+        said = self.said(batch.images)
+        if len(scores) > 1:
+            return [(scores[0], true, 1.0), (scores[1], F.one_hot(said.argmax(-1), said.shape[-1]).to(true.dtype), 1.0)]
+        t = self.temperature
+        return [(scores[0], true, 1.0), (scores[0] / t, (said / t).softmax(-1), t**2)]
+
+    @torch.no_grad()
+    def said(self, images: Tensor) -> Tensor:
+        """The teacher's logits, "b v", of images as the student takes them."""
+        if self.fits is not None:
+            ours, theirs = self.fits
+            images = theirs.normalise(ours.denormalise(images))
+        return self.teacher[0].to(images.device)(images).float()
+
+    def prepare_data(self) -> None:
+        # the one hook of a training that comes before its folder is written
+        if self.run is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            try:
+                check_classes(self.run, self.trainer.datamodule)  # type: ignore[attr-defined]
+            except UserError as error:
+                raise UserError(f"teacher: {error}") from None
+
+    def setup(self, stage: str) -> None:
+        if self.run is not None and stage == "fit":
+            ours, theirs = self.trainer.datamodule.preprocess, preprocess_of(self.run)  # type: ignore[attr-defined]
+            if theirs is not None and (ours.mean, ours.std) != (theirs.mean, theirs.std):
+                self.fits = (ours, theirs)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.score(batch, "val")
