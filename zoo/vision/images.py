@@ -98,8 +98,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 class Preprocess(InFolder):
     """From a picture to what a model takes: preprocess.json of a model.
 
-    The shorter side becomes `shorter` pixels and the middle is cut out (`crop`), or both sides become `size`
-    (`stretch`); pixels from 0 to 1 lose `mean` and are divided by `std`, one number a channel (1 or 3).
+    The shorter side becomes `shorter` pixels (`crop`), or both sides do (`stretch`), and the middle is cut out; pixels
+    from 0 to 1 lose `mean` and are divided by `std`, one number a channel (1 or 3).
     """
 
     size: int
@@ -163,20 +163,19 @@ class Preprocess(InFolder):
         """A picture in the model's size and channels, "c s s" uint8."""
         image = image.convert("RGB" if self.channels == 3 else "L")
         how = Image.Resampling.BICUBIC if self.interpolation == "bicubic" else Image.Resampling.BILINEAR
+        # scaled and cut in one step: a strip of 1 x 10,000 pixels is never blown up as a whole
+        shorter = self.shorter or self.size
         if self.fit == "stretch":
-            image = image.resize((self.size, self.size), how)
+            sides = [shorter, shorter]
         else:
-            # scaled and cut in one step: a strip of 1 x 10,000 pixels is never blown up as a whole
-            shorter = self.shorter or self.size
             sides = [max(int(side * shorter / min(image.size)), self.size) for side in image.size]
-            ratios = [old / new for old, new in zip(image.size, sides, strict=True)]
-            begins = [round((side - self.size) / 2) for side in sides]
-            box = [begin * ratio for begin, ratio in zip(begins, ratios, strict=True)]
-            box += [
-                min((begin + self.size) * ratio, old)
-                for begin, ratio, old in zip(begins, ratios, image.size, strict=True)
-            ]
-            image = image.resize((self.size, self.size), how, box=tuple(box))
+        ratios = [old / new for old, new in zip(image.size, sides, strict=True)]
+        begins = [round((side - self.size) / 2) for side in sides]
+        box = [begin * ratio for begin, ratio in zip(begins, ratios, strict=True)]
+        box += [
+            min((begin + self.size) * ratio, old) for begin, ratio, old in zip(begins, ratios, image.size, strict=True)
+        ]
+        image = image.resize((self.size, self.size), how, box=tuple(box))
         values = torch.from_numpy(np.array(image, dtype=np.uint8))
         return values.view(self.size, self.size, self.channels).permute(2, 0, 1).contiguous()
 

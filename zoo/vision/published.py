@@ -3,13 +3,17 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.data.files import InFolder
 from zoo.errors import UserError
 from zoo.vision.images import Preprocess
 
-WAYS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which transformers writes
+WAYS: dict[int, Literal["bilinear", "bicubic"]] = {
+    2: "bilinear",
+    3: "bicubic",
+}  # Pillow's numbers, which transformers writes
+USUAL = 224  # pixels, where nothing is said
 
 
 class PublishedPreprocess(InFolder):
@@ -44,15 +48,20 @@ def preprocess_of(folder: Path) -> Preprocess | None:
 
 
 def publish_size(folder: Path, size: int) -> None:
-    """Have a published folder's preprocessor_config.json, where there is one, stretch pictures to `size` pixels."""
+    """Have a published folder's preprocessor_config.json, where there is one, make pictures of `size` pixels, of which
+    as much is cut away."""
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return
     said = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(said.get("size"), int | dict):
-        both = size if isinstance(said["size"], int) else {"height": size, "width": size}
-        if said["size"] != both:
-            path.write_text(json.dumps(said | {"size": both}, indent=2) + "\n", encoding="utf-8")
+    if (sides := _sides(said)) is None:
+        return
+    _, resized, taken = sides
+    new = {"size": _as(said.get("size", USUAL), round(resized * size / taken))}
+    if said.get("do_center_crop"):
+        new["crop_size"] = _as(said["crop_size"], size)
+    if taken != size:
+        path.write_text(json.dumps(said | new, indent=2) + "\n", encoding="utf-8")
 
 
 def _timm(config: dict[str, Any]) -> Preprocess | None:
@@ -63,31 +72,60 @@ def _timm(config: dict[str, Any]) -> Preprocess | None:
     fit = {"center": "crop", "squash": "stretch"}.get(said.get("crop_mode", "center"))
     if fit is None or said.get("interpolation", "bicubic") not in WAYS.values():
         return None
+    shorter = math.floor(size / said.get("crop_pct", 0.875))
     return Preprocess(
         size=size,
         channels=args.get("in_chans", channels),
         mean=tuple(said["mean"]),
         std=tuple(said["std"]),
-        shorter=math.floor(size / said.get("crop_pct", 0.875)) if fit == "crop" else None,
+        shorter=shorter if fit == "crop" or shorter > size else None,
         fit=fit,
         interpolation=said.get("interpolation", "bicubic"),
     )
 
 
 def _transformers(config: dict[str, Any], said: dict[str, Any]) -> Preprocess | None:
-    sides = said.get("size") or {}
-    sides = {"height": sides, "width": sides} if isinstance(sides, int) else sides
     usual = said.get("do_resize", True) and said.get("do_rescale", True) and said.get("do_normalize", True)
-    # a picture that is stretched first and cut then is none of ours
-    if not usual or said.get("do_center_crop") or sides.get("height") != sides.get("width"):
+    if not usual or (sides := _sides(said)) is None:
         return None
     if said.get("resample", 2) not in WAYS or not math.isclose(said.get("rescale_factor", 1 / 255), 1 / 255):
         return None
-    return Preprocess(
-        size=config.get("image_size", 224),
+    fit, resized, taken = sides
+    as_said = Preprocess(
+        size=taken,
         channels=config.get("num_channels", 3),
         mean=tuple(said["image_mean"]),
         std=tuple(said["image_std"]),
-        fit="stretch",
+        shorter=resized if resized > taken else None,
+        fit=fit,
         interpolation=WAYS[said.get("resample", 2)],
     )
+    return as_said.at(config.get("image_size", USUAL))
+
+
+def _sides(said: dict[str, Any]) -> tuple[Literal["crop", "stretch"], int, int] | None:
+    """What becomes how many pixels, and how many are cut out of the middle; None for what zoo has not.
+
+    Where an odd number of pixels is cut away, transformers begins at the lesser half, and zoo, as torchvision and timm
+    do, at the nearest even number: a pixel beside it at most.
+    """
+    size, cut = said.get("size", USUAL), said.get("do_center_crop")
+    stretched = _square(size)
+    shorter = size["shortest_edge"] if isinstance(size, dict) and set(size) == {"shortest_edge"} and cut else None
+    resized = stretched or shorter
+    taken = _square(said.get("crop_size")) if cut else resized
+    if not resized or not taken or taken > resized:
+        return None
+    return "stretch" if stretched else "crop", resized, taken
+
+
+def _square(size: Any) -> int | None:
+    """The side of a square as transformers writes it: a number, or height and width."""
+    if isinstance(size, dict):
+        size = size.get("height") if size.get("height") == size.get("width") else None
+    return size if isinstance(size, int) else None
+
+
+def _as(size: Any, pixels: int) -> Any:
+    """So many pixels, written in the same form."""
+    return dict.fromkeys(size, pixels) if isinstance(size, dict) else pixels
