@@ -51,7 +51,7 @@ class ImageData(DataModule):
 
     `classes`, `image_size` and `channels` are known as soon as this is built. `memory`: a set of more megabytes than
     these is decoded as it is asked for. `labelled`: the share of the training images that is trained on, the same
-    number of each class (1: all of them).
+    number of each class (1: all of them). Subclasses hand on the settings that all sets have in common.
     """
 
     sized = False  # whether all files of the set have the size of the model's input: there is nothing more in them
@@ -64,12 +64,12 @@ class ImageData(DataModule):
         mean: Sequence[float],
         std: Sequence[float],
         *,
-        augment: Augment | None,
-        batch: int,
-        seed: int,
-        workers: int,
-        memory: int,
-        labelled: float,
+        augment: Augment | None = None,
+        batch: int = 128,
+        seed: int = 1,
+        workers: int = 0,
+        memory: int = 4000,
+        labelled: float = 1.0,
     ):
         super().__init__()
         if batch < 1:
@@ -173,7 +173,7 @@ class Digits(ImageData):
     A third is tested on and a tenth of the rest validated on, drawn by the seed.
     """
 
-    def __init__(self, augment: Augment | None = None, batch: int = 64, seed: int = 1, workers: int = 0):
+    def __init__(self, batch: int = 64, seed: int = 1, **common: Any):
         from sklearn.datasets import load_digits
 
         found = load_digits()
@@ -182,19 +182,8 @@ class Digits(ImageData):
         rest, test = (everything.some(rows) for rows in apart(len(everything), len(everything) // 3, seed))
         train, val = (rest.some(rows) for rows in apart(len(rest), len(rest) // 10, seed))
         self.parts = {"train": train, "val": val, "test": test}
-        super().__init__(
-            [str(name) for name in found.target_names],
-            8,
-            1,
-            (0.306,),
-            (0.376,),
-            augment=augment,
-            batch=batch,
-            seed=seed,
-            workers=workers,
-            memory=100,
-            labelled=1.0,
-        )
+        names = [str(name) for name in found.target_names]
+        super().__init__(names, 8, 1, (0.306,), (0.376,), batch=batch, seed=seed, **common)
 
     def source(self, split: Split) -> Pixels:
         return self.parts[split]
@@ -206,15 +195,7 @@ class Digits(ImageData):
 class MNIST(ImageData):
     """70,000 handwritten digits of 28 x 28 pixels (LeCun et al. 1998). `held_out` training images are validated on."""
 
-    def __init__(
-        self,
-        held_out: int = 2000,
-        augment: Augment | None = None,
-        batch: int = 128,
-        seed: int = 1,
-        workers: int = 0,
-        labelled: float = 1.0,
-    ):
+    def __init__(self, held_out: int = 2000, seed: int = 1, **common: Any):
         folder = public.fetch("mnist")
         train, self.test = (
             Pixels(
@@ -224,19 +205,7 @@ class MNIST(ImageData):
             for name in ("train", "t10k")
         )
         self.train, self.val = (train.some(rows) for rows in apart(len(train), held_out, seed))
-        super().__init__(
-            [str(digit) for digit in range(10)],
-            28,
-            1,
-            (0.1307,),
-            (0.3081,),
-            augment=augment,
-            batch=batch,
-            seed=seed,
-            workers=workers,
-            memory=1000,
-            labelled=labelled,
-        )
+        super().__init__([str(digit) for digit in range(10)], 28, 1, (0.1307,), (0.3081,), seed=seed, **common)
 
     def source(self, split: Split) -> Pixels:
         return {"train": self.train, "val": self.val, "test": self.test}[split]
@@ -254,12 +223,8 @@ class TorchvisionSet(ImageData):
         root: Path | None = None,
         image_size: int | None = None,
         held_out: int = 2000,
-        augment: Augment | None = None,
-        batch: int = 128,
         seed: int = 1,
-        workers: int = 0,
-        memory: int = 4000,
-        labelled: float = 1.0,
+        **common: Any,
     ):
         root = data_folder() / "torchvision" if root is None else Path(root)
         self.splits: dict[Split, Pictures | Pixels]
@@ -281,8 +246,7 @@ class TorchvisionSet(ImageData):
         grey = name in ("MNIST", "FashionMNIST")
         mean, std = ((0.5,), (0.25,)) if grey else PHOTOGRAPHS
         names = [c if isinstance(c, str) else c[0] for c in sets[0].classes]
-        common = {"augment": augment, "batch": batch, "seed": seed, "workers": workers, "memory": memory}
-        super().__init__(names, size, 1 if grey else 3, mean, std, labelled=labelled, **common)
+        super().__init__(names, size, 1 if grey else 3, mean, std, seed=seed, **common)
 
     def source(self, split: Split) -> Pictures | Pixels:
         return self.splits[split]
@@ -324,12 +288,8 @@ class ParquetImages(ImageData):
         image_size: int = 32,
         channels: int = 3,
         held_out: int = 1000,
-        augment: Augment | None = None,
-        batch: int = 128,
         seed: int = 1,
-        workers: int = 0,
-        memory: int = 4000,
-        labelled: float = 1.0,
+        **common: Any,
     ):
         self.test = read_parquet(Path(test))
         rows = read_parquet(Path(train))
@@ -339,19 +299,8 @@ class ParquetImages(ImageData):
             raise UserError(f"{train}: a class {highest}, but {len(names)} names were given")
         check_classes(set(self.test.labels), set(rows.labels), str(test), str(train))
         mean, std = ((0.5,), (0.25,)) if channels == 1 else PHOTOGRAPHS
-        super().__init__(
-            names or [str(number) for number in range(highest + 1)],
-            image_size,
-            channels,
-            mean,
-            std,
-            augment=augment,
-            batch=batch,
-            seed=seed,
-            workers=workers,
-            memory=memory,
-            labelled=labelled,
-        )
+        names = names or [str(number) for number in range(highest + 1)]
+        super().__init__(names, image_size, channels, mean, std, seed=seed, **common)
 
     def source(self, split: Split) -> Pictures:
         return {"train": self.train, "val": self.val, "test": self.test}[split].pictures()
@@ -365,27 +314,10 @@ class Cifar10Jpeg(ParquetImages):
 
     sized = True
 
-    def __init__(
-        self,
-        held_out: int = 1000,
-        augment: Augment | None = None,
-        batch: int = 128,
-        seed: int = 1,
-        workers: int = 0,
-        labelled: float = 1.0,
-    ):
-        folder = public.fetch("cifar10_jpeg")
-        super().__init__(
-            folder / "train-00000-of-00001.parquet",
-            folder / "test-00000-of-00001.parquet",
-            "airplane automobile bird cat deer dog frog horse ship truck".split(),
-            held_out=held_out,
-            augment=augment,
-            batch=batch,
-            seed=seed,
-            workers=workers,
-            labelled=labelled,
-        )
+    def __init__(self, held_out: int = 1000, **common: Any):
+        train, test = (public.fetch("cifar10_jpeg") / f"{name}-00000-of-00001.parquet" for name in ("train", "test"))
+        names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+        super().__init__(train, test, names, 32, 3, held_out, **common)
 
 
 class ImageFolder(ImageData):
@@ -405,14 +337,11 @@ class ImageFolder(ImageData):
         path: Path,
         image_size: int | None = None,
         channels: int = 3,
-        held_out: float = 100,
-        augment: Augment | None = None,
+        held_out: int | float = 100,
+        preprocess: Path | None = None,
         batch: int = 64,
         seed: int = 1,
-        workers: int = 0,
-        memory: int = 4000,
-        labelled: float = 1.0,
-        preprocess: Path | None = None,
+        **common: Any,
     ):
         path = Path(path)
         if not path.is_dir():
@@ -438,19 +367,7 @@ class ImageFolder(ImageData):
         if preprocess is not None and (like is None or like.channels != channels):
             raise UserError(f"{preprocess}: does not say how pictures of {channels} channels become numbers")
         size = image_size or (64 if like is None else like.size)
-        super().__init__(
-            names,
-            size,
-            channels,
-            mean,
-            std,
-            augment=augment,
-            batch=batch,
-            seed=seed,
-            workers=workers,
-            memory=memory,
-            labelled=labelled,
-        )
+        super().__init__(names, size, channels, mean, std, batch=batch, seed=seed, **common)
         if like is not None:
             self.preprocess = like.at(size)
 
