@@ -149,8 +149,8 @@ class Preprocess(InFolder):
         return replace(self, size=size, shorter=self.shorter and round(self.shorter * size / self.size))
 
     def whole(self, size: int) -> "Preprocess":
-        """The same for whole pictures, stretched to `size` pixels: nothing is cut away. Bilinear, in less than half of
-        bicubic's time: what is held so is resized once more."""
+        """The same for whole pictures, stretched to `size` pixels: nothing is cut away. Bilinear, which is quicker:
+        what is held so is resized once more."""
         return replace(self, size=size, shorter=None, fit="stretch", interpolation="bilinear")
 
     def save(self, path: str | Path) -> None:
