@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from zoo.bench import text
+from zoo.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -13,6 +14,11 @@ CPU = torch.device("cpu")
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"VOCAB": 60, "DIM": 32, "DEPTH": 2, "HEADS": 4, "PAIRS": 4}.items():
         monkeypatch.setattr(text, name, value)
+
+    def nowhere(**settings: object) -> None:
+        raise UserError("not to be had")
+
+    monkeypatch.setattr(text, "Multi30k", nowhere)  # wherever the tests run: neither a mirror's nor downloaded
 
 
 def test_transformers_marian_is_our_marian() -> None:
