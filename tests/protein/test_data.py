@@ -39,7 +39,8 @@ def test_every_token_counts_once_however_long_a_chain_is(tmp_path) -> None:
     sizes = [2, 30, 31, 32, 200, 997]
     sequences = ["".join(draw.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in sizes]
     (tmp_path / "x.fasta").write_text("".join(f">p{i}\n{s}\n" for i, s in enumerate(sequences)))
-    data = Proteins(tmp_path / "x.fasta", tmp_path / "x.fasta", apart=False, longest=32, overlap=8, tokens_per_batch=99)
+    (tmp_path / "y.fasta").write_text(">other\nWHWHWHWH\n")
+    data = Proteins(tmp_path / "y.fasta", tmp_path / "x.fasta", apart=False, longest=32, overlap=8, tokens_per_batch=99)
     found = counted(data, "val")
     assert [found[i] for i in range(len(sizes))] == [Residues().frame(s) for s in sequences]
 
@@ -47,7 +48,8 @@ def test_every_token_counts_once_however_long_a_chain_is(tmp_path) -> None:
 def test_training_takes_a_window_of_a_long_chain_by_seed_and_epoch(tmp_path) -> None:
     sequence = "".join(np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), 300))
     (tmp_path / "x.fasta").write_text(f">p\n{sequence}\n>q\nMKV\n")
-    data = Proteins(tmp_path / "x.fasta", tmp_path / "x.fasta", apart=False, longest=50, overlap=8)
+    (tmp_path / "y.fasta").write_text(">other\nWHWHWHWH\n")
+    data = Proteins(tmp_path / "x.fasta", tmp_path / "y.fasta", apart=False, longest=50, overlap=8)
 
     def begins(epochs: int) -> list[int]:
         loader, found = data.train_dataloader(), []
@@ -74,6 +76,26 @@ def test_relatives_of_what_is_trained_on_are_left_out(tmp_path, capsys: pytest.C
     assert "1 of 2 held-out proteins are relatives" in capsys.readouterr().err
     with pytest.raises(UserError, match="every held-out protein is a relative"):
         Proteins(tmp_path / "a.fasta", tmp_path / "a.fasta")
+
+
+@pytest.mark.parametrize("size", [3, 8, 80])
+@pytest.mark.parametrize("apart", [True, False])
+def test_copies_never_stand_on_two_sides(
+    tmp_path, capsys: pytest.CaptureFixture[str], size: int, *, apart: bool
+) -> None:
+    draw = np.random.default_rng(size)
+    rows = ["".join(draw.choice(list(RESIDUES), size)) for _ in range(30)]
+    (tmp_path / "x.csv").write_text("sequence\n" + "\n".join(rows * 3) + "\n")
+    data = Proteins(tmp_path / "x.csv", held_out=0.2, apart=apart)
+    trained, held = ([c.sequence for c in data.held(split)] for split in ("train", "val"))
+    assert not set(trained) & set(held)
+    assert sorted(trained + held) == sorted(set(rows))
+    assert f"{90 - len(set(rows))} of 90 proteins are copies of others" in capsys.readouterr().err
+    (tmp_path / "y.csv").write_text("sequence\nWWW\n" + "\n".join(rows[:10]) + "\n")
+    data = Proteins(tmp_path / "x.csv", tmp_path / "y.csv", apart=apart)
+    assert [c.sequence for c in data.held("val")] == ["WWW"]
+    what = "relatives" if apart else "copies"
+    assert f"10 of 11 held-out proteins are {what} of what is trained on" in capsys.readouterr().err
 
 
 def test_organisms_are_kept_apart(public) -> None:

@@ -118,5 +118,14 @@ def test_relatives_share_words_with_one_protein() -> None:
     assert relatives([known[0][10:19]], halves).tolist() == [False]  # not of one protein
 
 
+def test_short_and_repetitive_proteins_have_relatives() -> None:
+    eight, poly = "MKVLAAGI", "Q" * 300
+    for protein in ("MKV", eight, poly):
+        assert relatives([protein], ["WHWHWHWH", protein]).tolist() == [True]
+    assert relatives([eight, eight[:7], eight[:7] + "W"], ["WW" + eight + "WW"]).tolist() == [True, True, False]
+    assert relatives(["WW" + eight + "WW"], [eight]).tolist() == [True]  # whichever of the two is short
+    assert relatives(["AA" + poly[:7], "AA" + poly[:6]], [poly]).tolist() == [True, False]
+
+
 def test_nothing_has_no_relatives() -> None:
     assert relatives(["MKV"], []).tolist() == [False]

@@ -217,28 +217,33 @@ class Planted(ProteinData):
 
 
 class Apart(ProteinData):
-    """Base of the sets without labels, whose held-out part shares no relatives with what is trained on."""
+    """Base of the sets without labels, whose held-out part shares no protein with what is trained on."""
 
     def divide(self, train: list[str], held: list[str], *, apart: bool) -> None:
-        """Keep both parts; where they shall be `apart`, relatives are left out of the second, and counted on stderr."""
+        """Keep both parts. Of the second what is trained on is left out, and where they shall be `apart` its relatives
+        too; how many that are is said on stderr."""
         if apart:
-            related = relatives(held, train)
+            out, what = relatives(held, train).tolist(), "relatives"
+        else:
+            trained = set(train)
+            out, what = [sequence in trained for sequence in held], "copies"
+        if apart or any(out):
             print(
-                f"{int(related.sum())} of {len(held)} held-out proteins are relatives of what is trained on: left out",
+                f"{sum(out)} of {len(held)} held-out proteins are {what} of what is trained on: left out",
                 file=sys.stderr,
             )
-            held = [sequence for sequence, out in zip(held, related, strict=True) if not out]
-            if not held:
-                raise UserError("every held-out protein is a relative of what is trained on: nothing is left")
-        learned, kept = ([Chain(sequence) for sequence in part] for part in (train, held))
-        self.parts = {"train": learned, "val": kept, "test": kept}
+        if all(out):
+            raise UserError(f"every held-out protein is a {what[:-1]} of what is trained on: nothing is left")
+        kept = [Chain(sequence) for sequence, left_out in zip(held, out, strict=True) if not left_out]
+        self.parts = {"train": [Chain(sequence) for sequence in train], "val": kept, "test": kept}
 
 
 class Proteins(Apart):
-    """Proteins of one's own, without labels: FASTA, or a table with a column of sequences; plain or gz.
+    """Proteins of one's own, without labels: FASTA, or a table with a column of sequences; plain or gz. Each counts
+    once, however often it stands in a file.
 
-    `validation`: a file of its own; where there is none, the share `held_out` is drawn. Relatives of what is trained on
-    (zoo/protein/homologs.py) are left out of validation where `apart`.
+    `validation`: a file of its own; where there is none, the share `held_out` is drawn. What is trained on is left out
+    of validation, and where `apart` its relatives too (zoo/protein/homologs.py).
     """
 
     def __init__(
@@ -255,12 +260,21 @@ class Proteins(Apart):
         workers: int = 0,
     ):
         super().__init__(tokens_per_batch, longest, overlap, seed, workers)
-        train = [p.sequence for p in read_proteins(path, column)]
+        train = _each_once(path, column)
         if validation is None:
             train, held = part(train, held_out, seed)
         else:
-            held = [p.sequence for p in read_proteins(validation, column)]
+            held = _each_once(validation, column)
         self.divide(train, held, apart=apart)
+
+
+def _each_once(path: Path, column: str) -> list[str]:
+    """The different proteins of a file; how many are copies is said on stderr."""
+    every = [protein.sequence for protein in read_proteins(path, column)]
+    found = list(dict.fromkeys(every))
+    if copies := len(every) - len(found):
+        print(f"{path}: {copies} of {len(every)} proteins are copies of others: left out", file=sys.stderr)
+    return found
 
 
 ORGANISMS = {

@@ -1,9 +1,10 @@
 """Keeping relatives apart by shared words, where no aligner is at hand.
 
-The rule: a protein is a relative of a set if it shares at least `least` words of `word` residues with *one* protein of
-that set. Words overlap, so three words of seven are one identical stretch of nine, or several shorter ones. It finds
-what an aligner finds at high identity, and misses remote homologs. Of human proteins beside those of E. coli and
-yeast it strikes one in six; of the same with their residues shuffled, one in a hundred.
+The rule: a protein is a relative of a set if it is in it, or shares at least `least` words of `word` residues with one
+protein of that set; where one of the two has fewer different words (it is short, or repeats itself), all of that one's.
+Words overlap, so three words of seven are one identical stretch of nine, or several shorter ones. It finds what an
+aligner finds at high identity, and misses remote homologs. Of human proteins beside those of E. coli and yeast it
+strikes one in six; of the same with their residues shuffled, one in a hundred.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ WORD, LEAST = 7, 3
 
 
 def relatives(proteins: Sequence[str], of: Sequence[str], *, word: int = WORD, least: int = LEAST) -> np.ndarray:
-    """True for each of `proteins` that shares at least `least` words with one protein of `of`: "s"."""
+    """True for each of `proteins` that is one of `of`, or shares at least `least` words with one of them: "s"."""
     known, owner = _distinct(*_words(of, word))
     asked, row = _distinct(*_words(proteins, word))
     begin, end = np.searchsorted(known, asked), np.searchsorted(known, asked, side="right")
@@ -25,8 +26,12 @@ def relatives(proteins: Sequence[str], of: Sequence[str], *, word: int = WORD, l
     first = np.repeat(begin - np.concatenate(([0], count.cumsum()[:-1])), count)
     partner = owner[first + np.arange(len(first))]
     pairs, shared = np.unique(np.repeat(row, count) * (len(of) + 1) + partner, return_counts=True)
-    found = np.zeros(len(proteins), dtype=bool)
-    found[pairs[shared >= least] // (len(of) + 1)] = True
+    pair = np.divmod(pairs, len(of) + 1)
+    sizes = np.bincount(row, minlength=len(proteins)), np.bincount(owner, minlength=len(of))
+    needed = np.minimum(sizes[0][pair[0]], sizes[1][pair[1]]).clip(max=least)
+    there = set(of)
+    found = np.array([protein in there for protein in proteins], dtype=bool)  # some are shorter than a word
+    found[pair[0][shared >= needed]] = True
     return found
 
 
