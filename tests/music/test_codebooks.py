@@ -11,12 +11,13 @@ import pytest
 import torch
 import yaml
 
+from tests.music.pieces import write_codec
 from zoo.cli import main
 from zoo.core import Rotary, StackConfig
 from zoo.core.decode import Sampling
 from zoo.errors import UserError
 from zoo.music import MusicLM
-from zoo.music.audio import SoundCodes
+from zoo.music.audio import Coding, RenderedChorales, SoundCodes
 from zoo.music.codebooks import Codebooks, Delay, Flat, Parallel, Pattern
 from zoo.music.codec import Codec, Residual, perplexity, spectral_distance
 from zoo.train.start import open_network
@@ -96,6 +97,27 @@ def test_lengths_are_kept_and_codes_say_all(samples: int) -> None:
     torch.testing.assert_close(codec.decode(codes)[:, :samples], back.clamp(-1, 1), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 50])
+def test_a_decoded_sound_goes_on_to_its_end(frames: int) -> None:
+    made = tiny().eval().decode(torch.randint(16, (1, 3, frames)))
+    assert made.shape == (1, 320 * frames)
+    assert (made[0, -64:] != 0).sum() > 32  # a transposed convolution of odd stride had left out 64 samples
+
+
+def test_a_piece_that_is_shorter_than_a_window_is_one_with_silence_behind(tmp_path: Path) -> None:
+    write_codec(tmp_path / "codec")
+    pieces = {"source": "harmony", "train": 1, "val": 1, "test": 1}
+    data = SoundCodes(tmp_path / "codec", seconds=14.0, **pieces)  # the piece has about 11
+    (batch,) = data.val_dataloader()
+    assert batch.ids.shape == (1, 4, 14 * 50 + 3)
+    silent = data.codec.encode(torch.zeros(1, 100 * 320))[0].T
+    (codes,) = data._clips["val"].sounds
+    assert torch.equal(codes[-50:-2], silent[-50:-2])
+    assert not torch.equal(codes[50:98], silent[-50:-2])
+    (sounds,) = RenderedChorales(seconds=14.0, **pieces).val_dataloader()
+    assert sounds.shape == (1, 14 * 16_000)
+
+
 def test_each_book_codes_what_is_left_over() -> None:
     torch.manual_seed(0)
     quantiser = Residual(4, 64, 8).train()
@@ -129,6 +151,14 @@ def test_codebooks_stay_in_use() -> None:
     for _ in range(100):
         alone(spread)
     assert perplexity(alone.codes(spread).mT, 32)[0] < 4
+
+
+def test_the_perplexity_is_that_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Coding(width=4, books=1, size=16, latent=8)
+    task.codes, other = [torch.zeros(1, 1, 5, dtype=torch.long)], torch.ones(1, 1, 5, dtype=torch.long)
+    for ranks, found in (({}, 1), ({1: other}, 2)):
+        monkeypatch.setattr(task, "gather", lambda own, ranks=ranks: own | ranks)
+        assert task._perplexity()[0] == pytest.approx(found)
 
 
 def test_gradients_pass_through_the_codes_and_measures_know_equals() -> None:

@@ -11,6 +11,7 @@ from tests.music.pieces import write_jsb
 from zoo.data import public
 from zoo.music.chorale import REST, sounding
 from zoo.music.data import JSBChorales, Pieces, Windows
+from zoo.music.events import Events, Note, Song
 from zoo.music.tokens import Chorale, View
 
 
@@ -42,6 +43,24 @@ def test_every_token_is_a_label_once_and_sees_half_a_window(jsb: Path, grid: str
                     assert place >= min(begin + place, length // 2 - bar)
         assert [labels[place] for place in range(len(tokens))] == tokens
         assert sum(np.array(held[0, w][2:]) for w in range(len(held))).tolist() == list(view.count(tokens))
+
+
+def test_a_bar_that_is_longer_than_a_window_is_cut_within() -> None:
+    view = Events()
+    notes = [Note(48 * bar + step, 0, pitch, 10, 1) for bar in range(4) for step in range(48) for pitch in (60, 64, 67)]
+    song = Song((3,) * 4, (0,), (), tuple(notes))
+    total = len(view.encode(song))
+    assert total > 4 * 256
+    held = Pieces(view, [song], 256)
+    assert len(held) <= 2 * total / 128
+    assert {place for (_, begin, first), size in zip(held.cuts, held.lengths, strict=True)
+            for place in range(first, begin + size)} == set(range(total))  # fmt: skip
+    assert all(first - begin >= 128 for _, begin, first in held.cuts[1:])
+    trained = Windows(view, [song], 256, 0, seed=1)
+    seen = [trained[epoch, index][1] for epoch in range(60) for index in range(len(trained))]
+    tokens = view.encode(song)
+    assert {place for part in seen for place in range(total) if tokens[place : place + len(part)] == part
+            for place in range(place, place + len(part))} == set(range(total))  # fmt: skip
 
 
 def test_training_windows_are_transposed_pieces(jsb: Path) -> None:

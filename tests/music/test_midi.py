@@ -13,8 +13,9 @@ import pytest
 from zoo.cli import main
 from zoo.errors import UserError
 from zoo.music import midi
-from zoo.music.data import MidiFolder, pop909_files
+from zoo.music.data import MidiFolder, MidiPieces, pop909_files
 from zoo.music.events import Song
+from zoo.music.midi import Collection
 from zoo.music.tokens import Chorale, Events, Frames
 from zoo.music.view import TempoMap, View
 
@@ -163,6 +164,43 @@ def test_pieces_stay_in_their_split_whatever_their_names(folder: Path) -> None:
         (few / f"{shift}.mid").write_bytes(scale(shift))
     with pytest.raises(UserError, match="2 pieces are too few"):
         MidiFolder(few)
+
+
+def test_a_piece_keeps_its_side_whatever_others_come() -> None:
+    view = Events()
+    pieces = [view.piece(score([(240 * i, 240, 40 + shift + i % 3) for i in range(4 + shift)])) for shift in range(60)]
+
+    def sides(count: int) -> dict[object, str]:
+        found = MidiPieces(Collection([str(i) for i in range(count)], pieces[:count]), view, 0.2, 64, 0, 512, 1, 0)
+        return {piece: split for split, part in found.parts.items() for piece in part}
+
+    some, all_ = sides(40), sides(60)
+    assert {piece: all_[piece] for piece in some} == some
+    counts = Counter(all_.values())
+    assert min(counts["val"], counts["test"]) >= 6
+    assert counts["train"] > 24
+    for count in range(3, 12):  # of a few, one each at least
+        assert set(sides(count).values()) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("view", ["Chorale", "Frames"])
+@pytest.mark.parametrize("steps", [0, -1, 7])
+def test_a_grid_that_midi_does_not_have_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], view: str, steps: int
+) -> None:
+    stack = ["--model", "Composing", "--model.stack.dim", "8", "--model.stack.depth", "1", "--model.stack.heads", "1"]
+    data = ["--data", "MidiFolder", "--data.path", str(folder), "--data.view", view, "--data.view.steps", str(steps)]
+    assert main(["fit", *stack, "--model.stack.causal", "true", *data, "--run", str(folder / "run")]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert f"steps ({steps}) of a quarter note must be at least 1 and divide its 480 MIDI ticks" in said
+
+
+def test_codes_of_sound_are_not_read_from_midi(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = ["--model", "Composing", "--model.stack.dim", "8", "--model.stack.depth", "1", "--model.stack.heads", "1"]
+    data = ["--data", "MidiFolder", "--data.path", str(folder), "--data.view", "Codebooks"]
+    assert main(["fit", *stack, "--model.stack.causal", "true", *data, "--run", str(folder / "run")]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "Codebooks are of sound" in said
 
 
 def test_overlapping_and_empty_notes_are_counted() -> None:

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +168,30 @@ def test_a_test_keeps_what_every_chain_has_had(runs: Path, capsys: pytest.Captur
     assert len(rows) == int(said["chains"]) == 4
     assert rows[:, 1].sum() / rows[:, 2].sum() == pytest.approx(float(said["nll"]))
     assert math.exp(float(said["nll"])) == pytest.approx(float(said["perplexity"]))
+
+
+def test_two_processes_test_what_one_does(runs: Path) -> None:
+    """The windows of a long chain lie on both."""
+    draw = np.random.default_rng(1)
+    rows = ["".join(draw.choice(list(RESIDUES), 200)) for _ in range(8)]
+    (runs / "long.csv").write_text("sequence\n" + "\n".join(rows) + "\n")
+    windows = ["--data.path", str(runs / "long.csv"), "--data.held_out", "0.4", "--data.longest", "64"]
+    windows += ["--data.overlap", "32", "--data.tokens_per_batch", "128"]
+    assert main(["fit", "--config", str(runs / "masked.yaml"), *windows, "--run", str(runs / "m"), *QUIET]) == 0
+    assert main(["test", str(runs / "m"), *QUIET]) == 0
+    kept = [(runs / "m" / name).read_text() for name in ("test-test.json", "chains-test.csv")]
+    both = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "-m", "zoo", "test", str(runs / "m"), *both, *QUIET]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=alone, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = json.loads(kept[0]), json.loads((runs / "m" / "test-test.json").read_text())
+    for name in ("nll", "error", "perplexity", "chains", "residues"):
+        assert two[name] == pytest.approx(one[name], rel=1e-5), name
+    assert one["residues"] > 3 * 0.15 * 150  # of three chains
+    chains = [np.loadtxt(text.splitlines(), delimiter=",", skiprows=1) for text in kept[1:]]
+    chains.append(np.loadtxt(runs / "m" / "chains-test.csv", delimiter=",", skiprows=1))
+    np.testing.assert_allclose(*chains, rtol=1e-5)
 
 
 def test_classes_are_learned_tested_and_asked_for(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,20 +41,22 @@ def source_of(name: Source, seed: int) -> MusicData:
     return JSBChorales(seed=seed) if name == "jsb" else RuleHarmony(seed=seed)
 
 
-def rendered(data: MusicData, split: Split, count: int, rate: int) -> list[Tensor]:
-    """The first `count` pieces of a split as sound "n" at `rate`."""
+def rendered(data: MusicData, split: Split, count: int, rate: int, least: int) -> list[Tensor]:
+    """The first `count` pieces of a split as sound "n" at `rate`, with silence behind those below `least` samples."""
     pieces = data.pieces(split)[:count]
-    return [
+    sounds = [
         sound.resample(synth.render(data.view.heard(piece)).mean(0), synth.RATE, rate)
         for piece in bar(pieces, f"rendering {split}", "piece")
     ]
+    return [torch.nn.functional.pad(x, (0, max(least - len(x), 0))) for x in sounds]
 
 
 class Clips(Dataset[Tensor]):
-    """Clips of `length` samples by (epoch, index): drawn anew in every epoch, or the same ones all over the sounds."""
+    """Clips of `length` samples "n" or frames of codes "f k" by (epoch, index): drawn anew in every epoch, or the same
+    ones all over the sounds, each of which is at least so long."""
 
     def __init__(self, sounds: list[Tensor], length: int, seed: int, *, drawn: bool):
-        self.sounds = [torch.nn.functional.pad(x, (0, max(length - len(x), 0))) for x in sounds]
+        self.sounds = sounds
         self.length, self.seed, self.drawn = length, seed, drawn
         self.of = [(i, begin) for i, x in enumerate(self.sounds) for begin in range(0, len(x) - length + 1, length)]
 
@@ -101,7 +103,7 @@ class RenderedChorales(DataModule):
 
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         if split not in self._clips:
-            sounds = rendered(self.pieces, split, self.counts[split], self.rate)
+            sounds = rendered(self.pieces, split, self.counts[split], self.rate, self.length)
             self._clips[split] = Clips(sounds, self.length, self.seed, drawn=split == "train")
         clips = self._clips[split]
         sampler = EpochSampler([1] * len(clips), self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
@@ -173,7 +175,8 @@ class Coding(Task):
         )
 
     def _perplexity(self) -> Tensor:
-        return perplexity(torch.cat(self.codes), self.network.settings["size"])
+        every = self.gather({self.global_rank: torch.cat(self.codes).cpu()})
+        return perplexity(torch.cat(list(every.values())), self.network.settings["size"])
 
 
 class Codes(NamedTuple):
@@ -252,7 +255,8 @@ class SoundCodes(DataModule):
 
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         if split not in self._clips:
-            sounds = rendered(self.pieces, split, self.counts[split], self.codec.rate)
+            least = self.frames * self.codec.hop
+            sounds = rendered(self.pieces, split, self.counts[split], self.codec.rate, least)
             codes = [self.codec.encode(x.unsqueeze(0))[0].T for x in sounds]
             self._clips[split] = Clips(codes, self.frames, self.seed, drawn=split == "train")
         clips = self._clips[split]

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from zoo.music.view import NEVER, Grammar, Heard, TempoMap, View, off_grid, step_of
+from zoo.music.view import NEVER, QUARTER, Grammar, Heard, TempoMap, View, check_steps, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
 
 HOLD, REST = -1, -2
 VOICES = ("soprano", "alto", "tenor", "bass")
-QUARTER = 480  # MIDI ticks
 ORGAN = 19  # the program that chorales are heard with
 
 
@@ -51,6 +50,9 @@ class Chorale(View):
     alto: Range = Range(52, 74)
     tenor: Range = Range(46, 69)
     bass: Range = Range(36, 66)
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
 
     @cached_property
     def ranges(self) -> tuple[Range, ...]:

@@ -45,7 +45,9 @@ class Codec(Network):
         for before, after, stride in zip([1, *widths], widths, self.strides, strict=False):
             down += [nn.Conv1d(before, after, 2 * stride, stride, stride - stride // 2), Unit(after)]
         for after, before, stride in reversed(list(zip([widths[0], *widths], widths, self.strides, strict=False))):
-            up += [Unit(before), nn.ConvTranspose1d(before, after, 2 * stride, stride, stride - stride // 2)]
+            # odd strides lack one sample of `stride` a frame without the output padding
+            back = nn.ConvTranspose1d(before, after, 2 * stride, stride, stride - stride // 2, stride % 2)
+            up += [Unit(before), back]
         # frames of one size, spread in every direction: or books that begin with a batch's vectors fall on one point
         spread = nn.BatchNorm1d(latent, affine=False)
         self.encoder = nn.Sequential(*down, nn.Conv1d(widths[-1], latent, 3, padding=1), spread)
@@ -61,9 +63,8 @@ class Codec(Network):
 
     def sound(self, frames: Tensor) -> Tensor:
         """Latent frames "b f d" as sound "b n"."""
-        out = self.decoder(rearrange(frames, "b f d -> b d f"))[:, 0]
-        length = frames.shape[1] * self.hop
-        return F.pad(out, (0, max(length - out.shape[-1], 0)))[:, :length]
+        out: Tensor = self.decoder(rearrange(frames, "b f d -> b d f"))[:, 0]
+        return out
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Sound "b n" to what comes back, and the mean square that the codes leave of the latent frames."""

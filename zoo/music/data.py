@@ -8,7 +8,9 @@ import hashlib
 import json
 import random
 import tarfile
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +26,7 @@ from zoo.data.files import data_folder
 from zoo.errors import UserError
 from zoo.music import bach, rule
 from zoo.music.chorale import Chorale, from_pitches
+from zoo.music.codebooks import Codebooks
 from zoo.music.events import Events
 from zoo.music.frames import Frames, frame_of
 from zoo.music.midi import Collection, collect, paths, refuse_if_mostly_bad
@@ -54,7 +57,7 @@ class Pieces(Dataset[Item]):
     def __init__(self, view: View, pieces: Sequence[Any], length: int):
         self.view, self.pieces, self.length = view, pieces, length
         self.tokens = [view.encode(piece) for piece in pieces]
-        self.begins = [np.array(view.begins(tokens)) for tokens in self.tokens]
+        self.begins = [_places(view.begins(tokens), len(tokens), max(length // 2, 1)) for tokens in self.tokens]
         self.cuts = [(i, *cut) for i in range(len(pieces)) for cut in self._cuts(i)]
         self.lengths = [min(length, len(self.tokens[i]) - begin) for i, begin, _ in self.cuts]
 
@@ -63,8 +66,7 @@ class Pieces(Dataset[Item]):
         total, begins = len(self.tokens[piece]), self.begins[piece]
         cuts, done = [(0, 0)], self.length
         while done < total:
-            place = np.searchsorted(begins, done - self.length // 2, side="right") - 1
-            begin = max(int(begins[place]), cuts[-1][0] + 1)
+            begin = int(begins[np.searchsorted(begins, done - self.length // 2, side="right") - 1])
             cuts.append((begin, done))
             done = begin + self.length
         return cuts
@@ -80,6 +82,11 @@ class Pieces(Dataset[Item]):
         count = self.view.count(tokens) if not begin else (0, 0)
         unscored = first - begin
         return [before, *labels[:-1]], [UNSCORED] * unscored + labels[unscored:], *count
+
+
+def _places(begins: Sequence[int], total: int, apart: int) -> np.ndarray:
+    """Where windows may begin: at `begins`, and within what is longer than `apart` tokens, at that distance."""
+    return np.concatenate([np.arange(*bar, apart) for bar in pairwise([*begins, total])])
 
 
 class Windows(Pieces):
@@ -279,9 +286,11 @@ class RuleHarmony(MusicData):
 
 
 class MidiPieces(MusicData):
-    """Base of what is read from MIDI files: pieces go to a split by the hash of their notes, whatever their name.
+    """Base of what is read from MIDI files: a piece goes to a split by the hash of its notes, whatever its name and
+    whatever other pieces there are.
 
-    `held_out`: the share of pieces to validate and to test on, each. Pieces that are equal note for note count once.
+    `held_out`: the share of pieces to validate and to test on, each, on the average and at least one: of a few pieces
+    one may still move when others come. Pieces that are equal note for note count once.
     """
 
     def __init__(
@@ -301,9 +310,13 @@ class MidiPieces(MusicData):
         if len(found.pieces) < 3:
             raise UserError(f"{len(found.pieces)} pieces are too few: one each to train, to validate and to test on")
         spelled = [f"{seed} {digest([view.encode(piece)])}" for piece in found.pieces]
-        order = sorted(range(len(spelled)), key=lambda i: hashlib.sha256(spelled[i].encode()).digest())
-        held = max(round(held_out * len(order)), 1)
-        parts = {"val": order[:held], "test": order[held : 2 * held], "train": order[2 * held :]}
+        drawn = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64 for text in spelled]
+        order = sorted(range(len(drawn)), key=drawn.__getitem__)
+        ranked = [drawn[i] for i in order]
+        val = max(bisect_left(ranked, held_out), 1)
+        test = max(bisect_left(ranked, 2 * held_out), val + 1)
+        val, test = min(val, len(order) - 2), min(test, len(order) - 1)
+        parts = {"val": order[:val], "test": order[val:test], "train": order[test:]}
         self.parts = {name: [found.pieces[i] for i in sorted(part)] for name, part in parts.items()}
         super().__init__(length, transpose, tokens_per_batch, seed, workers, "test")
 
@@ -332,6 +345,8 @@ class MidiFolder(MidiPieces):
         workers: int = 0,
     ):
         view = Events() if view is None else view
+        if isinstance(view, Codebooks):
+            raise ValueError("view: Codebooks are of sound (SoundCodes), MIDI holds notes: Events, Chorale or Frames")
         files = paths(Path(path))
         named = ((str(file.relative_to(path)), file.read_bytes()) for file in files)
         found = collect(named, view, len(files))

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.music.view import Grammar, Heard, TempoMap, View, off_grid, step_of
+from zoo.music.view import QUARTER, Grammar, Heard, TempoMap, View, check_steps, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
 
 LOW, HIGH = 21, 108  # the keys of a piano
 CLOSE = HIGH - LOW + 1
-QUARTER = 480  # MIDI ticks
 Frame = tuple[int, ...]
 
 
@@ -26,6 +25,9 @@ class Frames(View):
     """Frames of 88 keys, `steps` to a quarter note. Tokens: a key each, from the lowest, then close, then the end."""
 
     steps: int = 1
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
 
     @property
     def vocab_size(self) -> int:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from zoo.core import StackConfig
 from zoo.music.model import MusicLM
 from zoo.train.losses import TokenLoss, token_loss
@@ -19,6 +22,7 @@ class Composing(Task):
 
     kind = "MusicLM"
     entries = ("hidden",)
+    _sums: Tensor
 
     def __init__(
         self,
@@ -36,6 +40,8 @@ class Composing(Task):
             raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
         self.network = MusicLM(stack, vocab_size, embed_scale=embed_scale, end=vocab_size - 1)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
+        # nats, notes and steps of an epoch that is scored
+        self.register_buffer("_sums", torch.zeros(3, dtype=torch.float64), persistent=False)
         if compile:
             self.network.stack.compile()
 
@@ -46,6 +52,12 @@ class Composing(Task):
             states, self.network.head.weight, labels, label_smoothing=self.label_smoothing, z_loss=self.z_loss
         )
 
+    def on_validation_epoch_start(self) -> None:
+        self._sums.zero_()
+
+    def on_test_epoch_start(self) -> None:
+        self._sums.zero_()
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._score(batch, "val")
 
@@ -54,12 +66,20 @@ class Composing(Task):
 
     def _score(self, batch: Any, stage: str) -> None:
         out = self.score(batch, stage)
-        for unit, count in {"note": batch.notes, "step": batch.steps}.items():
-            total = int(count.sum())  # weights of a mean over batches: of all nats by all notes, or steps
-            self.log(f"{stage}/nll_{unit}", out.nll / max(total, 1), batch_size=max(total, 1), sync_dist=True)
+        self._sums += torch.stack([out.nll, batch.notes.sum(), batch.steps.sum()])
+
+    def _by_unit(self) -> dict[str, float]:
+        """Nats of the whole epoch, on all ranks, by its notes and by its steps. A batch may have neither: of a piece in
+        several windows the first has them all."""
+        nats, *counts = self.trainer.strategy.reduce(self._sums.clone(), reduce_op="sum").tolist()
+        return {f"nll_{unit}": nats / count for unit, count in zip(("note", "step"), counts, strict=True) if count}
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self._by_unit().items()})
 
     def on_test_epoch_end(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        metrics = self.trainer.callback_metrics
-        found = {name: float(metrics[f"test/{name}"]) for name in ("nll", "nll_note", "nll_step", "accuracy")}
-        self.report({"test_set": data.test_set} | found, f"test-{data.test_set}.json")
+        by_unit = self._by_unit()
+        self.log_dict({f"test/{name}": value for name, value in by_unit.items()})
+        nll, right = (float(self.trainer.callback_metrics[f"test/{name}"]) for name in ("nll", "accuracy"))
+        self.report({"test_set": data.test_set, "nll": nll, **by_unit, "accuracy": right}, f"test-{data.test_set}.json")

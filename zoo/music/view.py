@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 DRUMS = 128  # as a program
+QUARTER = 480  # MIDI ticks of a quarter note, where a view has a grid of its own
 NEVER = 10**9  # tokens to an ending that cannot be reached
 SIGNATURES = ((1, 4), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4), (7, 4), (2, 2), (3, 2), (3, 8), (5, 8), (6, 8), (7, 8),
               (9, 8), (12, 8))  # fmt: skip
@@ -93,6 +94,13 @@ class TempoMap:
         """When each tempo begins, in seconds."""
         lasting = [(after - place) * 60 / tempo for (place, tempo), (after, _) in pairwise(self.tempos)]
         return list(accumulate(lasting, initial=0.0))
+
+
+def check_steps(steps: int) -> None:
+    """ValueError where a grid of so many steps to a quarter does not lie on MIDI's ticks: a piece would come back from
+    there as another."""
+    if steps < 1 or QUARTER % steps:
+        raise ValueError(f"steps ({steps}) of a quarter note must be at least 1 and divide its {QUARTER} MIDI ticks")
 
 
 def step_of(tick: int, steps: int, tpq: int) -> int:

@@ -51,7 +51,8 @@ class Likelihood(ProteinTask):
     each chain has had in `chains-SET.csv`, so that two models can be compared chain by chain."""
 
     def on_test_epoch_start(self) -> None:
-        self.chains: dict[int, tuple[float, int]] = {}
+        # by window, a chain and a place in it: those of one chain may lie on several ranks, and one window on two
+        self.windows: dict[tuple[int, int], tuple[float, int]] = {}
 
     def nats(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Negative log likelihoods "b n", and which of them are counted: predicted residues, not start, end or gaps."""
@@ -59,14 +60,17 @@ class Likelihood(ProteinTask):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         nll, counted = self.nats(batch)
-        rows = zip(batch.index.tolist(), (nll * counted).sum(1).tolist(), counted.sum(1).tolist(), strict=True)
-        for row, total, count in rows:
-            before = self.chains.get(row, (0.0, 0))
-            self.chains[row] = (before[0] + total, before[1] + count)
+        where = zip(batch.index.tolist(), batch.begin.tolist(), strict=True)
+        sums = zip((nll * counted).sum(1).tolist(), counted.sum(1).tolist(), strict=True)
+        self.windows |= zip(where, sums, strict=True)
 
     def results(self) -> dict[str, Any]:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        found = {row: pair for row, pair in sorted(self.gather(self.chains).items()) if pair[1]}
+        found: dict[int, tuple[float, int]] = {}
+        for (row, _), (total, count) in sorted(self.gather(self.windows).items()):
+            if count:
+                before = found.get(row, (0.0, 0))
+                found[row] = (before[0] + total, before[1] + count)
         totals, counts = np.array(list(found.values())).T
         mean, error = ratio(totals, counts)
         if self.trainer.is_global_zero:
