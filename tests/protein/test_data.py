@@ -156,9 +156,26 @@ def test_own_labels_in_a_table_and_in_two_files(tmp_path) -> None:
     assert files.held("train") == table.held("train")
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.TSV", "t.fasta"])
+def test_blanks_at_the_ends_are_residues_without_a_label(tmp_path, name: str) -> None:
+    rows = [(f"MKVLAAGIV{letter}", " HHHHTTEE ") for letter in "ACDEFG"]
+    if name == "t.fasta":
+        for file, column in ((name, 0), ("m.fasta", 1)):
+            records = (f">p{i}\r\n{row[column][:5]}\r\n{row[column][5:]}\r\n" for i, row in enumerate(rows))
+            (tmp_path / file).write_text("".join(records), newline="")
+    else:
+        between = "\t" if "t" in name[2:].lower() else ","
+        lines = (between.join(row) + "\r\n" for row in [("sequence", "label"), *rows])
+        (tmp_path / name).write_text("".join(lines), newline="")
+    data = OwnResidues(tmp_path / name, tmp_path / "m.fasta" if name == "t.fasta" else None)
+    assert data.names == ("E", "H", "T")
+    assert data.held("train")[0].labels == (IGNORED, 1, 1, 1, 1, 2, 2, 0, 0, IGNORED)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("sequence,label\nMKVL, HHEE\n", "4 residues, 5 labels, blanks at the ends counted"),
         ("sequence,label\nMKVL,HHE\nMK,HE\n", r"record 't.csv, line 2' \(line 2\): 4 residues, 3 labels"),
         ("sequence,label\nMKVL,HHHH\nMK,HH\n", "labels of one kind only"),
         ("sequence,structure\nMKVL,HHHH\n", "no column 'label'"),

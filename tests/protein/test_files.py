@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import UserError
-from zoo.protein.files import read_fasta, read_proteins, read_table
+from zoo.protein.files import read_fasta, read_proteins, read_table, separator_of
 from zoo.protein.homologs import relatives
 
 GOOD = ">a first\nMKV\nLLA*\n\n>b\nmkj\n"
@@ -81,9 +81,11 @@ def test_dna_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_tables(tmp_path: Path) -> None:
     text = "name, sequence,label\nx,MKV,1\ny,mlv,2\n"
-    for name, written in {"t.csv": text, "t.tsv": text.replace(", ", ",").replace(",", "\t")}.items():
+    tabs = text.replace(", ", ",").replace(",", "\t")
+    for name, written in {"t.csv": text, "T.CSV": text, "t.tsv": tabs, "t.TSV": tabs, "t.tsv.csv": text}.items():
         found = read_proteins(write(tmp_path, written, name))
         assert [(p.name, p.sequence, p.line) for p in found] == [("x", "MKV", 2), ("y", "MLV", 3)]
+        assert separator_of(tmp_path / name) == ("\t" if written == tabs else ",")
     with pytest.raises(UserError, match="line 1: no column 'sequenc'; did you mean 'sequence'"):
         read_table(tmp_path / "t.csv", ["sequenc"])
     with pytest.raises(UserError, match="line 3: 2 fields, the header has 3"):

@@ -38,7 +38,7 @@ def read_fasta(path: Path, *, raw: bool = False) -> list[Protein]:
 
     UserError names record and line: text before the first header, a record without a name or without residues, a name
     that came before, a letter that is none. Sequences of nothing but A, C, G, T and N are warned of on stderr. `raw`:
-    what stands under a header is no protein (labels, a mask) and is taken as it is.
+    what stands under a header is no protein (labels, a mask) and is taken as it is, blanks at its ends too.
     """
     path = Path(path)
     records: list[Protein] = []
@@ -48,7 +48,7 @@ def read_fasta(path: Path, *, raw: bool = False) -> list[Protein]:
         if not line.startswith(">"):
             if not start and line.strip():
                 raise UserError(f"{path}, line {number}: a sequence without a header (FASTA headers begin with '>')")
-            parts.append(line.strip() if raw else line)
+            parts.append(line)
             continue
         if start:
             records.append(_record(path, header, start, "".join(parts), raw=raw))
@@ -92,20 +92,26 @@ def is_table(path: Path) -> bool:
     return str(path).lower().endswith(TABLES)
 
 
+def separator_of(path: Path) -> str:
+    """What stands between the cells of a table: a tab in .tsv, else a comma."""
+    return "\t" if str(path).lower().removesuffix(".gz").endswith(".tsv") else ","
+
+
 class Row(dict[str, str]):
     """A row of a table by the names of its columns, with the line that it begins on."""
 
     line: int
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Rows of a table with a header line (a tab separates in .tsv, else a comma).
+def read_table(path: Path, columns: Sequence[str], *, blanks: bool = False) -> list[Row]:
+    """Rows of a table with a header line (a tab separates in .tsv, else a comma). Blanks before a cell are left out,
+    unless `blanks` mean something.
 
     UserError names file and line: a column that is asked for and is not there or stands twice, a row with more or fewer
     fields, a quotation mark that is not closed.
     """
     path = Path(path)
-    lines = _fields(path)
+    lines = _fields(path, blanks=blanks)
     head = [name.strip() for name in next(lines)[1]]
     for column in columns:
         if column not in head:
@@ -126,12 +132,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _fields(path: Path, *, blanks: bool) -> Iterator[tuple[int, list[str]]]:
     """The fields of each row of a table, as they stand, with the line that it begins on."""
-    separator = "\t" if ".tsv" in path.suffixes else ","
-    reader = csv.reader(
-        io.StringIO(read_text(path), newline=""), delimiter=separator, skipinitialspace=True, strict=True
-    )
+    text = io.StringIO(read_text(path), newline="")
+    reader = csv.reader(text, delimiter=separator_of(path), skipinitialspace=not blanks, strict=True)
     while True:
         line = reader.line_num + 1
         try:

@@ -119,9 +119,8 @@ class OwnResidues(ResidueData):
     ):
         super().__init__(tokens_per_batch, longest, overlap, seed, workers)
         if is_table(path):
-            rows = read_table(path, [column, label])
+            letters = [row[label] for row in read_table(path, [column, label], blanks=True)]
             proteins = read_proteins(path, column)
-            letters = [row[label].strip() for row in rows]
         elif marks is None:
             raise UserError(f"{path}: labels of a FASTA file stand in a second one of the same names: give data.marks")
         else:
@@ -132,9 +131,10 @@ class OwnResidues(ResidueData):
             letters = [known[p.name] for p in proteins]
         for protein, marked in zip(proteins, letters, strict=True):
             if len(marked) != len(protein.sequence):
+                said = "" if marked == marked.strip() else ", blanks at the ends counted: each is a residue without one"
                 raise UserError(
                     f"{path}, record {protein.name!r} (line {protein.line}): {len(protein.sequence)} residues, "
-                    f"{len(marked)} labels"
+                    f"{len(marked)} labels{said}"
                 )
         self.names = tuple(sorted(set("".join(letters)) - set(UNLABELLED)))
         if len(self.names) < 2:

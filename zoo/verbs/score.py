@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     if given.out:
         check_new("--out", given.out)
 
-    from zoo.protein.files import read_table
+    from zoo.protein.files import read_table, separator_of
     from zoo.protein.scoring import CAUSAL, LEARNED, MASKED, methods, score
     from zoo.protein.variants import parse
 
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
             print(f"{method}: {none} of {len(found)} variants insert or delete: no score", file=sys.stderr)
         for row, value in zip(rows, found, strict=True):
             row[method] = "" if value is None else f"{value:.6f}"
-    _write(rows, given.out, "\t" if ".tsv" in given.variants.suffixes else ",")
+    _write(rows, given.out, separator_of(given.variants))
     return 0
 
 
