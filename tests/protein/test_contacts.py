@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.protein.test_verbs import STACK, folder, masked
+from zoo.bench.harness import peak_bytes
 from zoo.cli import main
 from zoo.core import NoPosition
 from zoo.core.recurrent import LSTM
@@ -19,6 +20,7 @@ from zoo.protein.contacts import (
     fit_regression,
     jacobian_map,
     pair_energies,
+    score_map,
 )
 from zoo.protein.planted import look
 from zoo.protein.potts import plant
@@ -86,6 +88,28 @@ def test_a_jacobian_is_that_of_the_model() -> None:
     torch.testing.assert_close(energies[1, 4], energies[4, 1].T)
     scores = jacobian_map(jacobian)
     torch.testing.assert_close(scores, scores.T)
+
+
+def test_a_map_of_a_jacobian_is_that_of_all_pair_energies_and_holds_it_once() -> None:
+    model, sequence = masked(), "".join(np.random.default_rng(0).choice(list(RESIDUES), 100))
+    ids = torch.tensor(Residues().frame(sequence))
+    jacobian = categorical_jacobian(model, ids)
+    size = pair_energies(jacobian).square().sum((-1, -2)).sqrt()
+    whole = correct(size - torch.diag(size.diagonal()))
+    torch.testing.assert_close(jacobian_map(jacobian), whole, atol=1e-6, rtol=1e-5)
+    copy = jacobian.numel() * jacobian.element_size()
+    del jacobian, size
+    peak = peak_bytes(lambda: jacobian_map(categorical_jacobian(model, ids, batch=8)), torch.device("cpu"))
+    assert copy < peak < 1.3 * copy
+
+
+def test_a_residue_alone_has_no_contacts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score_map(masked(), "M", "jacobian").tolist() == [[0.0]]
+    (tmp_path / "x.fasta").write_text(">x\nM\n")
+    assert main(["contacts", folder(tmp_path / "m", masked()), str(tmp_path / "x.fasta")]) == 0
+    said = capsys.readouterr()
+    assert said.out == "name\tfirst\tsecond\tresidues\tscore\n"
+    assert "x: 1 residues, no two are 6 apart" in said.err
 
 
 def test_a_network_without_attention_is_read_by_its_jacobian_alone() -> None:
@@ -186,3 +210,50 @@ def test_a_structure_is_read_from_mmcif(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "y.fasta").write_text(">y\nMKV\n")
     assert main(["contacts", model, str(tmp_path / "y.fasta"), "--structure", str(tmp_path / "s.cif")]) == 2
     assert "has 30 residues that are not those of 'y' (3)" in capsys.readouterr().err
+
+
+def test_a_structure_with_gaps_is_placed_in_its_whole_sequence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    structure = pytest.importorskip("biotite.structure")
+    from biotite.sequence import ProteinSequence
+    from biotite.structure.io import pdbx
+
+    chain = helix(30)
+    sequence = "G" + chain.sequence[1:].replace("G", "A")
+    names = [ProteinSequence.convert_letter_1to3(c) for c in sequence]
+    seen = [*range(2, 10), *range(20, 28)]  # of residues from 0
+    atoms = structure.AtomArray(3 * len(seen) + 1)
+    for row, place in enumerate(seen):
+        for number, (name, up) in enumerate((("N", 9.0), ("CA", 3.0), ("CB", 0.0))):
+            atom = 3 * row + number
+            atoms.coord[atom] = chain.places[place] + (0, 0, up)
+            atoms.atom_name[atom], atoms.element[atom] = name, name[0]
+            atoms.res_id[atom], atoms.res_name[atom], atoms.chain_id[atom] = place + 1, names[place], "A"
+    atoms.coord[-1], atoms.atom_name[-1], atoms.element[-1] = (500, 0, 0), "CA", "CA"  # calcium
+    atoms.res_id[-1], atoms.res_name[-1], atoms.chain_id[-1], atoms.hetero[-1] = 900, "CA", "A", True
+    file = pdbx.CIFFile()
+    pdbx.set_structure(file, atoms)
+    file.write(str(tmp_path / "gap.cif"))
+    unknown = read_structure(tmp_path / "gap.cif")  # says nothing of residues that were not seen
+    assert unknown.sequence == "XX" + sequence[2:10] + "X" * 10 + sequence[20:28]
+    count = len(sequence)
+    file.block["entity_poly_seq"] = pdbx.CIFCategory(
+        {"entity_id": ["1"] * count, "num": [str(i + 1) for i in range(count)], "mon_id": names}
+    )
+    file.write(str(tmp_path / "whole.cif"))
+    found = read_structure(tmp_path / "whole.cif")
+    assert found.sequence == sequence
+    assert np.flatnonzero(found.seen().diagonal()).tolist() == seen
+    np.testing.assert_allclose(found.places[seen], chain.places[seen], atol=1e-3)  # of C-beta
+    assert found.of(sequence[2:28]).places.shape == (26, 3)
+    assert unknown.of(sequence[:28]) is not None
+    assert found.of(sequence[2:10] + sequence[20:28]) is None  # places over a gap would be miscounted
+    model = folder(tmp_path / "m", masked())
+    (tmp_path / "x.fasta").write_text(f">x\n{sequence}\n")
+    assert main(["contacts", model, str(tmp_path / "x.fasta"), "--structure", str(tmp_path / "whole.cif")]) == 0
+    said = capsys.readouterr().err
+    assert "contacts are C-beta (C-alpha where there is none) atoms below 8 angstroms; 16 of 30 residues" in said
+    touching = [(i, j) for i in seen for j in seen if j - i >= 6 and found.contacts()[i, j]]
+    pairs = [(i, j) for i in seen for j in seen if j - i >= 6]
+    assert f"chance 6+: {len(touching) / len(pairs):.3f}" in said

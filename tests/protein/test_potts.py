@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from zoo.protein import potts
-from zoo.protein.potts import SEPARATION, Family, plant, precision
+from zoo.protein.potts import SEPARATION, Family, plant
+from zoo.protein.structures import precision
 
 
 def small() -> Family:

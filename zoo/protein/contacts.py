@@ -52,9 +52,11 @@ def symmetrise(maps: Tensor) -> Tensor:
 
 
 def correct(maps: Tensor) -> Tensor:
-    """Average-product correction of "... n m": what row and column would give alone is subtracted."""
+    """Average-product correction of "... n m": what row and column would give alone is subtracted. Of a map that is
+    nothing but zeros (a single residue's, which has no other) that is nothing."""
     rows, columns = maps.sum(-1, keepdim=True), maps.sum(-2, keepdim=True)
-    return maps - rows * columns / maps.sum((-1, -2), keepdim=True)
+    total = maps.sum((-1, -2), keepdim=True)
+    return maps - rows * columns / total.where(total != 0, 1)
 
 
 def has_attention(model: "ProteinLM") -> bool:
@@ -118,12 +120,16 @@ def categorical_jacobian(model: "ProteinLM", ids: Tensor, *, batch: int = 64) ->
     """
     kinds = torch.tensor(Residues.residues, device=ids.device)
     n = len(ids) - 2
-    changed = ids.repeat(n * len(kinds), 1)
-    row = torch.arange(len(changed), device=ids.device)
-    changed[row, 1 + row // len(kinds)] = kinds[row % len(kinds)]
-    scores = torch.cat([model(part)[:, 1:-1, kinds] for part in changed.split(batch)])
+    # (20 n)^2 numbers, the one thing here that is large: filled and centred in place
+    scores = model.trunk.embedding.weight.new_empty(n * len(kinds), n, len(kinds))
+    for rows in torch.arange(len(scores), device=ids.device).split(batch):
+        changed = ids.repeat(len(rows), 1)
+        changed[torch.arange(len(rows)), 1 + rows // len(kinds)] = kinds[rows % len(kinds)]
+        scores[rows] = model(changed)[:, 1:-1, kinds]
     jacobian = rearrange(scores, "(n a) m b -> n a m b", n=n)
-    return jacobian - jacobian.mean(1, keepdim=True) - (jacobian - jacobian.mean(1, keepdim=True)).mean(3, keepdim=True)
+    jacobian -= jacobian.mean(1, keepdim=True)
+    jacobian -= jacobian.mean(3, keepdim=True)
+    return jacobian
 
 
 def pair_energies(jacobian: Tensor) -> Tensor:
@@ -133,8 +139,14 @@ def pair_energies(jacobian: Tensor) -> Tensor:
 
 
 def jacobian_map(jacobian: Tensor) -> Tensor:
-    """Scores "n n" of contacts: the size of each block of pair energies, corrected; the diagonal counts as nothing."""
-    size = pair_energies(jacobian).square().sum((-1, -2)).sqrt()
+    """Scores "n n" of contacts: the size of each block of pair energies (see there), corrected; the diagonal counts as
+    nothing."""
+    size = torch.stack(  # residue by residue: all pair energies at once would be several times the Jacobian
+        [
+            ((rearrange(row, "a m b -> m a b") + rearrange(column, "m b a -> m a b")) / 2).square().sum((-1, -2)).sqrt()
+            for row, column in zip(jacobian.unbind(0), jacobian.unbind(2), strict=True)
+        ]
+    )
     return correct(size - torch.diag(size.diagonal()))
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from zoo.protein.contacts import attention_maps, categorical_jacobian, has_attention, jacobian_map, pair_energies
 from zoo.protein.model import ProteinLM
-from zoo.protein.potts import SEPARATION, Family, precision
+from zoo.protein.potts import SEPARATION, Family
+from zoo.protein.structures import precision
 from zoo.protein.tokens import Residues
 
 

@@ -124,10 +124,3 @@ def _draw(random: np.random.Generator, weights: np.ndarray) -> np.ndarray:
     """One index a row of "s a"."""
     total = weights.cumsum(1)
     return (random.random(len(weights))[:, None] * total[:, -1:] >= total).sum(1).clip(max=weights.shape[1] - 1)
-
-
-def precision(scores: np.ndarray, contacts: np.ndarray, *, separation: int, top: int) -> tuple[float, float]:
-    """Share of contacts among the `top` best pairs of "n n" at least `separation` apart, and what chance would give."""
-    i, j = np.triu_indices(len(scores), separation)
-    best = np.argsort(-scores[i, j], kind="stable")[:top]
-    return float(contacts[i, j][best].mean()), float(contacts[i, j].mean())

@@ -2,13 +2,13 @@
 
 import time
 
-import numpy as np
 import torch
 
 from zoo.core import Learned, Plain, StackConfig
 from zoo.protein.data import Planted
 from zoo.protein.planted import Found, look
 from zoo.protein.potts import SEPARATION, Family
+from zoo.protein.structures import best_pairs
 from zoo.protein.task import PlantedContacts
 from zoo.tour.draw import heat
 from zoo.tour.stop import Example, Picture, Stop
@@ -58,11 +58,10 @@ def run(seconds: float) -> Stop:
 def examples(found: Found, family: Family, count: int = 5) -> list[Example]:
     """The pairs that the model is surest of."""
     touch = family.contacts()
-    i, j = np.triu_indices(family.length, SEPARATION)
-    best = np.argsort(-found.map[i, j], kind="stable")[:count]
+    pairs = best_pairs(found.map, SEPARATION, count)
     return [
         Example(given=f"positions {a + 1} and {b + 1}", made="touch", right="touch" if touch[a, b] else "do not touch")
-        for a, b in zip(i[best].tolist(), j[best].tolist(), strict=True)
+        for a, b in zip(*(ends.tolist() for ends in pairs), strict=True)
     ]
 
 

@@ -24,7 +24,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--top", type=int, help="pairs of a protein (default: as many as it has residues)")
     parser.add_argument("--separation", type=int, default=6, help="residues between the two, at least (default 6)")
     parser.add_argument("--maps", type=Path, metavar="FOLDER", help="draw each map to FOLDER/NAME.png")
-    parser.add_argument("--structure", type=Path, help="mmCIF of the (only) protein: says the precision")
+    parser.add_argument(
+        "--structure", type=Path, help="mmCIF of the (only) protein, whose sequence is given whole: says the precision"
+    )
     parser.add_argument("--chain", help="its chain (default: the first)")
     parser.add_argument("--fit", type=Path, metavar="CHAINS.npz", help="fit the regression to 20 known chains first")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the model with what was fitted here")
@@ -53,11 +55,13 @@ def main(argv: list[str]) -> int:
     if given.structure:
         if len(records) > 1:
             raise UserError(f"--structure belongs to one protein, {given.proteins} holds {len(records)}")
-        backbone = read_structure(given.structure, given.chain)
-        if backbone.sequence != records[0].sequence:
+        chain = read_structure(given.structure, given.chain)
+        backbone = chain.of(records[0].sequence)
+        if backbone is None:
             raise UserError(
-                f"{given.structure}: chain {backbone.name} has {len(backbone.sequence)} residues that are not those of "
-                f"{records[0].name!r} ({len(records[0].sequence)}); give the sequence that was seen in the structure"
+                f"{given.structure}: chain {chain.name} has {len(chain.sequence)} residues that are not those of "
+                f"{records[0].name!r} ({len(records[0].sequence)}); give its whole sequence, or that from the first "
+                "residue that was seen to the last"
             )
     pictures = _pictures(given.maps, [record.name for record in records]) if given.maps else []
     loaded = open_model(given, "predict contacts", "ProteinLM")
@@ -83,8 +87,14 @@ def main(argv: list[str]) -> int:
         if given.maps:
             _draw(found[index], record.name, pictures[index], backbone)
     if backbone is not None:
-        from zoo.protein.structures import precisions
+        from zoo.protein.structures import NEAR, precisions
 
+        seen = int(backbone.seen().diagonal().sum())
+        print(
+            f"{given.structure}: contacts are {backbone.atoms} atoms below {NEAR:g} angstroms; {seen} of "
+            f"{len(backbone.sequence)} residues were seen",
+            file=sys.stderr,
+        )
         for name, value in precisions(found[0], backbone).items():
             print(f"{name}: {value:.3f}", file=sys.stderr)
     return 0
@@ -107,12 +117,12 @@ def _fit(loaded: Any, given: Any) -> None:
 
 def _say(record: Any, scores: Any, given: Any) -> None:
     """The best pairs of one protein, best first."""
-    import numpy as np
+    from zoo.protein.structures import best_pairs
 
-    i, j = np.triu_indices(len(scores), given.separation)
-    best = np.argsort(-scores[i, j], kind="stable")[: given.top or len(scores)]
-    letters = record.sequence
-    for a, b in zip(i[best].tolist(), j[best].tolist(), strict=True):
+    pairs, letters = best_pairs(scores, given.separation, given.top or len(scores)), record.sequence
+    if not len(pairs[0]):
+        print(f"{record.name}: {len(letters)} residues, no two are {given.separation} apart", file=sys.stderr)
+    for a, b in zip(*(ends.tolist() for ends in pairs), strict=True):
         print(f"{record.name}\t{a + 1}\t{b + 1}\t{letters[a]}{letters[b]}\t{scores[a, b]:.4f}")
 
 
