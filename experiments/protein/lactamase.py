@@ -10,13 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 import zoo
 from zoo.data import public
 from zoo.protein.files import read_table
-from zoo.protein.scoring import score
-from zoo.protein.task import spearman
+from zoo.protein.scoring import agreement, score
 from zoo.protein.variants import Wildtype, parse
 from zoo.provenance import keep
 
@@ -31,12 +28,11 @@ def main(run: Path) -> None:
     letters = {change.first: change.known[0][1] for variant in variants for change in variant}
     first, last = min(letters), max(letters)
     wildtype = Wildtype("".join(letters[place] for place in range(first, last + 1)), first)
-    measured = np.array([float(row["2500"]) for row in rows])
+    measured = [float(row["2500"]) for row in rows]
     model = zoo.load(run).model
     found = {}
     for method in METHODS:
-        scores = score(model, wildtype, variants, method, name=method)
-        found[method] = spearman(np.array(scores), measured)
+        found[method], _ = agreement(score(model, wildtype, variants, method, name=method), measured)
     kept = {
         "variants": len(variants),
         "spearman": found,

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 
 from zoo.protein.data import Chain
 from zoo.protein.labelled import GB1, DeepScan
-from zoo.protein.task import spearman
+from zoo.protein.scoring import spearman
 from zoo.protein.tokens import INDEX
 from zoo.provenance import keep
 

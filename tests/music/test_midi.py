@@ -99,8 +99,10 @@ def test_a_model_of_ones_files_begins_with_another(
     assert views[0] == views[1]
     assert "24" in views[0]
     capsys.readouterr()
+    assert fit("held", *mine, "--data.view.pedal", "true", *begun) == 0  # the same tokens
+    capsys.readouterr()
     assert fit("third", *mine, "--data.view.steps", "12", *begun) == 2
-    assert "was trained on other tokens, Events(steps=24)" in capsys.readouterr().err
+    assert "was trained on other tokens, Events(steps=24, pedal=False)" in capsys.readouterr().err
     (tmp_path / "first" / View.filename).unlink()
     assert fit("fourth", *mine, *begun) == 2
     assert "it has no music.json" in capsys.readouterr().err
@@ -269,6 +271,32 @@ def test_percussion_alone_is_music_to_events_and_not_to_chorales() -> None:
     for other in (Chorale(), Frames()):
         with pytest.raises(ValueError, match=r"no notes|0 tracks"):
             other.piece(drums)
+
+
+def test_pedal_and_bends_are_counted_and_the_pedal_holds_where_it_is_asked_to() -> None:
+    made = score([(0, 120, 60), (240, 120, 60), (480, 120, 64), (1920, 120, 62)])
+    track = made.tracks[0]
+    for tick, value in ((240, 127), (1200, 0), (1900, 127), (1910, 0)):
+        track.controls.append(symusic.ControlChange(tick, 64, value))
+    for tick, value in ((0, 0), (100, 500)):
+        track.pitch_bends.append(symusic.PitchBend(tick, value))
+    made = symusic.Score.from_midi(made.dumps_midi())
+    for view in (Events(), Frames(), Chorale()):
+        counts: Counter[str] = Counter()
+        (view.melody if isinstance(view, Chorale) else view.piece)(made, counts)
+        assert counts["presses of the sustain pedal left out"] == 2
+        assert counts["pitch bends left out"] == 1
+    counts = Counter()
+    held = Events(pedal=True)
+    song = held.piece(made, counts)
+    assert counts["presses of the sustain pedal left out"] == 0
+    assert counts["pitch bends left out"] == 1
+    lengths = {(note.begin, note.pitch): note.length for note in song.notes}
+    assert lengths == {(0, 60): 3, (6, 60): 24, (12, 64): 18, (48, 62): 3}
+    assert held.piece(held.score(song)) == song
+    assert held.decode(held.encode(song)) == song
+    again = Events(pedal=True).piece(score([(0, 120, 60), (240, 120, 60)]))
+    assert [note.length for note in again.notes] == [3, 3]  # no pedal, nothing held
 
 
 def test_what_a_chorale_cannot_hold_is_said() -> None:

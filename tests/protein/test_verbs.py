@@ -15,7 +15,7 @@ from zoo.cli import main
 from zoo.core import Learned, Rotary, StackConfig
 from zoo.protein import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.reading import read_whole, window_of
-from zoo.protein.scoring import MASKED, Reading, score
+from zoo.protein.scoring import MASKED, Reading, agreement, score
 from zoo.protein.tokens import Residues
 from zoo.protein.variants import Wildtype, parse
 
@@ -58,7 +58,7 @@ def at(table: torch.Tensor, place: int, letter: str) -> float:
     return float(table[place, Residues().encode(letter)[0]])
 
 
-def test_the_four_conventions_are_what_they_are_called() -> None:
+def test_the_five_conventions_are_what_they_are_called() -> None:
     model, wild = masked(), Wildtype(WILD)
     variants = [parse(v) for v in ("K2R,D7E", "W6F", "", "K2del", "K2R,D7E")]
     two = WILD.replace("K", "R", 1).replace("D", "E", 1)
@@ -67,12 +67,17 @@ def test_the_four_conventions_are_what_they_are_called() -> None:
     def difference(table: torch.Tensor) -> float:
         return at(table, 1, "R") - at(table, 1, "K") + at(table, 6, "E") - at(table, 6, "D")
 
+    def alone(place: int, old: str, new: str) -> float:
+        table = by_hand(model, WILD, [place])
+        return at(table, place, new) - at(table, place, old)
+
     def pseudo(sequence: str) -> float:
         return float(np.mean([at(by_hand(model, sequence, [i]), i, c) for i, c in enumerate(sequence)]))
 
     expected = {
         "wildtype-marginals": difference(shown),
         "masked-marginals": difference(hidden),
+        "masked-additive": alone(1, "K", "R") + alone(6, "D", "E"),
         "mutant-marginals": difference(own),
         "pseudo-perplexity": pseudo(two) - pseudo(WILD),
     }
@@ -82,7 +87,9 @@ def test_the_four_conventions_are_what_they_are_called() -> None:
         assert found[0] == found[4]
         assert found[2] == 0.0
         assert (found[3] is None) == (method != "pseudo-perplexity")
-    assert len({round(v, 4) for v in expected.values()}) == 4  # four numbers, not one under four names
+    assert len({round(v, 4) for v in expected.values()}) == 5  # five numbers, not one under five names
+    singles = [score(model, wild, [parse("W6F")], method) for method in ("masked-marginals", "masked-additive")]
+    assert singles[0] == pytest.approx(singles[1], abs=1e-6)
     assert score(model, wild, [parse("K2del")], "pseudo-perplexity")[0] == pytest.approx(
         pseudo(WILD[0] + WILD[2:]) - pseudo(WILD), abs=1e-5
     )
@@ -167,9 +174,27 @@ def test_score_adds_columns_and_keeps_the_order(files: Path, capsys: pytest.Capt
     assert "exists already" in capsys.readouterr().err
 
 
+def test_score_says_how_well_it_ranks_what_was_measured(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from scipy import stats
+
+    model, variants = folder(files / "m", masked()), ["K2R", "W6F", "D7E", "E8D", "G9A", "K2del"]
+    measured = [0.3, 1.5, -2.0, 0.9, None, 5.0]
+    rows = (f"{v},{'' if m is None else m}" for v, m in zip(variants, measured, strict=True))
+    (files / "x.csv").write_text("mutant,activity\n" + "\n".join(rows) + "\n")
+    given = ["score", model, str(files / "wt.fasta"), str(files / "x.csv"), "--measured", "activity"]
+    assert main(given) == 0
+    said = capsys.readouterr()
+    scores = [float(line.split(",")[2]) for line in said.out.splitlines()[1:5]]
+    right = stats.spearmanr(scores, measured[:4]).statistic
+    assert f"masked-marginals: Spearman {right:.3f} with activity, 4 variants" in said.err
+    assert agreement([None, 1.0], [1.0, None]) == (0.0, 0)
+
+
 @pytest.mark.parametrize(
     ("table", "options", "said"),
     [
+        ("mutant,a\nK2R,1\nK2R,high\n", ["--measured", "a"], "v.csv, line 3: 'high' was measured, expected a number"),
+        ("mutant,a\nK2R,1\n", ["--measured", "b"], "no column 'b'"),
         ("mutant\nK2R\nK3R\n", [], "v.csv, line 3: K3R: residue 3 is V, not K; of 2 residues that the variants name"),
         ("mutant\nK2R\nNaN\n", [], "v.csv, line 3: 'NaN' is a missing value"),
         ("mutant\nK2R\nnonsense1\n", [], "line 3: 'nonsense1' is no variant"),

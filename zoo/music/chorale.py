@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from zoo.music.view import NEVER, QUARTER, Grammar, Heard, TempoMap, View, check_steps, off_grid, step_of
+from zoo.music.view import NEVER, QUARTER, Grammar, Heard, TempoMap, View, check_steps, count_unread, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -136,6 +136,7 @@ class Chorale(View):
         """Four tracks, named as the voices or in their order; where notes of a voice overlap the later one cuts."""
         counts = Counter() if counts is None else counts
         tracks = _melodic(score, counts)
+        count_unread(score, counts)
         named = {t.name: t for t in tracks}
         if named.keys() <= set(VOICES) and len(named) == len(tracks):
             lines = [named.get(name) for name in VOICES]
@@ -161,6 +162,7 @@ class Chorale(View):
         if not tracks:
             raise ValueError("no notes")
         counts["tracks left out"] += len(tracks) - 1
+        count_unread(score, counts)
         return np.array(self._line(tracks[0], score.tpq, 0, counts), dtype=np.int64)
 
     def _line(self, track: "object", tpq: int, place: int, counts: Counter[str]) -> list[int]:

@@ -7,15 +7,16 @@ spelling, and every spelling that the grammar allows is a piece.
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, takewhile
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from zoo.music.view import DRUMS, SIGNATURES, Grammar, Heard, TempoMap, View, off_grid, step_of
+from zoo.music.view import DRUMS, SIGNATURES, Grammar, Heard, TempoMap, View, count_unread, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -61,10 +62,12 @@ class Losses:
 class Events(View):
     """Notes of any instruments, `steps` (a multiple of 4) to a quarter note.
 
-    Lengths are whole steps up to four quarters, then half quarters up to 16, then quarters up to 64.
+    Lengths are whole steps up to four quarters, then half quarters up to 16, then quarters up to 64. `pedal`: a note of
+    MIDI that ends while the sustain pedal is down ends when it comes up (or its key is struck again).
     """
 
     steps: int = 12
+    pedal: bool = field(default=False, compare=False)  # how MIDI is read: tokens mean the same
     unit: ClassVar[int] = 480  # MIDI ticks of a quarter, at least; a multiple of `steps` is used
 
     def __post_init__(self) -> None:
@@ -261,6 +264,7 @@ class Events(View):
         losses.counts["tracks left out"] = len(tracks) - len(kept)
         # in the order of their first notes, as they will be declared
         tracks = sorted(kept, key=lambda t: min(round(n.start * grid) for n in t.notes))
+        count_unread(score, losses.counts, pedal=not self.pedal)
         notes = []
         for number, track in enumerate(tracks):
             notes += self._quantised(number, track, score.tpq, losses)
@@ -278,9 +282,10 @@ class Events(View):
     def _quantised(self, number: int, track: "object", tpq: int, losses: Losses) -> list[Note]:
         """The notes of one track; each ends before its pitch begins again."""
         found: dict[tuple[int, int], tuple[int, int]] = {}  # (pitch, begin) -> (end, velocity)
+        held = _held(track) if self.pedal and not track.is_drum else []  # type: ignore[attr-defined]
         for note in track.notes:  # type: ignore[attr-defined]
             exact = note.start * self.steps / tpq
-            begin, end = step_of(note.start, self.steps, tpq), step_of(note.end, self.steps, tpq)
+            begin, end = (step_of(tick, self.steps, tpq) for tick in (note.start, _released(note.end, held)))
             losses.onsets.append((begin - exact) / self.steps)
             losses.counts["notes moved to the grid"] += off_grid(note, self.steps, tpq)
             losses.counts["notes of no length"] += note.duration <= 0
@@ -318,6 +323,17 @@ class Events(View):
         every = TempoMap.of(score, self.steps, losses.counts).bars()
         kept = takewhile(lambda bar: bar[0] * self.steps <= last, every)
         return tuple(SIGNATURES.index(sign) for _, sign in kept)
+
+
+def _held(track: Any) -> list[tuple[int, int]]:
+    """When the sustain pedal goes down and when it comes up, in ticks."""
+    return sorted((pedal.time, pedal.time + pedal.duration) for pedal in track.pedals)
+
+
+def _released(end: int, held: Sequence[tuple[int, int]]) -> int:
+    """When a note falls silent whose key comes up at `end`."""
+    place = bisect_right(held, end, key=itemgetter(0)) - 1
+    return max(end, held[place][1]) if place >= 0 else end
 
 
 def nearest(values: Sequence[float], wanted: float) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.music.view import QUARTER, Grammar, Heard, TempoMap, View, check_steps, off_grid, step_of
+from zoo.music.view import QUARTER, Grammar, Heard, TempoMap, View, check_steps, count_unread, off_grid, step_of
 
 if TYPE_CHECKING:
     from symusic import Score
@@ -100,6 +100,7 @@ class Frames(View):
     def piece(self, score: "Score", counts: Counter[str] | None = None) -> list[Frame]:
         """What sounds at each step, of all tracks but drums; ValueError for a pitch that no piano has."""
         counts = Counter() if counts is None else counts
+        count_unread(score, counts)
         counts["tracks left out"] += sum(t.is_drum and len(t.notes) > 0 for t in score.tracks)
         keys: dict[int, set[int]] = {}
         for track in score.tracks:

@@ -117,6 +117,13 @@ def off_grid(note: Any, steps: int, tpq: int) -> bool:
     return any(tick * steps % tpq for tick in (note.start, note.end))
 
 
+def count_unread(score: "Score", counts: Counter[str], *, pedal: bool = True) -> None:
+    """Count what no view has tokens for: pitch bends, and (`pedal`) presses of the sustain pedal."""
+    if pedal:
+        counts["presses of the sustain pedal left out"] += sum(len(t.pedals) for t in score.tracks)
+    counts["pitch bends left out"] += sum(bend.value != 0 for t in score.tracks for bend in t.pitch_bends)
+
+
 class Heard(NamedTuple):
     """A note as it sounds: begin and length in seconds, MIDI pitch and velocity, program (128: drums), its part."""
 

@@ -1,16 +1,19 @@
-"""What a mutation does, as a language model of proteins sees it. Four conventions, each under its own name.
+"""What a mutation does, as a language model of proteins sees it. Five conventions, each under its own name.
 
 Scores are nats, and above 0 the model likes the variant better than the wild type. T: the places where they differ.
 
     wildtype-marginals   sum over T of log p(new) - log p(old), given the wild type with nothing hidden
     masked-marginals     the same, given the wild type with all of T hidden
+    masked-additive      the same, each place of T hidden alone: of one mutation what masked-marginals gives, of several
+                         the sum of what each gives by itself
     mutant-marginals     the same, given the variant with nothing hidden
     pseudo-perplexity    mean over its residues of log p(residue | all others), each hidden in turn: the variant's minus
                          the wild type's, which is log of the wild type's pseudo-perplexity over the variant's
     likelihood           log p(variant) - log p(wild type), of a model that reads from left to right
     predicted            no difference: what a model that was trained on measured values says of the variant itself
 
-The first three: Meier et al. 2021, section 2 and appendix; they need residues that are replaced one for one.
+The marginals: Meier et al. 2021, section 2 and appendix; the additive score is what scripts give that hide each place
+of the wild type once. These four need residues that are replaced one for one.
 Pseudo-perplexity (Salazar et al. 2020) and likelihood serve insertions and deletions too.
 
 Proteins longer than the model's window are read in windows, each place in the one where it stands deepest; what fits
@@ -19,6 +22,7 @@ is read whole.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +35,7 @@ from zoo.protein.reading import BUDGET, read, window_of
 from zoo.protein.tokens import Residues
 from zoo.protein.variants import Variant, Wildtype
 
-MASKED = ("wildtype-marginals", "masked-marginals", "mutant-marginals", "pseudo-perplexity")
+MASKED = ("wildtype-marginals", "masked-marginals", "masked-additive", "mutant-marginals", "pseudo-perplexity")
 CAUSAL = ("likelihood",)
 LEARNED = ("predicted",)
 
@@ -73,16 +77,21 @@ def score(
     if method in ("pseudo-perplexity", "likelihood"):
         distinct = list(dict.fromkeys([wildtype.sequence, *made]))
         mean = method == "pseudo-perplexity"
-        found = dict(zip(distinct, reading.pseudo(distinct) if mean else reading.likelihood(distinct), strict=True))
-        return [found[sequence] - found[wildtype.sequence] for sequence in made]
+        each = dict(zip(distinct, reading.pseudo(distinct) if mean else reading.likelihood(distinct), strict=True))
+        return [each[sequence] - each[wildtype.sequence] for sequence in made]
     if method == "mutant-marginals":
         rows = [reading.frame(s) for s, p in zip(made, places, strict=True) if p]
         asked = [_framed(p) for p in places if p]
         tables = iter(reading.tables(rows, asked))
         shown = [next(tables) if p else None for p in places]
-    elif method == "wildtype-marginals":
+    elif method in ("wildtype-marginals", "masked-additive"):
         everywhere = sorted({place for p in places if p for place in p})
-        table = dict(zip(everywhere, *reading.tables([wild], [_framed(everywhere)]), strict=True)) if everywhere else {}
+        if method == "masked-additive":
+            alone = [_framed([place]) for place in everywhere]
+            found = [one[0] for one in reading.tables([_hidden(wild, p) for p in alone], alone)]
+        else:
+            found = list(reading.tables([wild], [_framed(everywhere)])[0]) if everywhere else []
+        table = dict(zip(everywhere, found, strict=True))
         shown = [torch.stack([table[place] for place in p]) if p else None for p in places]
     else:
         sets = list(dict.fromkeys(tuple(p) for p in places if p))
@@ -93,6 +102,12 @@ def score(
         None if p is None else 0.0 if log is None else _difference(log, wild, reading.frame(sequence), p)
         for p, log, sequence in zip(places, shown, made, strict=True)
     ]
+
+
+def agreement(scores: Sequence[float | None], measured: Sequence[float | None]) -> tuple[float, int]:
+    """Rank correlation of scores with what was measured, over the variants that have both, and how many these are."""
+    both = np.array([pair for pair in zip(scores, measured, strict=True) if None not in pair], dtype=float)
+    return (spearman(*both.T), len(both)) if len(both) else (0.0, 0)
 
 
 def _values(model: SequenceModel, sequences: Sequence[str], name: str) -> list[float | None]:
@@ -178,3 +193,16 @@ class Reading:
             name=self.name,
             wanted=places,
         )
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation; equal values share their mean rank. 0 where one side does not vary."""
+    ranks = [_ranks(x) for x in (a, b)]
+    if min(np.ptp(r) for r in ranks) == 0:
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (count.cumsum() - (count - 1) / 2)[place]

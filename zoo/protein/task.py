@@ -17,6 +17,7 @@ from zoo.data.corruption import IGNORED, Masked, mask_tokens
 from zoo.errors import UserError
 from zoo.protein.model import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.planted import look
+from zoo.protein.scoring import spearman
 from zoo.protein.tokens import Residues
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
@@ -409,16 +410,3 @@ class ProteinValues(OnTrunk):
         if self.trainer.is_global_zero:
             for row in sorted(found):
                 print(found[row][0])
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation; equal values share their mean rank. 0 where one side does not vary."""
-    ranks = [_ranks(x) for x in (a, b)]
-    if min(np.ptp(r) for r in ranks) == 0:
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (count.cumsum() - (count - 1) / 2)[place]

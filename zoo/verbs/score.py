@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
     default = "masked-marginals, of a model that writes likelihood, of one trained on values predicted"
     parser.add_argument("--method", action="append", help=f"several times, or 'all' for every one (default: {default})")
     parser.add_argument("--column", help=f"the column of variants (default: the first of {', '.join(COLUMNS)})")
+    parser.add_argument("--measured", metavar="COLUMN", help="say each score's rank correlation with this column")
     parser.add_argument("--offset", type=int, help="the number of the first residue (default: found by trying)")
     parser.add_argument("--record", help="name of the record of the wild type")
     parser.add_argument("--longest", type=int, help="tokens of a window, for proteins that are longer (default 1024)")
@@ -39,11 +40,11 @@ def main(argv: list[str]) -> int:
         check_new("--out", given.out)
 
     from zoo.protein.files import read_table, separator_of
-    from zoo.protein.scoring import CAUSAL, LEARNED, MASKED, methods, score
+    from zoo.protein.scoring import CAUSAL, LEARNED, MASKED, agreement, methods, score
     from zoo.protein.variants import parse
 
     record = _record(given.wildtype, given.record)
-    rows = read_table(given.variants, [given.column] if given.column else [])
+    rows = read_table(given.variants, [name for name in (given.column, given.measured) if name])
     column = given.column or next((name for name in COLUMNS if name in rows[0]), None)
     if column is None:
         held = ", ".join(name for name in rows[0] if name)
@@ -55,6 +56,7 @@ def main(argv: list[str]) -> int:
             variants.append(parse(row[column]))
         except ValueError as error:
             raise UserError(f"{given.variants}, line {line}: {error}") from None
+    measured = [_number(row[given.measured], f"{given.variants}, line {row.line}") for row in rows if given.measured]
     wildtype = _wildtype(given, record.sequence, variants, lines)
     loaded = open_model(given, "score variants", "ProteinLM", "SequenceModel")
     chosen = given.method or [methods(loaded.model)[0]]
@@ -69,10 +71,23 @@ def main(argv: list[str]) -> int:
         found = score(loaded.model, wildtype, variants, method, longest=given.longest, name=method)
         if none := sum(value is None for value in found):
             print(f"{method}: {none} of {len(found)} variants insert or delete: no score", file=sys.stderr)
+        if given.measured:
+            rank, count = agreement(found, measured)
+            print(f"{method}: Spearman {rank:.3f} with {given.measured}, {count} variants", file=sys.stderr)
         for row, value in zip(rows, found, strict=True):
             row[method] = "" if value is None else f"{value:.6f}"
     _write(rows, given.out, separator_of(given.variants))
     return 0
+
+
+def _number(cell: str, where: str) -> float | None:
+    """A measured value; None where the cell is empty or says that there is none. UserError where it is no number."""
+    if cell.strip().lower() in ("", "na", "n/a", "nan", "none", "null"):
+        return None
+    try:
+        return float(cell)
+    except ValueError:
+        raise UserError(f"{where}: {cell!r} was measured, expected a number") from None
 
 
 def _record(path: Path, name: str | None) -> Any:
