@@ -10,8 +10,10 @@ import pytest
 from zoo.cli import main
 from zoo.music import midi
 from zoo.music.chorale import HOLD, REST
+from zoo.music.compose import opening
 from zoo.music.data import RuleHarmony
-from zoo.music.tokens import Chorale
+from zoo.music.events import Note, Song
+from zoo.music.tokens import Chorale, Events, Frames
 from zoo.music.view import TempoMap
 
 symusic = pytest.importorskip("symusic")
@@ -93,6 +95,14 @@ def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path
     longer = view.piece(midi.read(out.with_suffix(".mid")))
     assert (longer[:4] == start).all()
     assert len(longer) == 8
+    song = np.tile(start, (8, 1))  # four bars
+    midi.save(view, song, tmp_path / "song.mid")
+    given = ["compose", str(run), "--prompt", str(tmp_path / "song.mid"), "--bars", "2", "--prompt-bars", "1"]
+    assert main([*given, "--out", str(tmp_path / "begun")]) == 0
+    begun = view.piece(midi.read(tmp_path / "begun.mid"))
+    assert (begun[:8] == song[:8]).all()
+    assert len(begun) == 16
+    assert not np.array_equal(begun, song[:16])
     made = symusic.Score(480)
     made.tracks.append(symusic.Track())
     for step, pitch in enumerate((67, 69, 71, 72)):
@@ -103,6 +113,20 @@ def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path
     piece = view.piece(midi.read(out.with_suffix(".mid")))
     assert piece[:, 0].tolist() == [67, HOLD, 69, HOLD, 71, HOLD, 72, HOLD]
     assert (piece[0] > 0).any()
+
+
+def test_an_opening_is_what_so_many_bars_hold() -> None:
+    events, frames = Events(), Frames()
+    notes = [Note(48 * bar + step, 0, 60 + bar, 10, 2) for bar in range(3) for step in (0, 12, 40)]
+    song = Song((3, 3, 3), (0,), (), tuple(notes))
+    for bars, count in ((1, 3), (2, 6), (3, 9), (4, 9)):
+        part = opening(events, events.encode(song), bars)
+        assert events.decode(part).notes == tuple(notes[:count])
+        assert len(events.decode(part).bars) == min(bars, 3)
+    piece = [(60,), (), (62, 50), (64,)] * 3
+    waltz = TempoMap(signatures=((0.0, 3, 4),))
+    assert frames.decode(opening(frames, frames.encode(piece), 2)) == piece[:8]
+    assert frames.decode(opening(frames, frames.encode(piece), 1, waltz)) == piece[:3]
 
 
 @pytest.mark.parametrize(("given", "bars"), [("--melody", []), ("--prompt", ["--bars", "2"])])
@@ -153,6 +177,9 @@ def test_what_was_changed_of_a_melody_is_said(run: Path, tmp_path: Path, capsys:
         (["--out", "none/piece"], "no folder none"),
         (["--soundfont", "none.sf2", "--bars", "1"], "--soundfont none.sf2: no such file"),
         (["--prompt", "long.mid", "--bars", "1"], "the prompt is longer than 1 bars"),
+        (["--prompt-bars", "1"], "--prompt-bars says how much of --prompt is taken"),
+        (["--prompt", "long.mid", "--bars", "1", "--prompt-bars", "2"], "more than the 1 bars of the piece"),
+        (["--prompt", "long.mid", "--prompt-bars", "0"], "--prompt-bars must be at least 1"),
         (["--seeds", "1"], "did you mean '--seed'"),
     ],
 )

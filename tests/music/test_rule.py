@@ -11,6 +11,7 @@ import pytest
 from zoo.music import rule
 from zoo.music.chorale import Chorale, sounding
 from zoo.music.data import RuleHarmony
+from zoo.music.sense import FIFTH, OCTAVE, parallels
 
 VIEW = Chorale(steps=2)
 
@@ -47,14 +48,14 @@ def test_pieces_are_harmony() -> None:
         assert all(s > a > t > b for s, a, t, b in chords)
         assert (sounding(piece) > 0).all()
         near += [max(abs(x - y) for x, y in zip(a[:3], b[:3], strict=True)) for a, b in pairwise(chords)]
-        assert not any(rule.parallels(a, b) for a, b in pairwise(chords))
+        assert not any(parallels(a, b, FIFTH, OCTAVE) for a, b in pairwise(chords))
     assert sum(move <= rule.NEAR for move in near) > 0.9 * len(near)
 
 
 def test_parallels_against_the_definition() -> None:
-    assert rule.parallels((67, 64, 60, 48), (69, 65, 62, 50)) == 3  # fifths over tenor and bass, their octave
-    assert rule.parallels((67, 64, 60, 48), (67, 64, 60, 48)) == 0
-    assert rule.parallels((67, 64, 60, 48), (65, 62, 59, 55)) == 0
+    assert parallels((67, 64, 60, 48), (69, 65, 62, 50), FIFTH, OCTAVE) == 3  # fifths over tenor and bass, their octave
+    assert parallels((67, 64, 60, 48), (67, 64, 60, 48), FIFTH, OCTAVE) == 0
+    assert parallels((67, 64, 60, 48), (65, 62, 59, 55), FIFTH, OCTAVE) == 0
 
 
 def test_splits_are_apart_and_the_best_loss_is_theirs() -> None:

@@ -1,27 +1,31 @@
 """Measures of musical sense against what they count, by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from zoo.music import sense
 from zoo.music.chorale import REST, Chorale
-from zoo.music.rule import parallels
 
 FIFTHS = np.array([[67, 64, 60, 48], [69, 65, 62, 50], [69, 65, 62, 50], [71, 67, 64, 52]])
 
 
 def test_parallels_are_counted_where_both_move() -> None:
-    assert sense.parallels(FIFTHS, 7) == 4  # soprano with tenor and with bass, twice
-    assert sense.parallels(FIFTHS, 0) == 2  # tenor with bass
-    assert sense.parallels(FIFTHS[1:3], 7) == 0
+    def count(piece: np.ndarray, interval: int) -> int:
+        return sum(sense.parallels(*move, interval) for move in pairwise(piece.tolist()))
+
+    assert count(FIFTHS, sense.FIFTH) == 4  # soprano with tenor and with bass, twice
+    assert count(FIFTHS, sense.OCTAVE) == 2  # tenor with bass
+    assert count(FIFTHS[1:3], sense.FIFTH) == 0
     silent = FIFTHS.copy()
     silent[:, 0] = REST
-    assert sense.parallels(silent, 7) == 0
+    assert count(silent, sense.FIFTH) == 0
     draw = np.random.default_rng(0)
     for _ in range(50):
-        two = draw.integers(40, 80, (2, 4))
-        found = sense.parallels(two, 7) + sense.parallels(two, 0)
-        assert found == parallels(tuple(two[0]), tuple(two[1]))
+        two = draw.integers(40, 80, (2, 4)).tolist()
+        both = sense.parallels(*two, sense.FIFTH, sense.OCTAVE)
+        assert both == sense.parallels(*two, sense.FIFTH) + sense.parallels(*two, sense.OCTAVE)
 
 
 def test_crossings_spans_and_chords() -> None:

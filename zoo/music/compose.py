@@ -46,11 +46,24 @@ def write(
     rows = [list(prompt)] * count
     grammar = view.grammar(bars, tempo_map)
     if bars is not None and not grammar.holds(prompt) and view.grammar().holds(prompt):
-        raise UserError(f"the prompt is longer than {bars} bars")
+        raise UserError(
+            f"the prompt is longer than {bars} bars: write more, or begin with fewer of its (--prompt-bars)"
+        )
     following = Following(grammar, rows, length)
     prompts = torch.tensor([[model.start, *row] for row in rows], device=model.head.weight.device)
     written = model.generate(prompts, length=following.length, sampling=sampling, constraint=following).tolist()
     return [[*prompt, *row[: row.index(view.end) + 1]] for row in written]
+
+
+def opening(view: View, tokens: Sequence[int], bars: int, tempo_map: TempoMap | None = None) -> list[int]:
+    """As much of a piece's tokens as `bars` bars hold."""
+    grammar = view.grammar(bars, tempo_map)
+    state = grammar.begin()
+    for place, token in enumerate(tokens):
+        if token == view.end or token not in grammar.may(state):
+            return list(tokens[:place])
+        state = grammar.step(state, token)
+    return list(tokens)
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from zoo.music.chorale import HOLD, Chorale
+from zoo.music.sense import FIFTH, OCTAVE, parallels
 
 SCALE = (0, 2, 4, 5, 7, 9, 11)
 # After a degree (row), which degree (column), out of 10: I ii iii IV V vi, as functional harmony has it.
@@ -51,7 +52,7 @@ def voicings(key: int, degree: int) -> tuple[Voicing, ...]:
 def following(key: int, degree: int, before: Voicing) -> tuple[Voicing, ...]:
     """The voicings of a degree that may come after one; where all are too far, those that are nearest."""
     every = voicings(key, degree)
-    apart = tuple(v for v in every if not parallels(before, v)) or every
+    apart = tuple(v for v in every if not parallels(before, v, FIFTH, OCTAVE)) or every
     good = tuple(v for v in apart if _near(before, v))
     if good:
         return good
@@ -62,17 +63,6 @@ def following(key: int, degree: int, before: Voicing) -> tuple[Voicing, ...]:
 def _near(before: Voicing, after: Voicing) -> bool:
     moves = [abs(a - b) for a, b in zip(before, after, strict=True)]
     return max(moves[:3]) <= NEAR and moves[3] <= 7
-
-
-def parallels(before: Voicing, after: Voicing) -> int:
-    """Pairs of voices that move and keep a fifth or an octave between them."""
-    count = 0
-    for low in range(1, 4):
-        for high in range(low):
-            apart = (before[high] - before[low]) % 12
-            moved = before[high] != after[high] and before[low] != after[low]
-            count += moved and apart in (0, 7) and (after[high] - after[low]) % 12 == apart
-    return count
 
 
 def _between(key: int, low: int, high: int) -> int | None:

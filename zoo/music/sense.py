@@ -6,24 +6,25 @@ silence (zoo/music/chorale.py, `sounding`).
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from zoo.music.chorale import REST
 
 PAIRS = [(high, low) for low in range(1, 4) for high in range(low)]
+FIFTH, OCTAVE = 7, 0  # semitones, over any octaves
 
 
-def parallels(piece: np.ndarray, interval: int) -> int:
-    """Pairs of voices that both move and keep `interval` (in semitones, over any octaves) between them."""
-    before, after = piece[:-1], piece[1:]
+def parallels(before: Sequence[int], after: Sequence[int], *intervals: int) -> int:
+    """Pairs of voices that both move and keep one of `intervals` between them, from four pitches to the next four; what
+    is negative is silent."""
     count = 0
     for high, low in PAIRS:
-        four = (before[:, high], before[:, low], after[:, high], after[:, low])
-        sounds = np.all([x >= 0 for x in four], axis=0)
-        moved = (four[0] != four[2]) & (four[1] != four[3])
-        kept = ((four[0] - four[1]) % 12 == interval) & ((four[2] - four[3]) % 12 == interval)
-        count += int((sounds & moved & kept).sum())
+        apart = (before[high] - before[low]) % 12
+        moved = before[high] != after[high] and before[low] != after[low]
+        sounds = min(before[high], before[low], after[high], after[low]) >= 0
+        count += moved and sounds and apart in intervals and (after[high] - after[low]) % 12 == apart
     return count
 
 
@@ -66,12 +67,13 @@ def similarity(piece: np.ndarray, lag: int) -> float:
 def measure(pieces: Sequence[np.ndarray], bar: int, reference: Counter[tuple[int, ...]]) -> dict[str, object]:
     """All of the above over pieces whose bars have `bar` steps; chords are compared with `reference`."""
     bars = sum(map(len, pieces)) / bar
+    moves = [move for piece in pieces for move in pairwise(piece.tolist())]
     long = {lag: [piece for piece in pieces if len(piece) > lag * bar] for lag in range(1, 9)}
     return {
         "pieces": len(pieces),
         "bars": bars,
-        "parallel fifths a bar": sum(parallels(piece, 7) for piece in pieces) / bars,
-        "parallel octaves a bar": sum(parallels(piece, 0) for piece in pieces) / bars,
+        "parallel fifths a bar": sum(parallels(*move, FIFTH) for move in moves) / bars,
+        "parallel octaves a bar": sum(parallels(*move, OCTAVE) for move in moves) / bars,
         "steps with a voice crossing": float(np.mean([crossing(piece) for piece in pieces])),
         "span of the voices, semitones": np.mean([span(piece) for piece in pieces], axis=0).tolist(),
         "chords that the test set has too": overlap(chords(pieces), reference),

@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     add_options(parser)
     parser.add_argument("--bars", type=int, help="bars of the piece, those of --prompt among them (8)")
     parser.add_argument("--prompt", type=Path, metavar="FILE.mid", help="go on with this piece")
+    parser.add_argument("--prompt-bars", type=int, metavar="N", help="begin with the first N bars of --prompt (all)")
     parser.add_argument("--melody", type=Path, metavar="FILE.mid", help="harmonise this melody (models of chorales)")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 always takes the likeliest (default 1)")
     parser.add_argument("--top-p", type=float, default=0.99, help="draw among the fewest with this share (0.99)")
@@ -45,12 +46,16 @@ def main(argv: list[str]) -> int:
     if given.melody and given.bars is not None:
         raise UserError("--bars does not go with --melody: the piece is as long as the melody")
     given.bars = 8 if given.bars is None else given.bars
-    check_counts(given, "bars")
+    if given.prompt_bars is not None and not given.prompt:
+        raise UserError("--prompt-bars says how much of --prompt is taken: give that too")
+    check_counts(given, "bars", *(["prompt_bars"] if given.prompt_bars is not None else []))
+    if given.prompt_bars is not None and given.prompt_bars > given.bars:
+        raise UserError(f"--prompt-bars {given.prompt_bars} are more than the {given.bars} bars of the piece (--bars)")
     files = _files(given.out)
 
     from zoo.core.decode import Sampling
     from zoo.music import midi, synth
-    from zoo.music.compose import harmonise, piano_roll, write
+    from zoo.music.compose import harmonise, opening, piano_roll, write
     from zoo.music.tokens import Chorale, Codebooks
 
     if given.soundfont:
@@ -72,6 +77,8 @@ def main(argv: list[str]) -> int:
     else:
         begun, tempo_map = _fits(view, view.piece, given.prompt, counts) if given.prompt else (None, None)
         prompt = [] if begun is None else view.encode(begun)[:-1]
+        if given.prompt_bars:
+            prompt = opening(view, prompt, given.prompt_bars, tempo_map)
         (tokens,) = write(model, view, bars=given.bars, prompt=prompt, tempo_map=tempo_map, sampling=sampling)
     if changed := midi.told(counts):
         print(f"{given.melody or given.prompt} was changed to fit the model: {changed}", file=sys.stderr)
