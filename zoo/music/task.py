@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from zoo.core import StackConfig
 from zoo.music.model import MusicLM
@@ -22,7 +21,6 @@ class Composing(Task):
 
     kind = "MusicLM"
     entries = ("hidden",)
-    _sums: Tensor
 
     def __init__(
         self,
@@ -40,8 +38,6 @@ class Composing(Task):
             raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
         self.network = MusicLM(stack, vocab_size, embed_scale=embed_scale, end=vocab_size - 1)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
-        # nats, notes and steps of an epoch that is scored
-        self.register_buffer("_sums", torch.zeros(3, dtype=torch.float64), persistent=False)
         if compile:
             self.network.stack.compile()
 
@@ -53,10 +49,14 @@ class Composing(Task):
         )
 
     def on_validation_epoch_start(self) -> None:
-        self._sums.zero_()
+        self._begin()
 
     def on_test_epoch_start(self) -> None:
-        self._sums.zero_()
+        self._begin()
+
+    def _begin(self) -> None:
+        # nats, notes and steps of the epoch; no buffer, which other ranks would overwrite
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._score(batch, "val")
@@ -75,11 +75,11 @@ class Composing(Task):
         return {f"nll_{unit}": nats / count for unit, count in zip(("note", "step"), counts, strict=True) if count}
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self._by_unit().items()})
+        self.log_dict({f"val/{name}": value for name, value in self._by_unit().items()}, sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         by_unit = self._by_unit()
-        self.log_dict({f"test/{name}": value for name, value in by_unit.items()})
+        self.log_dict({f"test/{name}": value for name, value in by_unit.items()}, sync_dist=True)
         nll, right = (float(self.trainer.callback_metrics[f"test/{name}"]) for name in ("nll", "accuracy"))
         self.report({"test_set": data.test_set, "nll": nll, **by_unit, "accuracy": right}, f"test-{data.test_set}.json")
