@@ -41,7 +41,7 @@ def source_of(name: Source, seed: int) -> MusicData:
     return JSBChorales(seed=seed) if name == "jsb" else RuleHarmony(seed=seed)
 
 
-def rendered(data: MusicData, split: Split, count: int, rate: int, least: int) -> list[Tensor]:
+def rendered(data: MusicData, split: Split, count: int, rate: int, least: int = 0) -> list[Tensor]:
     """The first `count` pieces of a split as sound "n" at `rate`, with silence behind those below `least` samples."""
     pieces = data.pieces(split)[:count]
     sounds = [
