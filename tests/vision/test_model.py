@@ -208,7 +208,7 @@ def test_transformers_vit_is_these_settings(bias: bool) -> None:
 @pytest.mark.parametrize("position", [Sinusoidal(), Rotary()], ids=lambda p: type(p).__name__)
 def test_two_axes_tell_rows_from_columns_and_leave_the_class_token_alone(position: object) -> None:
     """Exchanging two patches is seen; the class token's own embedding is what it was."""
-    ours = ViT(stack(0, position=position), CLASSES, SIZE, LinearPatches(PATCH)).double().eval()
+    ours = ViT(stack(1, position=position), CLASSES, SIZE, LinearPatches(PATCH)).double().eval()
     assert ours.places.tolist()[:3] == [[-1, -1], [0, 0], [0, 1]]
     x = images()
     layout = ours.layout(3)
@@ -226,10 +226,10 @@ def test_two_axes_tell_rows_from_columns_and_leave_the_class_token_alone(positio
 def test_relative_positions_need_a_place_for_every_token() -> None:
     from zoo.core import ALiBi
 
-    ours = ViT(stack(0, position=ALiBi()), CLASSES, SIZE, LinearPatches(PATCH), prefix_placed=False)
+    ours = ViT(stack(1, position=ALiBi()), CLASSES, SIZE, LinearPatches(PATCH), prefix_placed=False)
     with pytest.raises(ValueError, match="needs a place for every token"):
         ours(images().float())
-    assert ViT(stack(0, position=ALiBi()), CLASSES, SIZE, LinearPatches(PATCH))(images().float()).isfinite().all()
+    assert ViT(stack(1, position=ALiBi()), CLASSES, SIZE, LinearPatches(PATCH))(images().float()).isfinite().all()
 
 
 def test_positions_are_resized_as_timm_does() -> None:
