@@ -1,4 +1,5 @@
-"""BART (Lewis et al. 2020) as transformers stores it: BartForConditionalGeneration. Marian shares its names."""
+"""BART (Lewis et al. 2020) as transformers stores it: BartForConditionalGeneration, or BartModel, which is the same
+without its head: that is the table of tokens. Marian shares its names."""
 
 from typing import Any
 
@@ -13,9 +14,10 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
     # rows 0 and 1 of the tables of positions stay unused
     position = Learned(given.whole("max_position_embeddings", 1024), offset=2)
     given.only(normalize_embedding=True, extra_pos_embeddings=2)
-    given.silent("classifier_dropout", "classif_dropout", "force_bos_token_to_be_generated", "num_labels")
+    given.silent("classifier_dropout", "classif_dropout", "force_bos_token_to_be_generated")
     shared, sources, targets = (
-        given.stored.get(f"model.{name}.weight") for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
+        given.stored.get(f"model.{name}.weight", given.stored.get(f"{name}.weight"))
+        for name in ("shared", "encoder.embed_tokens", "decoder.embed_tokens")
     )
     sources, targets = (shared if table is None else table for table in (sources, targets))
     network = encoder_decoder(given, position, embed_norm=LayerNorm(), vocabulary=50265, layers=12, width=1024)
@@ -95,9 +97,10 @@ def names(network: Network) -> Table:
 
 
 FAMILY = Family(
-    kinds={"BartForConditionalGeneration": "Seq2Seq"},
+    kinds={"BartForConditionalGeneration": "Seq2Seq", "BartModel": "Seq2Seq"},
     settings=settings,
     names=names,
-    unused=(r"model\.(encoder|decoder)\.version", r"model\.shared\.weight"),
+    prefix="model.",
+    unused=(r"(encoder|decoder)\.version", r"shared\.weight"),
     sizes={"vocabulary": "vocab_size", "positions": "max_position_embeddings"},
 )

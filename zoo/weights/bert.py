@@ -1,4 +1,5 @@
-"""BERT (Devlin et al. 2019) as transformers stores it: BertForMaskedLM, BertForSequenceClassification."""
+"""BERT (Devlin et al. 2019) as transformers stores it: BertForMaskedLM, BertForSequenceClassification,
+BertForPreTraining, of which the head that says whether one sentence follows another is kept and not used."""
 
 from typing import Any
 
@@ -39,7 +40,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         given.silent("tie_word_embeddings")
         drop = given.number("classifier_dropout", dropout)
         return common | {"classes": given.classes(), "pool": Pooler(), "dropout": drop}
-    given.silent("classifier_dropout", "num_labels")
+    given.silent("classifier_dropout")
     return common | {
         "pool": Pooler() if any(name.endswith("pooler.dense.weight") for name in given.stored) else First(),
         "activation": activation,
@@ -75,7 +76,11 @@ def names(network: Network) -> Table:
 
 
 FAMILY = Family(
-    kinds={"BertForMaskedLM": "MaskedLM", "BertForSequenceClassification": "TextClassifier"},
+    kinds={
+        "BertForMaskedLM": "MaskedLM",
+        "BertForPreTraining": "MaskedLM",
+        "BertForSequenceClassification": "TextClassifier",
+    },
     settings=settings,
     names=names,
     prefix="bert.",

@@ -26,7 +26,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         dropout=given.number("hidden_dropout_prob", 0.1),
         attention_dropout=given.number("attention_probs_dropout_prob", 0.1),
     )
-    given.silent("max_position_embeddings", "eos_token_id", "classifier_dropout", "num_labels")
+    given.silent("max_position_embeddings", "eos_token_id", "classifier_dropout")
     return {
         "stack": stack,
         "token_dropout": given.flag("token_dropout", False),

@@ -28,7 +28,9 @@ T = TypeVar("T")
 # What `architectures` in a config.json may say: the file that knows it. timm's say `architecture`.
 ARCHITECTURES = {
     "BartForConditionalGeneration": "bart",
+    "BartModel": "bart",
     "BertForMaskedLM": "bert",
+    "BertForPreTraining": "bert",
     "BertForSequenceClassification": "bert",
     "DeiTForImageClassification": "deit",
     "DeiTForImageClassificationWithTeacher": "deit",
@@ -61,22 +63,24 @@ ACTIVATIONS: dict[str, Activation] = {
 SILENT = frozenset(
     """_name_or_path architectures model_type transformers_version torch_dtype dtype torchscript use_cache return_dict
     return_dict_in_generate output_attentions output_hidden_states output_scores gradient_checkpointing
-    initializer_range initializer_factor init_std id2label label2id _num_labels finetuning_task task_specific_params
-    tokenizer_class prefix bos_token_id sep_token_id forced_bos_token_id forced_eos_token_id max_length min_length
-    do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p
-    repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
-    num_return_sequences exponential_decay_length_penalty suppress_tokens begin_suppress_tokens remove_invalid_values
-    begin_suppress_tokens tf_legacy_loss use_bfloat16 attn_implementation _attn_implementation""".split()
+    initializer_range initializer_factor init_std id2label label2id num_labels _num_labels finetuning_task
+    task_specific_params output_past xla_device tokenizer_class prefix bos_token_id sep_token_id forced_bos_token_id
+    forced_eos_token_id max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty
+    temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
+    encoder_no_repeat_ngram_size bad_words_ids num_return_sequences exponential_decay_length_penalty suppress_tokens
+    begin_suppress_tokens remove_invalid_values tf_legacy_loss use_bfloat16 attn_implementation
+    _attn_implementation""".split()
 )
 # Keys whose other values would change what is computed, with the value that does not.
 PLAIN = {"chunk_size_feed_forward": 0, "pruned_heads": {}, "is_decoder": False, "add_cross_attention": False}
-PLAIN |= {"problem_type": "single_label_classification"}
+PLAIN |= {"problem_type": "single_label_classification", "is_encoder_decoder": False, "tie_encoder_decoder": False}
 
 
 class Given:
     """A config.json as it is read: what is asked for is noted, and `finish` refuses the rest by name and value.
 
-    An absent key, or null, is the default of the library that wrote it. `stored`: the tensors beside it, which say some
+    An absent key, or null, is the default of the library that wrote it: older versions wrote out every key that they
+    knew. `stored`: the tensors beside it, which say some
     things that files of several years say in several ways.
     """
 
@@ -161,11 +165,11 @@ class Given:
 
     def finish(self) -> None:
         for name, value in self.values.items():
-            if name in self.asked or name in SILENT:
+            if value is None or name in self.asked or name in SILENT:
                 continue
             if name not in PLAIN:
                 raise UserError(f"{self.where}: unknown setting {name} {value!r}; it may change what is computed")
-            if value is not None and value != PLAIN[name]:
+            if value != PLAIN[name]:
                 raise self.refused(name, f"only {PLAIN[name]!r} is")
 
 

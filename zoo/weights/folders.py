@@ -80,7 +80,11 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
         stored = {name: types.get(name, common) for name in stored_names(family, loaded.model)}
     except LookupError as error:
         raise UserError(f"{where}: a {architecture} cannot say this model ({error})") from None
-    return replace(loaded, origin=Origin(architecture, config, stored))
+    unused: dict[str, Tensor] = {}
+    if architecture == like.origin.architecture:  # which has places for what no output of ours depends on
+        unused = like.origin.unused
+        stored |= {name: types[name] for name in unused}
+    return replace(loaded, origin=Origin(architecture, config, stored, unused))
 
 
 def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None = None) -> None:

@@ -30,7 +30,8 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         dropout=dropout,
         attention_dropout=given.number("attn_pdrop", 0.1),
     )
-    # of another head, which these models have not; how float16 is upcast; of padding, which is left out here
+    # of another head, which these models have not; how float16 is upcast; of padding, which is left out here; what the
+    # first code for GPT wrote down and this one never read
     given.silent(
         "summary_type",
         "summary_use_proj",
@@ -40,6 +41,8 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         "reorder_and_upcast_attn",
         "pad_token_id",
         "n_ctx",
+        "n_special",
+        "predict_special_tokens",
     )
     common = {"stack": stack, "vocab_size": given.whole("vocab_size", 50257)}
     if architecture == "GPT2ForSequenceClassification":

@@ -27,7 +27,8 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         attention_dropout=given.number("attention_dropout", 0.0),
     )
     # how a product was cut for several devices; rotary positions have no table that would end there
-    given.silent("pretraining_tp", "max_position_embeddings", "pad_token_id")
+    given.silent("pretraining_tp", "max_position_embeddings", "pad_token_id", "is_llama_config")
+    given.only(rope_interleaved=False)  # of those who trained by other code, where it says how rotary pairs stand
     common = {"stack": stack, "vocab_size": given.whole("vocab_size", 32000)}
     if architecture == "LlamaForSequenceClassification":
         return common | last_token_classes(given)

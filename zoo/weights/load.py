@@ -22,7 +22,18 @@ from torch import Tensor, nn
 
 from zoo.core.init import Undrawn
 from zoo.errors import UserError, nearest
-from zoo.weights.families import Family, Given, Origin, build, check_depth, common_type, family_of, renamed, type_name
+from zoo.weights.families import (
+    ARCHITECTURES,
+    Family,
+    Given,
+    Origin,
+    build,
+    check_depth,
+    common_type,
+    family_of,
+    renamed,
+    type_name,
+)
 from zoo.weights.files import INDEX, UNUSED, WEIGHTS, read_file, read_json, read_tensors, verify
 
 TEXT = "zoo.text.opening.AnyTokenizer"
@@ -197,13 +208,17 @@ def read_settings(family: Family, given: Given, architecture: str) -> dict[str, 
 
 
 def architecture_of(config: dict[str, Any], where: Path) -> Any:
-    """The architecture that a published config.json names; "timm" for all of timm's."""
+    """The architecture that a published config.json names, of several the first that is known; "timm" for all of
+    timm's."""
     if "architecture" in config:
         return "timm"
     named = config.get("architectures")
     if not named:
         raise UserError(f"{where}: names neither a kind of model nor an architecture")
-    return named[0] if isinstance(named, list) and len(named) == 1 else named
+    if not isinstance(named, list):
+        return named
+    known = [name for name in named if isinstance(name, str) and name in ARCHITECTURES]
+    return known[0] if known else named[0] if len(named) == 1 else named
 
 
 def class_of(kind: str) -> Any:

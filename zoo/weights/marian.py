@@ -10,7 +10,7 @@ from zoo.weights.families import Family, Given
 def settings(given: Given, architecture: str) -> dict[str, Any]:
     given.only(normalize_embedding=False)
     # sines have no table that would end; how translations are checked for length is told to the search
-    given.silent("max_position_embeddings", "num_labels", "classifier_dropout", "classif_dropout")
+    given.silent("max_position_embeddings", "classifier_dropout", "classif_dropout")
     given.silent("extra_pos_embeddings", "force_bos_token_to_be_generated")  # of BART's first code, and read by nothing
     network = encoder_decoder(given, Sinusoidal("halves"), embed_norm=NoNorm(), vocabulary=58101, layers=12, width=1024)
     sources, shared = network["vocab_size"], given.flag("share_encoder_decoder_embeddings", True)

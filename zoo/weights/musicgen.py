@@ -27,7 +27,7 @@ def decoder(given: Given, context_dim: int | None) -> dict[str, Any]:
     given.training(activation_dropout=0.0, layerdrop=0.0)
     # sines have no table that would end; stereo is twice the codebooks, which num_codebooks counts; the published code
     # reads scale_embedding and scales nothing
-    given.silent("scale_embedding")
+    given.silent("scale_embedding", "classifier_dropout")
     given.silent("max_position_embeddings", "audio_channels", "eos_token_id", "tie_word_embeddings")
     stack = StackConfig(
         dim=given.whole("hidden_size", 1024),

@@ -38,7 +38,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         attention_dropout=dropout,
     )
     decoder = encoder.replace(causal=True, cross=True, depth=given.whole("num_decoder_layers", encoder.depth))
-    given.silent("classifier_dropout", "n_positions", "output_past")  # of other heads; relative positions have no end
+    given.silent("classifier_dropout", "n_positions")  # of other heads; relative positions have no end
     given.only(is_encoder_decoder=True)
     # Older files say by one key both that the head is the table and that states are scaled before it; newer ones say
     # the second by its own key, and leave the first to the tensors.

@@ -28,7 +28,9 @@ def encoder(given: Given, *, prefix: int) -> dict[str, Any]:
         dropout=given.number("hidden_dropout_prob", 0.0),
         attention_dropout=given.number("attention_probs_dropout_prob", 0.0),
     )
-    given.silent("encoder_stride", "pooler_output_size", "pooler_act")  # of other heads
+    # of other heads, and of texts
+    given.silent("encoder_stride", "pooler_output_size", "pooler_act")
+    given.silent("pad_token_id", "eos_token_id", "tie_word_embeddings")
     return {
         "stack": stack,
         "classes": given.classes(),
