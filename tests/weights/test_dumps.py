@@ -69,7 +69,9 @@ OLD: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("family", "more"), OLD, ids=lambda value: value if isinstance(value, str) else [*value][0])
+@pytest.mark.parametrize(
+    ("family", "more"), OLD, ids=lambda value: value if isinstance(value, str) else "+".join(value)
+)
 def test_keys_of_old_that_nothing_reads(family: str, more: dict[str, Any], tmp_path: Path) -> None:
     assert logits(named(REFERENCES[family]), tmp_path, dump(family) | more) < 1e-5
 

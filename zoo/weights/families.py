@@ -80,8 +80,7 @@ class Given:
     """A config.json as it is read: what is asked for is noted, and `finish` refuses the rest by name and value.
 
     An absent key, or null, is the default of the library that wrote it: older versions wrote out every key that they
-    knew. `stored`: the tensors beside it, which say some
-    things that files of several years say in several ways.
+    knew. `stored`: the tensors beside it, which say some things that files of several years say in several ways.
     """
 
     def __init__(self, values: Mapping[str, Any], where: Path, stored: Mapping[str, Tensor]):
