@@ -260,6 +260,26 @@ def test_a_causal_stack_can_be_pooled_by_its_mean() -> None:
     assert TextClassifier(STACK.replace(causal=True), 20, 2)(torch.ones(1, 3).long()).shape == (1, 2)
 
 
+def test_a_gap_is_filled_where_it_stands() -> None:
+    """Also beside words that are not known, which have the same token as a gap."""
+    from zoo.text.fill import fill
+    from zoo.text.tokens import Tokenizer
+
+    tokens = Tokenizer.words(["a good film", "a bad film is good ."] * 2, 100)
+    model = MaskedLM(STACK.replace(position=Learned(20)), tokens.vocab_size).eval()
+    start, end, hidden = tokens.start, tokens.end, tokens.mask
+    for text, row, places in (
+        ("a strange film is [MASK] .", ["a", hidden, "film", "is", hidden, "."], [5]),
+        ("[MASK] strange film [MASK]", [hidden, hidden, "film", hidden], [1, 4]),
+    ):
+        ids = [start, *(tokens.id_of(x) if isinstance(x, str) else x for x in row), end]
+        found = fill(model, tokens, text, top=2)
+        best = model(torch.tensor([ids]))[0, places].softmax(-1).topk(2)
+        assert len(found) == len(places)
+        assert [way.share for gap in found for way in gap] == pytest.approx(best.values.flatten().tolist())
+        assert [way.text for gap in found for way in gap] == [tokens.decode([i]) for i in best.indices.flatten()]
+
+
 def test_a_text_beyond_what_the_model_can_read_is_said() -> None:
     from zoo.errors import UserError
     from zoo.text.classify import classify

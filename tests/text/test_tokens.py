@@ -76,11 +76,9 @@ def test_words_are_tokens_and_what_is_rare_is_hidden() -> None:
     ids = words.encode("The CAT can't see, once.")
     assert [words.bpe.id_to_token(i) for i in ids] == ["the", "cat", "can't", "see", ",", "<mask>", "<mask>"]
     assert words.decode(words.encode("the well-known cat")) == "the well-known cat"
-    assert words.join(["the ", " can't see"], [words.mask]) == [
-        *words.encode("the"),
-        words.mask,
-        *words.encode("can't see"),
-    ]
+    joined = [*words.encode("the"), words.mask, *words.encode("can't see")]
+    assert words.join(["the ", " can't see"], [words.mask]) == (joined, [1])
+    assert words.join(["the once ", " once ", ""], [words.mask] * 2)[1] == [2, 4]  # not where a word is not known
     few = Tokenizer.words(texts, 8, lowercase=True)
     assert few.vocab_size == 8
     assert few.encode("<pad>")  # a special token's name is text, here three words
@@ -101,9 +99,10 @@ def test_a_gap_holds_the_space_before_it() -> None:
     text = "the capital of France"
     pieces = Tokenizer.train([text * 9], 290)
     whole = pieces.encode("the capital of France")
-    gap = pieces.join(["the ", " of France"], [pieces.mask])
+    gap, places = pieces.join(["the ", " of France"], [pieces.mask])
+    assert places == [len(pieces.encode("the"))]
     assert gap == [*pieces.encode("the"), pieces.mask, *pieces.encode(" of France")]
     assert pieces.decode([i for i in gap if i != pieces.mask]) == "the of France"
     assert whole[-2:] == gap[-2:]
     letters = Tokenizer.characters(text)
-    assert len(letters.join(["the ", "apital"], [letters.mask])) == len("the capital")
+    assert len(letters.join(["the ", "apital"], [letters.mask])[0]) == len("the capital")

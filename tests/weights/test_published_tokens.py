@@ -211,7 +211,11 @@ def test_spans_by_sentinels(tmp_path: Path) -> None:
     ours = PublishedTokenizer.load(tmp_path / "tokenizer.json")
     gap = tokenizer.convert_tokens_to_ids("<extra_id_0>")
     assert ours.sentinels[:2] == [gap, tokenizer.convert_tokens_to_ids("<extra_id_1>")]
-    assert ours.closed(ours.join(["the ", " cat"], [gap])) == tokenizer("the <extra_id_0> cat").input_ids
+    whole = tokenizer("the <extra_id_0> cat").input_ids
+    assert ours.join(["the ", " cat"], [gap]) == (whole, [whole.index(gap)])
+    assert ours.closed(whole) == whole
+    with pytest.raises(ValueError, match="<extra_id_0> in a text is a gap to this model: leave it out"):
+        ours.join(["the <extra_id_0> ", " cat"], [gap])
 
 
 def test_an_imported_folder_keeps_its_tokenizer(tmp_path: Path) -> None:

@@ -41,9 +41,11 @@ def fill(model: MaskedLM | Seq2Seq, tokenizer: Tokenizer, text: str, *, top: int
 
 
 def _tokens(model: MaskedLM, tokenizer: Tokenizer, pieces: list[str], top: int) -> list[list[Filling]]:
-    ids = tokenizer.around(tokenizer.join(pieces, [tokenizer.mask] * (len(pieces) - 1)))
-    row = _row(model.trunk.embedding, ids, model.trunk.stack)
-    best = model(row)[row == tokenizer.mask].float().softmax(-1).topk(min(top, tokenizer.vocab_size))
+    ids, gaps = tokenizer.join(pieces, [tokenizer.mask] * (len(pieces) - 1))
+    before = tokenizer.around([-1]).index(-1)  # what stands around a text moves it
+    row = _row(model.trunk.embedding, tokenizer.around(ids), model.trunk.stack)
+    # by their places: a word that is not known may have the same token as a gap
+    best = model(row)[0, [before + gap for gap in gaps]].float().softmax(-1).topk(min(top, tokenizer.vocab_size))
     return [
         [Filling(tokenizer.decode([token]), share) for token, share in zip(tokens, shares, strict=True)]
         for tokens, shares in zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -54,7 +56,7 @@ def _spans(model: Seq2Seq, tokenizer: Tokenizer, pieces: list[str], top: int) ->
     gaps = tokenizer.sentinels[: len(pieces) - 1]
     if len(gaps) < len(pieces) - 1:
         raise UserError(f"this model can write {len(gaps)} spans, not {len(pieces) - 1} (it has a sentinel for each)")
-    row = _row(model.source_embedding, tokenizer.closed(tokenizer.join(pieces, gaps)), model.encoder)
+    row = _row(model.source_embedding, tokenizer.closed(tokenizer.join(pieces, gaps)[0]), model.encoder)
     (found,) = model.generate(row, length=LONGEST * len(pieces), beams=top, nbest=top)
     written = [({gap: span(h.tokens, gap, tokenizer.sentinels) for gap in gaps}, math.exp(h.log_prob)) for h in found]
     return [[Filling(tokenizer.decode(spans[gap]), share) for spans, share in written] for gap in gaps]

@@ -129,10 +129,17 @@ class Published(Tokenizer):
     def closed(self, ids: Sequence[int]) -> list[int]:
         return list(ids)
 
-    def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> list[int]:
-        """Ids of the text with the names of the tokens in its gaps."""
+    def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Ids of the text with the names of the tokens in its gaps, and where those stand.
+
+        UserError where such a name stands in the text besides.
+        """
         names = [*map(self.name_of, gaps), ""]
-        return self.encode("".join(piece + name for piece, name in zip(pieces, names, strict=True)))
+        ids = self.encode("".join(piece + name for piece, name in zip(pieces, names, strict=True)))
+        places = [place for place, token in enumerate(ids) if token in gaps]
+        if len(places) != len(gaps):
+            raise UserError(f"{', '.join(sorted({*names[:-1]}))} in a text is a gap to this model: leave it out")
+        return ids, places
 
 
 class PublishedTokenizer(Published):

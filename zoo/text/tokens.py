@@ -184,16 +184,20 @@ class Tokenizer:
         """Ids and the end: how the sources of a Seq2Seq are given, and its targets are written."""
         return [*ids, self.end]
 
-    def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> list[int]:
-        """Ids of the pieces of a text with a token in each gap between two.
+    def join(self, pieces: Sequence[str], gaps: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Ids of the pieces of a text with a token in each gap between two, and where those of the gaps stand.
 
         A word's token holds the space before it, so the space before a gap belongs to what stands there; not where
         every character is a token.
         """
         apart = isinstance(self.bpe.model, models.WordLevel)
         cut = [*(piece if apart else piece.removesuffix(" ") for piece in pieces[:-1]), pieces[-1]]
-        first, *rest = self.encode_batch(cut)
-        return [*first, *(i for gap, ids in zip(gaps, rest, strict=True) for i in (gap, *ids))]
+        whole, *rest = self.encode_batch(cut)
+        places = []
+        for gap, ids in zip(gaps, rest, strict=True):
+            places.append(len(whole))
+            whole = [*whole, gap, *ids]
+        return whole, places
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text."""
