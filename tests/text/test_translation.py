@@ -129,6 +129,7 @@ def test_the_picture_shows_the_maps_of_what_was_written(run: Path) -> None:
         (["--top-p", "2"], "top_p (2.0) must be in (0, 1]"),
         (["--device", "gpuu"], "gpuu"),
         (["--beams", "0"], "--beams must be at least 1, got 0"),
+        (["--prefix", "a\udcff"], "--prefix: not UTF-8"),
         (["--nbest", "5", "--beams", "2"], "--nbest (5) cannot exceed --beams (2)"),
         (["--beam", "2"], "unknown option --beam; did you mean '--beams'?"),
         (["--checkpoint", "none.ckpt"], "none.ckpt"),

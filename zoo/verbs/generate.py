@@ -5,7 +5,7 @@ import sys
 
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.verbs.opening import add_options, check_counts, open_model
+from zoo.verbs.opening import add_options, check_counts, check_text, open_model
 
 # Kinds of networks that write, and what keeps them to the tokens of a sequence (a Constraint of zoo.core.decode).
 WRITERS = {
@@ -17,19 +17,19 @@ WRITERS = {
 def main(argv: list[str]) -> int:
     parser = Options(prog="zoo generate", description="Go on with a text or a protein, token by token as they come.")
     add_options(parser)
-    parser.add_argument("--prompt", help="what it begins with (default: nothing, or a new line where something must)")
-    parser.add_argument("--length", type=int, default=500, help="tokens to write (default 500)")
+    parser.add_argument("--prompt", help="what it begins with (default: what texts begin with, or a new line)")
+    parser.add_argument("--length", type=int, help="tokens to write (default 500, or as many as the model can place)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest (default 0.8)")
     parser.add_argument("--top-k", type=int, default=0, help="draw among the k likeliest tokens (default 0: all)")
     parser.add_argument("--top-p", type=float, default=1.0, help="among the fewest that hold this probability")
     parser.add_argument("--min-p", type=float, default=0.0, help="among those with this share of the likeliest's")
     parser.add_argument("--seed", type=int, default=0, help="equal seeds write equal texts (default 0)")
     given = parser.parse_args(argv)
+    check_text("--prompt", given.prompt)
     check_counts(given, "length")
 
-    import torch
-
     from zoo.core.decode import Sampling
+    from zoo.text.generate import generate, start_of
 
     try:
         sampling = Sampling(
@@ -42,40 +42,22 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{given.model} looks both ways at once: only a model that reads from left to right goes on")
     module, _, name = (WRITERS[loaded.config["kind"]] or "").rpartition(".")
     constraint = getattr(importlib.import_module(module), name) if module else None
-    start = loaded.model.start
-    begun = given.prompt if given.prompt is not None else "\n" if start is None else ""
+    begun = given.prompt
+    if begun is None:
+        begun = "\n" if start_of(loaded.model, loaded.tokenizer) is None else ""
     try:
-        given_ids = loaded.tokenizer.encode(begun)
-        prompt = [*([] if start is None else [start]), *given_ids]
+        pieces = generate(
+            loaded.model,
+            loaded.tokenizer,
+            begun,
+            length=given.length,
+            sampling=sampling,
+            constraint=constraint,
+        )
     except ValueError as error:  # a letter that is no token
         raise UserError(f"--prompt: {error}") from None
-    if not prompt:
-        raise UserError("--prompt is empty: give it at least one character")
-    written: list[int] = []
-    shown = ""
-    before = loaded.tokenizer.decode(given_ids)  # decoded with it, a text keeps the space that it begins with
-    steps = loaded.model.stream(
-        torch.tensor([prompt], device=next(loaded.model.parameters()).device),
-        length=given.length,
-        sampling=sampling,
-        constraint=constraint,
-    )
-    for token in steps:
-        if not written:  # by now the prompt is known to fit
-            sys.stdout.write(begun)
-        written.append(int(token))
-        whole = loaded.tokenizer.decode([*given_ids, *written])
-        text = whole[_shared(before, whole) :]
-        if text.endswith("\ufffd"):  # half a character so far
-            continue
-        sys.stdout.write(text[len(shown) :])
+    for number, piece in enumerate(pieces):
+        sys.stdout.write(piece if number else begun + piece)  # by now the prompt is known to fit
         sys.stdout.flush()
-        shown = text
     sys.stdout.write("\n")
     return 0
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts begin with together."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

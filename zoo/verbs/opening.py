@@ -18,9 +18,9 @@ def add_options(parser: Options) -> None:
 
 
 def check_counts(given: Namespace, *names: str) -> None:
-    """UserError names the first of these options that is below 1."""
+    """UserError names the first of these options that is given and below 1."""
     for name in names:
-        if getattr(given, name) < 1:
+        if getattr(given, name) is not None and getattr(given, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(given, name)}")
 
 
@@ -40,9 +40,14 @@ def inputs(words: list[str]) -> list[str]:
 def texts(words: list[str]) -> list[str]:
     """`inputs` that are texts, and no names of files, which may be any bytes; UserError names one that is not UTF-8."""
     for number, word in enumerate(words, 1):
-        if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python hands over bytes that are not
-            raise UserError(f"text {number}: not UTF-8")
+        check_text(f"text {number}", word)
     return inputs(words)
+
+
+def check_text(what: str, text: str | None) -> None:
+    """UserError where what was typed, if anything, is not UTF-8."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text or ""):  # how Python hands over bytes that are not
+        raise UserError(f"{what}: not UTF-8")
 
 
 def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UserError
 from zoo.options import Options, check_new
-from zoo.verbs.opening import add_options, check_counts, open_model, texts
+from zoo.verbs.opening import add_options, check_counts, check_text, open_model, texts
 
 if TYPE_CHECKING:
     from zoo.weights.load import Loaded
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
     drawing.add_argument("--seed", type=int, help="equal seeds draw equal translations (default 0)")
     given = parser.parse_intermixed_args(argv)
     check_counts(given, "beams", "nbest", "max_length", "batch")
+    check_text("--prefix", given.prefix)
     names = ("temperature", "top_k", "top_p", "min_p", "seed")
     drawn = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     if not math.isfinite(given.length_penalty):
