@@ -10,6 +10,7 @@ import torch
 import zoo
 from tests.test_traps import QUIET, settings
 from zoo.cli import main
+from zoo.core.decode import Sampling
 from zoo.text.translate import translate
 
 
@@ -100,6 +101,21 @@ def test_drawn_translations_are_seeded_and_many(run: Path, capsys: pytest.Captur
     assert main([*once, "0"]) == main(["translate", str(run), "six", "two hundred", "--beams", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == lines[2:]
+
+
+def test_what_is_drawn_of_a_text_hangs_on_no_batch(run: Path) -> None:
+    """Equal texts are drawn apart, wherever they stand, and a text alike whatever stands beside it."""
+    loaded, texts = zoo.load(run), ["six", "two hundred", "six", "one thousand two", "six"]
+
+    def drawn(batch: int) -> list[list[str]]:
+        found = translate(
+            loaded.model, loaded.tokenizer, texts, nbest=2, batch=batch, length=20, sampling=Sampling(temperature=3.0)
+        )
+        return [[text for _, text in row] for row in found]
+
+    together = drawn(5)
+    assert len({text for row in together for text in row}) > 7
+    assert drawn(1) == drawn(2) == together
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])

@@ -107,6 +107,20 @@ def test_marian_cuts_and_joins_as_theirs(tmp_path: Path, apart: bool) -> None:
     assert ours.decode([10**6, 0]) == ""
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_picture_names_what_was_read_in_its_own_language(tmp_path: Path, apart: bool) -> None:
+    from zoo.text.attention import cross_attention
+
+    marian(tmp_path / "marian", apart=apart)
+    loaded = zoo.load(tmp_path / "marian")
+    text, tokens = "the cat sat on the mat", loaded.tokenizer
+    looks = cross_attention(loaded.model, tokens, text, length=4)
+    names = [tokens.read[i] for i in tokens.encode(text)[:-1]]
+    pieces = [(name not in tokens.marks and name.replace("\u2581", "")) or "·" for name in names]
+    assert sum(map(len, pieces)) > 12
+    assert looks.read == [*pieces, "end"]
+
+
 def test_tokens_that_the_folder_calls_special(tmp_path: Path) -> None:
     """Wherever they stand in a text, they are themselves; and a second table counts where the folder says so alone."""
     marian(tmp_path / "marian")

@@ -40,15 +40,15 @@ def cross_attention(
         model(source, target)
     # the row of a token is that of the step that wrote it: the one that had read the token before
     return Looks(
-        written=[*(_name(tokenizer, i) for i in written), "end"],
-        read=[*(_name(tokenizer, i) for i in source[0, :-1].tolist()), "end"],
+        written=[*(_name(tokenizer.decode([i])) for i in written), "end"],
+        read=[*(_name(tokenizer.decode_source([i])) for i in source[0, :-1].tolist()), "end"],
         weights=maps[0].weights[0].mean(0).cpu(),
         error=maps[0].error,
     )
 
 
-def _name(tokenizer: Tokenizer, token: int) -> str:
-    return tokenizer.decode([token]).strip() or "·"
+def _name(text: str) -> str:
+    return text.strip() or "·"
 
 
 def draw(looks: Looks, path: Path) -> None:

@@ -47,6 +47,7 @@ class SentencePieces(Published):
         needed = {"<unk>", self.names.get("end", "</s>")}
         if not needed <= ids.keys() & target_ids.keys():
             raise UserError(f"{where}: its tokens lack one of {', '.join(sorted(needed))}")
+        self.read = {token: piece for piece, token in ids.items()}
         self.written = {token: piece for piece, token in target_ids.items()}
         self.marks = {*map(self.name_of, self.sentinels)}
         more = said.get("additional_special_tokens")
@@ -124,8 +125,14 @@ class SentencePieces(Published):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens, and ids that are none, leave nothing."""
-        pieces = [self.written[i] for i in ids if i in self.written]
-        text: str = self.target.decode_pieces([piece for piece in pieces if piece not in self.marks])
+        return self._joined(ids, self.written, self.target)
+
+    def decode_source(self, ids: Sequence[int]) -> str:
+        return self._joined(ids, self.read, self.source)
+
+    def _joined(self, ids: Sequence[int], names: dict[int, str], model: SentencePieceProcessor) -> str:
+        pieces = [names[i] for i in ids if i in names]
+        text: str = model.decode_pieces([piece for piece in pieces if piece not in self.marks])
         return text.replace("▁", " ").strip()
 
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:

@@ -224,5 +224,9 @@ class Tokenizer:
         """The text of ids; special tokens leave nothing, bytes that are not UTF-8 a replacement character."""
         return self.bpe.decode(list(ids), skip_special_tokens=True)
 
+    def decode_source(self, ids: Sequence[int]) -> str:
+        """`decode` of ids that are read, where another language may have other tokens."""
+        return self.decode(ids)
+
     def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return self.bpe.decode_batch([list(row) for row in rows], skip_special_tokens=True)
