@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import zoo
 from tests.weights.test_folders import named, shard
 from zoo import cli
 from zoo.weights.files import sha256
@@ -291,8 +292,33 @@ def test_settings_of_training_are_told(folder: Path, capsys: pytest.CaptureFixtu
     (folder / "generation_config.json").write_text('{"no_repeat_ngram_size": 3, "min_length": 0}')
     assert cli.main(["import", str(folder), str(folder.parent / "p")]) == 0
     said = capsys.readouterr().err
-    assert "no_repeat_ngram_size 3 is not taken on" in said
+    assert "generation_config.json: no_repeat_ngram_size 3 is not taken on: it is a habit of" in said
     assert "min_length" not in said
+
+
+def test_how_a_published_model_writes_is_read_where_its_library_reads_it(
+    kept: dict[str, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In generation_config.json alone where there is one; what is not taken on is one line, also other ends."""
+    folder = put(kept["bart"], tmp_path / "m")
+    habits = {"length_penalty": 2.0, "num_beams": 4, "max_length": 142, "early_stopping": True}
+    change(folder, eos_token_id=[2, 7], **habits)
+    (folder / "generation_config.json").unlink()
+    assert zoo.load(folder).model.end == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert "config.json: eos_token_id [2, 7]: only 2 ends a text here" in said[0]
+    assert "config.json: length_penalty 2.0, num_beams 4, max_length 142 are not taken on: they are habits" in said[1]
+    (folder / "generation_config.json").write_text('{"eos_token_id": [5, 2], "num_beams": 1, "max_length": 20}')
+    assert zoo.load(folder).model.end == 5
+    said = capsys.readouterr().err
+    assert said == f"{folder}/generation_config.json: eos_token_id [5, 2]: only 5 ends a text here\n"
+    for verb in (["import", str(folder), str(tmp_path / "o")], ["export", str(tmp_path / "o"), str(tmp_path / "back")]):
+        assert cli.main([*verb, *(["--to", "hf"] if verb[0] == "export" else [])]) == 0
+    assert zoo.load(tmp_path / "back").model.end == 5
+    (folder / "generation_config.json").write_text('{"eos_token_id": "end"}')
+    capsys.readouterr()
+    assert "generation_config.json: eos_token_id 'end' is not supported" in refused(folder, capsys)
 
 
 # -- what lies beside, and where ---------------------------------------------------------------------------------------

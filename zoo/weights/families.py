@@ -132,12 +132,10 @@ class Given:
             raise self.refused(name, "settings by name are needed")
         return Given(values, self.where, self.stored)
 
-    def token(self, name: str) -> int | None:
-        """The id of a token, the first where there are several, or None."""
-        value = self.take(name)
+    def token(self, name: str, default: int | None = None) -> int | None:
+        """The id of a token, the first where there are several, or None where neither file nor library has one."""
+        value = self.take(name, default)
         if isinstance(value, list) and value:
-            if len(value) > 1:
-                self.notes.append(f"{name} {value}: only the first ends a text here")
             value = value[0]
         if value is not None and type(value) is not int:
             raise self.refused(name, "the id of a token is needed")

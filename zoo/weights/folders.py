@@ -17,7 +17,7 @@ from zoo.vision.published import publish_size
 from zoo.weights.compare import differences
 from zoo.weights.families import Given, Origin, common_type, family_of, published, stored_names, type_name
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
-from zoo.weights.load import Loaded, read_settings, tokenizer_of
+from zoo.weights.load import Loaded, ending, read_settings, tokenizer_of, writing
 
 # What may lie beside published weights and goes with them, byte by byte, like the tokenizers of texts (FILES).
 BESIDE = """added_tokens.json merges.txt vocab.txt sentencepiece.bpe.model generation_config.json
@@ -104,6 +104,7 @@ def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None
     family = family_of(origin.architecture, where)
     tensors = published(family, loaded.model, origin)
     said = read_settings(family, Given(origin.config, where, tensors), origin.architecture)
+    said = ending(writing(beside, origin.config), said)
     wanted = type(loaded.model)(**said).to_plain()
     notes: list[str] = []
     for name, (theirs, ours) in differences(wanted, loaded.model.to_plain()).items():

@@ -143,7 +143,8 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     tensors = read_tensors(folder)
     given = Given(config, where, tensors)
     kind = family.kinds[architecture]
-    settings = read_settings(family, given, architecture)
+    writes = writing(folder, config)
+    settings = ending(writes, read_settings(family, given, architecture))
     check_depth(settings, len(tensors), where)
     with torch.device("meta"):  # shapes are compared before anything is allocated
         shapes = build(class_of(kind), settings, where)
@@ -152,8 +153,9 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     with Undrawn():
         model = build(class_of(kind), settings, where)
     fill(model.to(common_type(ours.values())), ours, place)
-    for note in [*given.notes, *told(folder, config, settings)]:
-        print(f"{where}: {note}", file=sys.stderr)
+    for source, notes in ((given, given.notes), (writes, told(writes, settings))):
+        for note in notes:
+            print(f"{source.where}: {note}", file=sys.stderr)
     origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
     plain = {"kind": kind, "settings": model.to_plain()}
     if names := class_names(config, settings.get("classes", 0)):
@@ -164,19 +166,36 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
 # What publishers have `generate` do unless told otherwise, with the value that does nothing. Here the verbs are told.
 HABITS = {"no_repeat_ngram_size": 0, "min_length": 0, "forced_bos_token_id": None, "bad_words_ids": None}
 HABITS |= {"repetition_penalty": 1.0, "suppress_tokens": None, "encoder_no_repeat_ngram_size": 0}
+HABITS |= {"length_penalty": 1.0, "num_beams": 1, "max_length": 20}
 
 
-def told(folder: Path, config: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Habits of writing that are published with a model and that zoo, with these settings, does not take on."""
+def writing(folder: Path, config: dict[str, Any]) -> Given:
+    """What is published of how a model writes: all of it stands in generation_config.json where there is one, else in
+    config.json, as transformers goes by."""
     beside = folder / "generation_config.json"
-    said = config | (read_json(beside) if beside.is_file() else {})
+    return Given(read_json(beside), beside, {}) if beside.is_file() else Given(config, folder / "config.json", {})
+
+
+def ending(writes: Given, settings: dict[str, Any]) -> dict[str, Any]:
+    """A network's arguments with the token that ends a text by `writing`, where that says one."""
+    end = writes.token("eos_token_id") if "end" in settings else None
+    return settings if end is None else settings | {"end": end}
+
+
+def told(writes: Given, settings: dict[str, Any]) -> list[str]:
+    """What is published of how a model writes and zoo, with these settings, does not take on: other tokens that would
+    end a text, and habits, in a line each."""
+    said, notes = writes.values, []
+    ends = said.get("eos_token_id")
+    if "end" in settings and isinstance(ends, list) and any(end != settings["end"] for end in ends):
+        notes.append(f"eos_token_id {ends}: only {settings['end']} ends a text here")
     if said.get("bad_words_ids") == [[token] for token in settings.get("unwritten", ())]:
-        said = said | {"bad_words_ids": None}
-    return [
-        f"{name} {said[name]!r} is not taken on: it is a habit of its generate, no part of the model"
-        for name, plain in HABITS.items()
-        if said.get(name) not in (None, plain, [])
-    ]
+        said = {**said, "bad_words_ids": None}
+    found = [f"{name} {said[name]!r}" for name, plain in HABITS.items() if said.get(name) not in (None, plain, [])]
+    if found:
+        what = "is not taken on: it is a habit" if len(found) == 1 else "are not taken on: they are habits"
+        notes.append(f"{', '.join(found)} {what} of its generate, no part of the model")
+    return notes
 
 
 def class_names(config: dict[str, Any], count: int) -> list[str]:
