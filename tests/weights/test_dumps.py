@@ -76,6 +76,23 @@ def test_keys_of_old_that_nothing_reads(family: str, more: dict[str, Any], tmp_p
     assert logits(named(REFERENCES[family]), tmp_path, dump(family) | more) < 1e-5
 
 
+@pytest.mark.parametrize("more", [{"dense_act_fn": "silu"}, {"dense_act_fn": "gelu", "is_gated_act": True}, {}])
+def test_what_t5_says_twice_is_what_it_says_last(more: dict[str, Any], tmp_path: Path) -> None:
+    """Of two names for its feed-forward the library goes by the second where they disagree."""
+    reference = named("t5/gated silu, short decoder, eps 1e-3")
+    reference.save(reference.model(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"feed_forward_proj": "gated-gelu"} | more
+    config = {name: value for name, value in config.items() if name in more or name not in SECOND}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    theirs = library("transformers").T5ForConditionalGeneration.from_pretrained(tmp_path).eval()
+    assert theirs.config.dense_act_fn == more.get("dense_act_fn", "gelu_new")
+    side = parity.Side(reference, theirs, zoo.load(tmp_path))
+    assert max(parity.logits(side, padding) for padding in side.compared.sides) < 1e-5
+
+
+SECOND = ("dense_act_fn", "is_gated_act")
+
+
 def test_a_bart_without_its_head(tmp_path: Path) -> None:
     """As the base model was published: the head is the table, and scores have no bias."""
     hf = library("transformers")

@@ -229,6 +229,7 @@ UNSUPPORTED = [
     ("bert", "problem_type", "multi_label_classification"),
     ("t5", "feed_forward_proj", "gated-mish"),
     ("t5", "feed_forward_proj", "twice-relu"),
+    ("t5", "dense_act_fn", "mish"),
     ("t5", "is_encoder_decoder", False),
     ("t5", "tie_encoder_decoder", True),
     ("marian", "normalize_before", True),

@@ -17,10 +17,9 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
     gate, _, activation = str(feed_forward).rpartition("-")
     if gate not in ("", "gated") or activation not in ACTIVATIONS:
         raise given.refused("feed_forward_proj", f"known are {', '.join(ACTIVATIONS)}, alone or after 'gated-'")
-    # this one name means GPT-2's form of gelu
-    chosen = ACTIVATIONS["gelu_new" if feed_forward == "gated-gelu" else activation]
-    # told a second time, in other words, by what feed_forward_proj is
-    given.silent("dense_act_fn", "is_gated_act")
+    # told a second time, in other words, which is what counts; one name of the first means GPT-2's form of gelu
+    chosen = given.choice("dense_act_fn", ACTIVATIONS, "gelu_new" if feed_forward == "gated-gelu" else activation)
+    gated = given.flag("is_gated_act", gate == "gated")
     encoder = StackConfig(
         dim=given.whole("d_model", 512),
         depth=given.whole("num_layers", 6),
@@ -33,7 +32,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         final_norm=norm,
         scale=FixedScale(1.0),
         bias=Bias(qkv=False, out=False, ffn=False),
-        ffn=Gated(chosen, width) if gate else Plain(chosen, width),
+        ffn=Gated(chosen, width) if gated else Plain(chosen, width),
         dropout=dropout,
         attention_dropout=dropout,
     )
