@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 from zoo import cli
+from zoo.check import parity
 from zoo.check.references import Reference, library, references
 from zoo.weights.resize import more_rows, resize_image, resize_positions, resize_vocabulary, stretch
 
@@ -201,6 +202,33 @@ def test_another_vocabulary(saved: Any, tmp_path: Path) -> None:
     cli.main(["export", str(tmp_path / "b"), str(tmp_path / "c"), "--to", "hf"])
     config = json.loads((tmp_path / "c" / "config.json").read_text())
     assert (config["vocab_size"], config["n_positions"]) == (40, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("bert/three heads", "AutoModelForMaskedLM"),
+        ("bert/untied, four heads", "AutoModelForMaskedLM"),
+        ("bart/three heads", "AutoModelForSeq2SeqLM"),
+        ("bart/untied", "AutoModelForSeq2SeqLM"),
+        ("marian/unscaled, gelu", "AutoModelForSeq2SeqLM"),
+        ("marian/two vocabularies", "AutoModelForSeq2SeqLM"),
+        ("t5/v1.1: gated gelu, untied, unscaled", "AutoModelForSeq2SeqLM"),
+        ("llama/grouped heads", "AutoModelForCausalLM"),
+    ],
+)
+def test_its_library_opens_what_has_another_vocabulary(saved: Any, tmp_path: Path, name: str, kind: str) -> None:
+    folder = saved(name)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    if "decoder_vocab_size" not in config and name.startswith("marian"):
+        path.write_text(json.dumps(config | {"decoder_vocab_size": config["vocab_size"]}))  # as many files have it
+    assert cli.main(["import", str(folder), str(tmp_path / "b"), "--vocabulary", "50"]) == 0
+    assert cli.main(["export", str(tmp_path / "b"), str(tmp_path / "c"), "--to", "hf"]) == 0
+    theirs = getattr(library("transformers"), kind).from_pretrained(tmp_path / "c").eval()
+    side = parity.Side(named(name), theirs, zoo.load(tmp_path / "c"))
+    assert side.ours.model.settings["vocab_size"] == 50
+    assert max(parity.logits(side, padding) for padding in side.compared.sides) < 1e-5
 
 
 def test_tables_alone() -> None:

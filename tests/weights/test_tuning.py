@@ -242,6 +242,12 @@ def test_a_classifier_by_gpt2_goes_back_to_the_library(folder: Path, capsys: pyt
     named = alike(replace(said, tokenizer=padded), load(folder / "gpt2"), folder).origin
     assert named is not None
     assert named.config["pad_token_id"] == padded.pad != theirs.config.eos_token_id
+    several = load(folder / "gpt2")
+    assert several.origin is not None
+    several.origin.config["eos_token_id"] = [0, 3]  # of several ends the first
+    named = alike(said, several, folder).origin
+    assert named is not None
+    assert named.config["pad_token_id"] == 0
     model["init_args"]["head_bias"] = True
     assert fit(folder, "biased", model, table(folder), "--init-from", folder / "gpt2") == 0
     capsys.readouterr()

@@ -102,5 +102,6 @@ FAMILY = Family(
     names=names,
     prefix="model.",
     unused=(r"(encoder|decoder)\.version", r"shared\.weight"),
+    by_token=(r"shared\.weight",),
     sizes={"vocabulary": "vocab_size", "positions": "max_position_embeddings"},
 )

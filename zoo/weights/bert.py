@@ -87,5 +87,6 @@ FAMILY = Family(
     # places counted out, the head that says whether one sentence follows another, and a bias that an untied head has
     # beside its own
     unused=(r"embeddings\.position_ids", r"cls\.seq_relationship\.(weight|bias)", r"cls\.predictions\.bias"),
+    by_token=(r"cls\.predictions\.bias",),
     sizes={"vocabulary": "vocab_size", "positions": "max_position_embeddings"},
 )

@@ -232,8 +232,9 @@ class Family:
 
     `kinds`: classes that `architectures` may name, and the network of zoo that each is. `settings(given, class)`: the
     network's arguments. `names(network)`: the table, ours to theirs. `prefix`: stands before the names of the whole
-    model, and is missing where only its inner part was stored. `unused`: patterns of tensors that no output depends on.
-    `sizes`: which key says how large what can be resized is ("vocabulary", "positions", "image").
+    model, and is missing where only its inner part was stored. `unused`: patterns of tensors that no output depends on,
+    `by_token`: of those that have a row for each token. `sizes`: which key says how large what can be resized is
+    ("vocabulary", "positions", "image"; "targets": the vocabulary that is written, where it may be another).
     """
 
     kinds: Mapping[str, str]
@@ -241,6 +242,7 @@ class Family:
     names: Callable[[Network], Table]
     prefix: str = ""
     unused: tuple[str, ...] = ()
+    by_token: tuple[str, ...] = ()
     sizes: Mapping[str, str] = field(default_factory=dict)
 
 

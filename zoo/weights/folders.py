@@ -70,7 +70,7 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
         config = config | {"id2label": labels, "label2id": {name: int(number) for number, name in labels.items()}}
     if kind == "TextClassifier" and config.get("pad_token_id") is None:  # by it theirs finds where a text ends
         tokens = loaded.tokenizer
-        pad = tokens.pad if tokens is not None and tokens.has("pad") else config.get("eos_token_id")
+        pad = tokens.pad if tokens is not None and tokens.has("pad") else Given(config, where, {}).token("eos_token_id")
         config = config | {"pad_token_id": pad}
     # text carries its own tokenizer over; pictures are prepared as the published folder says
     if is_dataclass(loaded.tokenizer) and loaded.tokenizer != like.tokenizer:

@@ -33,5 +33,5 @@ FAMILY = Family(
     settings=settings,
     names=names,
     unused=(r"model\.(encoder|decoder)\.embed_positions\.weight",),  # sines, which are worked out here
-    sizes={"vocabulary": "vocab_size"},
+    sizes={"vocabulary": "vocab_size", "targets": "decoder_vocab_size"},
 )

@@ -1,6 +1,7 @@
 """Trained models at other sizes: larger images, longer texts, more tokens. Axes: n positions, v tokens, d width."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from zoo.core.network import Network
 from zoo.errors import UserError
 from zoo.vision.images import Preprocess
 from zoo.vision.model import ViT
-from zoo.weights.families import family_of
+from zoo.weights.families import Origin, family_of
 from zoo.weights.load import Loaded
 
 
@@ -111,16 +112,32 @@ def resized(
             continue
         model = resize(model, size)
         if origin is not None:
-            config = copy.deepcopy(origin.config)
-            *outer, key = family_of(origin.architecture, Path("config.json")).sizes[what].split(".")
-            place = config
-            for name in outer:
-                place = place.setdefault(name, {})
-            # timm gives both sides
-            place[key] = [size, size] if isinstance(place.get(key), list) else size
-            origin = replace(origin, config=config)
+            origin = _published(origin, model, what, size)
     tokens = loaded.tokenizer
     if image is not None and isinstance(tokens, Preprocess):
         tokens = tokens.at(image)
     config = loaded.config | {"settings": model.to_plain()}
     return replace(loaded, model=model, tokenizer=tokens, config=config, origin=origin)
+
+
+def _published(origin: Origin, model: Network, what: str, size: int) -> Origin:
+    """What was published with a model that has another size now: the keys that say it, and what nothing reads."""
+    family, config = family_of(origin.architecture, Path("config.json")), copy.deepcopy(origin.config)
+    keys, unused = [family.sizes[what]], origin.unused
+    if what == "vocabulary":
+        if targets := family.sizes.get("targets"):
+            keys = [targets] if model.settings["source_vocab_size"] is not None else [*keys, targets]
+        unused = {
+            name: more_rows(tensor, size)
+            if any(re.fullmatch(pattern, name.removeprefix(family.prefix)) for pattern in family.by_token)
+            else tensor
+            for name, tensor in unused.items()
+        }
+    for path in keys:
+        *outer, key = path.split(".")
+        place = config
+        for name in outer:
+            place = place.setdefault(name, {})
+        # timm gives both sides
+        place[key] = [size, size] if isinstance(place.get(key), list) else size
+    return replace(origin, config=config, unused=unused)
