@@ -1,5 +1,7 @@
 """Tokenizers of published folders beside the library's own, and the verbs on such folders."""
 
+import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,70 @@ def test_what_special_tokens_are_for_where_no_file_says_it(name: str, tmp_path: 
     assert found == {role: said[role] for role in found}
     assert found.keys() >= said.keys() - {"pad"}  # GPT-2 has no padding of its own
     assert found
+
+
+IM = {"content": "<|im_end|>", "special": True, "lstrip": False, "rstrip": False, "normalized": False}
+IM |= {"single_word": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "beside"),
+    [
+        ("bert", {"do_lower_case": False}, {}),
+        ("bert", {"do_lower_case": True}, {}),
+        ("bert", {"do_lower_case": False, "tokenizer_class": "PreTrainedTokenizerFast"}, {}),
+        ("gpt2", {"add_prefix_space": True}, {}),
+        ("gpt2", {"added_tokens_decoder": {"{}": IM | {"special": False}}}, {}),
+        ("bert", {}, {"<|im_end|>": "{}"}),
+        ("llama", {"added_tokens_decoder": {"{}": IM}}, {}),
+        ("llama", {}, {"<|im_end|>": "{}"}),
+    ],
+)
+def test_what_lies_beside_a_tokenizer_counts_as_for_theirs(
+    name: str, said: dict[str, Any], beside: dict[str, Any], tmp_path: Path
+) -> None:
+    """Tokens that its file has not, lower case and the space before a text, where that says otherwise."""
+    from zoo.text.published import PublishedTokenizer
+
+    made = MAKERS[name]()
+    made.save_pretrained(tmp_path)
+    plain = PublishedTokenizer.load(tmp_path / "tokenizer.json")
+    path = tmp_path / "tokenizer_config.json"
+    about = json.dumps(json.loads(path.read_text()) | said).replace("{}", str(len(made)))
+    path.write_text(about)
+    if beside:
+        (tmp_path / "added_tokens.json").write_text(json.dumps(beside).replace('"{}"', str(len(made))))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": name}))
+    theirs = library("transformers").AutoTokenizer.from_pretrained(tmp_path)
+    ours = PublishedTokenizer.load(tmp_path / "tokenizer.json")
+    texts = ["the cat<|im_end|>sat", "The Cat", "the cat <|im_end|>"]
+    assert [ours.encode(text) for text in texts] == theirs(texts).input_ids
+    changed = [ours.encode(text) != plain.encode(text) for text in texts]
+    assert any(changed) == ("PreTrainedTokenizerFast" not in about and said != {"do_lower_case": True})
+    assert ours.vocab_size == len(theirs)
+    (tmp_path / "kept").mkdir()
+    ours.save(tmp_path / "kept")
+    assert PublishedTokenizer.load(tmp_path / "kept" / "tokenizer.json").encode_batch(texts) == ours.encode_batch(texts)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"added_tokens_decoder": {"900": IM}}, "'<|im_end|>' should be token 900, by its tokenizer.json it is 268"),
+        ({"added_tokens_decoder": {"x": IM}}, "its added tokens are not ids and tokens"),
+        ({"added_tokens_decoder": {"9": "a"}}, "its added tokens are not ids and tokens"),
+        ({"added_tokens_decoder": [1]}, "its added tokens are not ids and tokens"),
+        ({"add_prefix_space": False}, "add_prefix_space is False, which its tokenizer.json contradicts"),
+    ],
+)
+def test_what_cannot_be_reconciled_is_said(said: dict[str, Any], message: str, tmp_path: Path) -> None:
+    from zoo.text.published import PublishedTokenizer
+
+    llama().save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        PublishedTokenizer.load(tmp_path / "tokenizer.json")
 
 
 def published(folder: Path, tokenizer: Any, config: str, model: str, seed: int = 1, room: int = 0, **kw: Any) -> Any:

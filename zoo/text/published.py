@@ -1,6 +1,6 @@
 """Tokenizers that other libraries published: what they have in common, and those of a tokenizer.json.
 
-Such a file says all but what its special tokens are for: the files beside it do.
+Such a file says all but what its special tokens are for. The files beside it do, and some say more, or otherwise.
 """
 
 import json
@@ -14,6 +14,8 @@ import tokenizers
 from zoo.errors import UserError
 from zoo.text.tokens import ROLES_FILE, SENTINEL, Tokenizer, keep, read
 
+# Classes that go by their tokenizer.json alone, whatever else is said of letters and spaces.
+BY_FILE = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # In what their files call them; the first that is there counts.
 ROLES = {
     "pad": ("pad_token",),
@@ -67,6 +69,68 @@ def roles(said: dict[str, Any], known: Collection[str], where: Path) -> dict[str
             if role not in names and name in known:
                 names[role] = name
     return names
+
+
+def agreeing(inner: tokenizers.Tokenizer, said: dict[str, Any], folder: Path) -> tokenizers.Tokenizer:
+    """What a tokenizer.json holds, with what the files beside it say otherwise and besides, as the library that reads
+    them goes by it: lower case, the space before a text, tokens that it has not.
+
+    UserError where they cannot be reconciled.
+    """
+    alone = said.get("tokenizer_class") in BY_FILE
+    lower, spaced = (None if alone else said.get(key) for key in ("do_lower_case", "add_prefix_space"))
+    tokens = _added(said, folder)
+    there = {token.content for token in inner.get_added_tokens_decoder().values()}
+    missing = {number: token for number, token in sorted(tokens.items()) if token.content not in there}
+    if not missing and not isinstance(lower, bool) and not isinstance(spaced, bool):
+        return inner
+    whole = json.loads(inner.to_str())
+    parts, changed = [*_parts(whole["normalizer"]), *_parts(whole["pre_tokenizer"])], False
+    for part in parts:
+        for kind, key, value in (("BertNormalizer", "lowercase", lower), ("ByteLevel", "add_prefix_space", spaced)):
+            if part["type"] == kind and isinstance(value, bool) and part[key] != value:
+                part[key], changed = value, True
+        always = part.get("prepend_scheme", "always") != "never"
+        if part["type"] in ("Metaspace", "Prepend") and isinstance(spaced, bool) and spaced != always:
+            raise UserError(f"{folder}: add_prefix_space is {spaced}, which its tokenizer.json contradicts")
+    inner = tokenizers.Tokenizer.from_str(json.dumps(whole)) if changed else inner
+    # where a text is normalised by a sign before it, a token's name would be looked for with that sign before it too
+    prepends = any(part["type"] == "Prepend" for part in parts)
+    for number, token in missing.items():
+        if prepends:
+            token.normalized = False
+        inner.add_special_tokens([token]) if token.special else inner.add_tokens([token])
+        if (found := inner.token_to_id(token.content)) != number:
+            raise UserError(
+                f"{folder}: {token.content!r} should be token {number}, by its tokenizer.json it is {found}"
+            )
+    return inner
+
+
+def _parts(whole: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """A step of a tokenizer.json, or the steps that it is a sequence of."""
+    if whole is None:
+        return []
+    steps = whole.get("normalizers") or whole.get("pretokenizers")
+    return [whole] if steps is None else [part for step in steps for part in _parts(step)]
+
+
+def _added(said: dict[str, Any], folder: Path) -> dict[int, tokenizers.AddedToken]:
+    """Tokens by their ids that tokenizer_config.json names, or the older file that was for them alone; UserError where
+    one is broken."""
+    found, path = said.get("added_tokens_decoder"), folder / "added_tokens.json"
+    try:
+        if found is not None:
+            return {int(number): tokenizers.AddedToken(**token) for number, token in found.items()}
+        if not path.is_file() or said.get("tokenizer_class") in BY_FILE:
+            return {}
+        special = {*map(name_in, said.values())}
+        return {
+            int(number): tokenizers.AddedToken(name, special=name in special, normalized=name not in special)
+            for name, number in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}: its added tokens are not ids and tokens ({error})") from None
 
 
 class Published(Tokenizer):
@@ -156,9 +220,10 @@ class PublishedTokenizer(Published):
     def load(cls, path: str | Path) -> "PublishedTokenizer":
         """UserError where the file is not a tokenizer."""
         path = Path(path)
-        inner = read(path)
+        said = said_beside(path.parent)
+        inner = agreeing(read(path), said, path.parent)
         added = {token.content for token in inner.get_added_tokens_decoder().values() if token.special}
-        return cls(inner, roles(said_beside(path.parent), added, path.parent), path)
+        return cls(inner, roles(said, added, path.parent), path)
 
     def save(self, folder: Path) -> None:
         """Into a model's folder, with what its special tokens are for."""
