@@ -164,6 +164,8 @@ def test_what_fill_and_classify_cannot_do_is_one_line(
     assert "TextClassifier, which does not fill gaps" in one_line(capsys, main(["fill", str(tuned), "a [MASK]"]))
     assert "MaskedLM, which does not classify" in one_line(capsys, main(["classify", str(trained), "a"]))
     assert "--top must be at least 1" in one_line(capsys, main(["classify", str(tuned), "a", "--top", "0"]))
+    for text in ("", " "):
+        assert "text 2: empty, there is" in one_line(capsys, main(["classify", str(tuned), "--batch", "1", "a", text]))
     assert "MaskedLM, which does not go on" in one_line(capsys, main(["generate", str(trained), "--prompt", "a"]))
 
 

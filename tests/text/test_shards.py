@@ -213,14 +213,16 @@ def test_a_folder_with_nothing_or_a_file_that_is_missing(tmp_path: Path) -> None
 def test_a_folder_is_read_with_those_in_it_and_the_rest_is_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, text in {"a.txt": "one", "sub/b.TXT": "two", "c.md": "no", "e.txt": "", ".d.txt": "hidden"}.items():
+    for name, text in {"a.txt": "one", "sub/b.TXT": "two", "c.md": "no", ".d.txt": "hidden"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
+    for name, blank in {"e.txt": "", "f.txt": " \n\n\t\n", "g.txt": "\ufeff\u00a0\n"}.items():
+        (tmp_path / name).write_text(blank)
     assert [file.name for file in Source.read(tmp_path, "files").files] == ["a.txt", "b.TXT"]
     said = capsys.readouterr().err
     assert "1 files do not end as texts (.txt) do and are left out (1 .md)" in said
-    assert "1 empty files are left out, the first is" in said
-    (tmp_path / "a.txt").write_text("")
+    assert f"3 empty files are left out, the first is {tmp_path / 'e.txt'}" in said
+    (tmp_path / "a.txt").write_text("\n")
     (tmp_path / "sub" / "b.TXT").write_text("")
     with pytest.raises(UserError, match=r"every \.txt file here is empty"):
         Source.read(tmp_path, "files")

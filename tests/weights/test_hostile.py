@@ -202,6 +202,8 @@ def test_no_weights_at_all(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         ({"architectures": []}, "names neither a kind of model nor an architecture"),
         ({"auto_map": {"AutoModel": "evil.Model"}}, "unknown setting auto_map {'AutoModel': 'evil.Model'}"),
         ({"eos_token_id": "end"}, "eos_token_id 'end' is not supported"),
+        ({"kind": "chat"}, "unknown setting kind 'chat'"),
+        ({"kind": "CausalLM", "settings": {}}, "unknown setting kind 'CausalLM'"),
     ],
 )
 def test_settings_that_do_not_fit(
@@ -242,9 +244,12 @@ UNSUPPORTED = [
     ("llama", "rope_parameters", {"rope_type": "linear", "factor": 0.0}),
     ("llama", "rope_scaling", [1]),
     ("llama", "sliding_window", 128),
+    ("llama", "num_attention_heads", 0),
     ("llama", "rope_interleaved", True),
     ("vit", "hidden_act", "quick_gelu"),
     ("vit", "image_size", 33),
+    ("vit", "id2label", 5),
+    ("vit", "id2label", "cat"),
     ("timm", "architecture", "vit_base_patch16_clip_224"),
     ("timm", "architecture", "resnet50"),
     ("timm", "model_args", {"global_pool": "max"}),

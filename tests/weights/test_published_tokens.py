@@ -305,6 +305,16 @@ def test_no_code_of_the_library_is_needed(tmp_path: Path) -> None:
     assert done.stdout == "False\n"
 
 
+def test_an_empty_text_has_no_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shape = {"n_embd": 24, "n_layer": 1, "n_head": 3, "pad_token_id": 0}
+    published(tmp_path / "g", gpt2(), "GPT2Config", "GPT2ForSequenceClassification", **shape)
+    published(tmp_path / "b", bert(), "BertConfig", "BertForSequenceClassification", **BERT)
+    for model in "gb":
+        for text in ("", " "):
+            assert cli.main(["classify", str(tmp_path / model), text]) == 2
+            assert capsys.readouterr().err == "zoo classify: text 1: empty, there is nothing to tell its class by\n"
+
+
 @pytest.mark.parametrize("kind", ["Bert", "GPT2", "Llama"])
 def test_a_head_of_one_output_is_no_classifier(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A softmax of one number would say 1 whatever the text."""

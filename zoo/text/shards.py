@@ -77,12 +77,21 @@ def _texts_in(folder: Path) -> list[Path]:
     if not every:
         raise UserError(f"{folder}: no .txt file here")
     say_others(folder, others, "texts (.txt)")
-    empty = {file for file in every if file.is_file() and not file.stat().st_size}
+    empty = {file for file in every if file.is_file() and _blank(file)}
     if len(empty) == len(every):
         raise UserError(f"{folder}: every .txt file here is empty")
     if empty:
         print(f"{folder}: {len(empty)} empty files are left out, the first is {min(empty)}", file=sys.stderr)
     return [file for file in every if file not in empty]
+
+
+def _blank(file: Path) -> bool:
+    """Whether nothing but white space stands in a file: told by its first block, as a rule."""
+    with file.open("rb") as raw:
+        while block := raw.read(1 << 16):
+            if block.decode("utf-8", errors="replace").removeprefix("\ufeff").strip():
+                return False
+    return True
 
 
 def _pieces(files: Sequence[Path], documents: Documents, doing: str) -> Pieces:

@@ -15,7 +15,7 @@ from torch import nn
 
 from zoo.core import Stack, StackConfig
 from zoo.errors import UserError, nearest
-from zoo.weights.load import class_of, find, load, read_config
+from zoo.weights.load import class_of, find, is_own, load, read_config
 
 ABSENT = "-"
 # Where architectures lie: of the folder one works in, of a checkout, of an installation.
@@ -67,7 +67,7 @@ def _architecture(path: Path) -> Described:
 def _model(name: str) -> Described:
     folder = find(name)
     config = read_config(folder)
-    if "kind" in config:  # its settings say it all: no weights are needed
+    if is_own(config):  # its settings say it all: no weights are needed
         try:
             with torch.device("meta"):
                 model = class_of(config["kind"]).from_plain(config["settings"])

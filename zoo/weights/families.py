@@ -120,6 +120,8 @@ class Given:
     def classes(self) -> int:
         """How many classes a classifier has: two unless the file names them. UserError where it gives a value."""
         labels = self.take("id2label")
+        if not isinstance(labels, dict | list | None):
+            raise self.refused("id2label", "names of classes by their numbers are needed")
         count = self.whole("num_labels", 2) if labels is None else len(labels)
         if count < 2:
             raise UserError(f"{self.where}: a head of {count} output gives a value, and no class: it is not supported")

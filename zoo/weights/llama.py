@@ -11,6 +11,8 @@ from zoo.weights.gpt2 import last_token_classes, under_head
 def settings(given: Given, architecture: str) -> dict[str, Any]:
     norm = RMSNorm(eps=given.number("rms_norm_eps", 1e-6))
     dim, heads = given.whole("hidden_size", 4096), given.whole("num_attention_heads", 32)
+    if heads < 1:
+        raise given.refused("num_attention_heads", "at least one is needed")
     biased = given.flag("attention_bias", False)
     stack = StackConfig(
         dim=dim,

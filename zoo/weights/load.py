@@ -79,7 +79,7 @@ def load(source: str | Path, *, checkpoint: str = "best") -> Loaded:
     folder = find(source)
     verify(folder)
     config = read_config(folder)
-    return _own(folder, config, checkpoint) if "kind" in config else _published(folder, config)
+    return _own(folder, config, checkpoint) if is_own(config) else _published(folder, config)
 
 
 def find(source: str | Path) -> Path:
@@ -200,7 +200,9 @@ def told(writes: Given, settings: dict[str, Any]) -> list[str]:
 
 def class_names(config: dict[str, Any], count: int) -> list[str]:
     """The names of a classifier's classes in a published config.json, in their order; none unless it names them all."""
-    said = config.get("id2label") or config.get("label_names") or {}
+    said = config.get("id2label") or config.get("label_names")
+    if not isinstance(said, dict | list) or not count:
+        return []
     names = dict(enumerate(said)) if isinstance(said, list) else said
     by_number = {str(number): str(name) for number, name in names.items()}
     found = [by_number[str(number)] for number in range(count) if str(number) in by_number]
@@ -262,13 +264,18 @@ def device_of(name: str | None) -> torch.device:
     return device
 
 
+def is_own(config: dict[str, Any]) -> bool:
+    """Whether a config.json is of the form that is written here, and not a published one."""
+    return "architectures" not in config and "architecture" not in config
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """A folder's config.json: ours with a kind that exists, or a published one."""
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no model (no config.json); train one with 'zoo fit'")
     config = read_json(path)
-    if "architectures" in config or "architecture" in config:
+    if not is_own(config):
         return config
     if not isinstance(config.get("settings"), dict):
         raise UserError(f"{path}: holds no settings of a model")
