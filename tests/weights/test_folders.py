@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import zoo
 from zoo import cli
 from zoo.check import parity
 from zoo.check.references import Reference, library, references
+from zoo.weights.families import Held
 from zoo.weights.resize import more_rows, resize_image, resize_positions, resize_vocabulary, stretch
 
 REFERENCES = references()
@@ -95,6 +97,24 @@ def test_shards_are_one_model(saved: Any) -> None:
     expected = zoo.load(folder).model.state_dict()
     shard(folder)
     assert all(torch.equal(value, expected[name]) for name, value in zoo.load(folder).model.state_dict().items())
+
+
+def test_weights_are_put_together_one_after_the_other(saved: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored in several pieces stands beside model and file for one tensor at a time, not for all of them."""
+    alive, most, joined = weakref.WeakSet[torch.Tensor](), [], Held.join
+
+    def join(row: Held, pieces: Any) -> torch.Tensor:
+        whole = joined(row, pieces)
+        if not any(whole is piece for piece in pieces):
+            alive.add(whole)
+        most.append(len(alive))
+        return whole
+
+    folder = saved("llama/grouped heads")
+    monkeypatch.setattr(Held, "join", join)
+    zoo.load(folder)
+    assert max(most) in (1, 2)
+    assert len(most) > 10
 
 
 def shard(folder: Path) -> None:

@@ -8,7 +8,7 @@ ways, and every name and shape is checked before anything is allocated. No class
 import importlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -321,14 +321,34 @@ def _spellings(name: str, family: Family) -> list[str]:
     return names + old
 
 
+class Joined(Mapping[str, Tensor]):
+    """Tensors by our names, each put together when it is asked for: all at once would be as much memory again."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, tuple[Held, list[Tensor]]] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        row, tensors = self.parts[name]
+        return row.join(tensors)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+
 def renamed(
     family: Family, network: Network, stored: Mapping[str, Tensor], where: Path
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
     """Tensors by our names, and those that no output depends on. `network` may live on the meta device.
 
     UserError names the tensor that is missing, foreign, of another shape, or tied and different.
     """
-    ours: dict[str, Tensor] = {}
+    ours = Joined()
     used: set[str] = set()
     shapes = network.state_dict()
     for ways in _slots(family, network).values():
@@ -355,7 +375,7 @@ def renamed(
         for _, others, other in held[1:]:
             if not all(map(torch.equal, tensors, others)):
                 raise UserError(f"{where}: {name!r} and {other!r} differ, but config.json says that they are one")
-        ours[first.ours] = first.row.join(tensors)
+        ours.parts[first.ours] = (first.row, tensors)
     left = {name: tensor for name, tensor in stored.items() if name not in used}
     for name in left:
         if not any(re.fullmatch(pattern, name.removeprefix(family.prefix)) for pattern in family.unused):

@@ -13,6 +13,7 @@ Kinds and architectures are short names that tables resolve (`KINDS` below, `zoo
 import importlib
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     ours, unused = renamed(family, shapes, tensors, place)
     with Undrawn():
         model = build(class_of(kind), settings, where)
-    fill(model.to(common_type(ours.values())), ours, place)
+    fill(model.to(common_type(tensor for name, tensor in tensors.items() if name not in unused)), ours, place)
     for source, notes in ((given, given.notes), (writes, told(writes, settings))):
         for note in notes:
             print(f"{source.where}: {note}", file=sys.stderr)
@@ -297,7 +298,7 @@ def read_weights(folder: Path, checkpoint: str) -> tuple[dict[str, Tensor], Path
 
 
 @torch.no_grad()
-def fill(model: nn.Module, weights: dict[str, Tensor], where: Path) -> None:
+def fill(model: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:
     """Weights into a network; UserError names the first that is missing, foreign or of another shape."""
     own = model.state_dict()
     # tied weights are stored once and stand under several names
@@ -308,9 +309,10 @@ def fill(model: nn.Module, weights: dict[str, Tensor], where: Path) -> None:
         source = name if name in weights else names.get(value.data_ptr())
         if source is None:
             raise UserError(f"{where}: the weights lack {name!r}")
-        if weights[source].shape != value.shape:
-            shapes = f"{tuple(weights[source].shape)}, the settings say {tuple(value.shape)}"
+        found = weights[source]
+        if found.shape != value.shape:
+            shapes = f"{tuple(found.shape)}, the settings say {tuple(value.shape)}"
             raise UserError(f"{where}: {name!r} has shape {shapes}")
-        value.copy_(weights[source])
+        value.copy_(found)
     if foreign := [name for name in weights if name not in own]:
         raise UserError(f"{where}: the weights hold {foreign[0]!r}, which the model has not")
