@@ -7,7 +7,8 @@ import pytest
 
 from tests.core.architectures import ARCH, FULL_SIZE
 from zoo.check import promises
-from zoo.check.matrix import COLUMNS, markdown, measure, recurrent
+from zoo.check.matrix import COLUMNS, Finding, markdown, measure, recurrent
+from zoo.check.tiny import tiny
 from zoo.verbs.matrix import main
 
 DOC = Path(__file__).parents[2] / "docs" / "matrix.md"
@@ -47,6 +48,13 @@ def test_a_broken_promise_is_bold_and_an_exit_code(
     out, err = capsys.readouterr()
     assert "**1e+00**" in out
     assert "broken: one/stack: more padding" in err
+
+
+def test_that_a_cache_is_refused_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached, bert = COLUMNS["cached - uncached"], tiny(FULL_SIZE["bert_base/stack"])
+    assert cached(bert) == Finding("refused", True)
+    monkeypatch.setattr(promises, "Cache", lambda stack, batch, capacity: None)  # one that takes any stack
+    assert cached(bert) == Finding("made", False)
 
 
 def test_a_folder_without_architectures_is_named(tmp_path: Path) -> None:

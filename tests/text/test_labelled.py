@@ -101,6 +101,24 @@ def test_tables_that_are_none(tmp_path: Path, content: str, message: str) -> Non
         LabelledTable(table(tmp_path, content))
 
 
+def test_lower_case_is_not_asked_of_tokens_that_know_upper_case(tmp_path: Path) -> None:
+    """Of those that are trained here it is what they know; of given ones it was silently left out."""
+    path = table(tmp_path, "label,text\n" + ROWS)
+    for lowercase, same in {None: True, True: True, False: False}.items():
+        tokens = LabelledTable(path, vocab_size=300, lowercase=lowercase).tokenizer
+        assert (tokens.encode("TEXT") == tokens.encode("text")) == same
+        (tmp_path / str(lowercase)).mkdir()
+        tokens.save(tmp_path / str(lowercase))
+    for lowercase in (None, False):
+        given = LabelledTable(path, tokenizer=tmp_path / "False", lowercase=lowercase).tokenizer
+        assert given.encode("TEXT") != given.encode("text")
+    with pytest.raises(
+        UserError, match=r"False: its tokens keep upper and lower case apart: leave data\.lowercase unset"
+    ):
+        LabelledTable(path, tokenizer=tmp_path / "False", lowercase=True)
+    LabelledTable(path, tokenizer=tmp_path / "True", lowercase=True)
+
+
 def test_a_table_in_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_bytes(b"label,text\na,caf\xe9\n")
     with pytest.raises(UserError, match=r"mine.csv, line 2: not UTF-8 \(byte 0xe9\)"):

@@ -50,7 +50,8 @@ def _values(config: StackConfig) -> Finding:
 
 def _cached(config: StackConfig) -> Finding:
     if not config.causal:
-        return Finding("refused", True)
+        refused = promises.refused(config)
+        return Finding("refused" if refused else "made", refused)
     return _below(max(promises.cached(config, (4, 1, 2, 1, 1), ragged=ragged) for ragged in (False, True)), EXACT)
 
 

@@ -108,6 +108,15 @@ def cached(config: StackConfig, chunks: Sequence[int], *, ragged: bool, batch: i
     return worst
 
 
+def refused(config: StackConfig) -> bool:
+    """Whether a stack is given no cache: where it looks ahead, what was computed would change with what comes."""
+    try:
+        Cache(build(config), 1, 2)
+    except ValueError:
+        return True
+    return False
+
+
 def unused(config: StackConfig) -> list[str]:
     """Parameters without a gradient: none."""
     stack = build(config).train()

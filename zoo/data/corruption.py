@@ -58,7 +58,7 @@ def draw_spans(
     """Spans [begin, end) that cover `density` of `length` tokens (rounded), `mean` tokens long on average.
 
     At least one token stands between two spans; every such choice is as likely as any other. Raffel et al. 2020,
-    section 3.1.4, but for one thing: their code's last span always ends the row, which a row of one span cannot bear.
+    section 3.3.4, but for one thing: their code's last span always ends the row, which a row of one span cannot bear.
     ValueError where there is no token to leave or none to drop.
     """
     if not 0 < density < 1 or mean < 1:

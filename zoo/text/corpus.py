@@ -28,10 +28,12 @@ class Windows(NamedTuple):
 
 
 class WindowSampler(Sampler[list[int]]):
-    """Where windows of `length` tokens begin, `batch` at a time: each epoch all of the text, cut at another place.
+    """Where windows of `length` tokens begin, `batch` at a time.
 
-    Each of `world` ranks gets every world-th batch. With `shuffle` off the text is cut from its beginning, in order,
-    and the last window may be short.
+    Each epoch the text is cut at another place, and its windows come in another order. What an epoch leaves out, other
+    text each time: windows that do not make a whole batch for each rank, and less than a window at either end. Each of
+    `world` ranks gets every world-th batch. With `shuffle` off the text is cut from its beginning, in order, none of it
+    is left out, and the last window may be short.
     """
 
     def __init__(
@@ -229,7 +231,8 @@ class TinyShakespeare(Corpus):
 class SpanCorpus(Corpus):
     """A Corpus whose windows lack some spans, which are to be written: `density` of the tokens, `mean` long on average.
 
-    Raffel et al. 2020, section 3.1.4. The tokenizer has a sentinel for each span of a window, and one more.
+    Raffel et al. 2020, sections 3.3.4 (spans of a mean length) and 3.1.4 (what is written). The tokenizer has a
+    sentinel for each span of a window, and one more.
     """
 
     def __init__(

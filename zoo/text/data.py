@@ -15,7 +15,7 @@ from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
-from zoo.text.tokenised import TextData, check_ends, cut, tokenizer_for
+from zoo.text.tokenised import TextData, check_case, check_ends, cut, tokenizer_for
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 from zoo.train.start import described
@@ -91,8 +91,7 @@ class PairedText(TextData):
             tokenizer, lambda: texts, _digest(self._pairs("train")), vocab_size, lowercase=lowercase
         )
         check_ends(self.tokenizer)
-        if lowercase and self.tokenizer.encode("ABC") != self.tokenizer.encode("abc"):  # unlike the references
-            raise UserError(f"{tokenizer}: its tokens keep upper and lower case apart: leave data.lowercase unset")
+        check_case(self.tokenizer, tokenizer, lowercase)  # unlike the references
 
     def pairs(self, split: Split) -> Pairs:
         """Source and target of every pair of a split."""

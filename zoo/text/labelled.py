@@ -15,7 +15,7 @@ from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler
 from zoo.data.files import read_lines, read_text
 from zoo.errors import UserError, nearest
-from zoo.text.tokenised import TextData, Tokens, cut, tokenizer_for
+from zoo.text.tokenised import TextData, Tokens, check_case, cut, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
@@ -54,7 +54,8 @@ class LabelledText(TextData):
     """Base of the sets of texts with classes. Subclasses set `names` and give `texts(split)`.
 
     A tokenizer of `vocab_size` tokens is trained on the training texts, or `tokenizer` names a model's folder whose own
-    is taken. A text of more than `max_length` tokens is cut, which stderr says.
+    is taken, which cuts upper and lower case as it does; one that is trained here knows lower case alone unless
+    `lowercase` is false. A text of more than `max_length` tokens is cut, which stderr says.
     """
 
     reach = "max_length"
@@ -62,7 +63,7 @@ class LabelledText(TextData):
     def __init__(
         self,
         vocab_size: int = 4000,
-        lowercase: bool = True,
+        lowercase: bool | None = None,
         max_length: int = 256,
         tokens_per_batch: int = 2048,
         seed: int = 1,
@@ -84,8 +85,9 @@ class LabelledText(TextData):
             _digest(self.labelled("train")),
             vocab_size,
             tokens=tokens,
-            lowercase=lowercase,
+            lowercase=lowercase is not False,
         )
+        check_case(self.tokenizer, tokenizer, lowercase)
 
     def texts(self, split: Split) -> Labelled:
         """Every text of a split with the number of its class."""
@@ -183,7 +185,7 @@ class TREC(_Sentences):
         self,
         held_out: float = 0.1,
         vocab_size: int = 4000,
-        lowercase: bool = True,
+        lowercase: bool | None = None,
         max_length: int = 256,
         tokens_per_batch: int = 2048,
         seed: int = 1,
@@ -232,7 +234,7 @@ class LabelledTable(LabelledText):
         label: str = "label",
         held_out: float = 0.1,
         vocab_size: int = 4000,
-        lowercase: bool = True,
+        lowercase: bool | None = None,
         max_length: int = 256,
         tokens_per_batch: int = 2048,
         seed: int = 1,

@@ -87,6 +87,12 @@ def cut(rows: Sequence[list[int]], most: int, split: Split, tokenizer: Tokenizer
     return [row if len(row) <= most else [*row[: most - end], *row[len(row) - end :]] for row in rows]
 
 
+def check_case(tokenizer: Tokenizer, given: Path | None, lowercase: bool | None) -> None:
+    """UserError where lower case is asked for and a `given` tokenizer knows upper case too."""
+    if lowercase and given is not None and tokenizer.encode("ABC") != tokenizer.encode("abc"):
+        raise UserError(f"{given}: its tokens keep upper and lower case apart: leave data.lowercase unset")
+
+
 def check_ends(tokenizer: Tokenizer) -> None:
     """UserError where a tokenizer does not end a text: what learns to write by it would never stop."""
     if not tokenizer.ends:  # only a published one
