@@ -361,6 +361,25 @@ def test_a_folder_of_published_models_may_be_called_as_one_of_the_hub(
     assert cli.main(["import", "somebody/gpt3", "out"]) == 0
 
 
+def test_a_model_of_the_hub_that_is_a_pickle_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is not fetched, so that nothing of it lies in the cache."""
+    (folder / "model.safetensors").unlink()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: folder)
+    assert cli.main(["import", "somebody/gpt3", str(folder.parent / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("zoo import: somebody/gpt3: the hub holds no weights of it as safetensors; pickles (")
+    assert said.count("\n") == 1
+
+
+def test_published_weights_have_no_checkpoints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for given in (["generate", str(folder)], ["export", str(folder), str(folder.parent / "out"), "--to", "hf"]):
+        assert cli.main([*given, "--checkpoint", "last"]) == 2
+        said = "published weights, of which there are no checkpoints: leave --checkpoint unset"
+        assert capsys.readouterr().err == f"zoo {given[0]}: {folder}: {said}\n"
+
+
 def test_a_hub_name_without_a_hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("nobody/no-such-model-here", "nomodel"):
         assert cli.main(["import", name, str(tmp_path / "out")]) == 2

@@ -80,7 +80,11 @@ def load(source: str | Path, *, checkpoint: str = "best") -> Loaded:
     folder = find(source)
     verify(folder)
     config = read_config(folder)
-    return _own(folder, config, checkpoint) if is_own(config) else _published(folder, config)
+    if is_own(config):
+        return _own(folder, config, checkpoint)
+    if checkpoint != "best":
+        raise UserError(f"{folder}: published weights, of which there are no checkpoints: leave --checkpoint unset")
+    return _published(folder, config)
 
 
 def find(source: str | Path) -> Path:
@@ -106,7 +110,13 @@ def fetch(name: str) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.spm"]))
+        folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model", "*.spm"]))
+        if any(folder.glob("*.safetensors")):
+            return folder
+        raise UserError(
+            f"{name}: the hub holds no weights of it as safetensors; pickles (pytorch_model.bin) could run code and "
+            "are never fetched: convert them, as transformers' save_pretrained does"
+        )
     except HFValidationError:
         reason = "nor a name of the hub"
     except LocalEntryNotFoundError:
