@@ -30,6 +30,13 @@ def test_a_special_name_in_a_text_is_text(name: str) -> None:
     assert TOKENS.decode(ids) == f"a {name} b"
 
 
+def test_two_texts_are_one_row() -> None:
+    one, two = TOKENS.encode("a man"), TOKENS.encode("in a shirt")
+    ids, segments = TOKENS.encode_pairs([("a man", "in a shirt")])[0]
+    assert ids == [TOKENS.start, *one, TOKENS.end, *two, TOKENS.end]
+    assert segments == [0] * (len(one) + 2) + [1] * (len(two) + 1)
+
+
 def test_special_tokens_leave_nothing() -> None:
     assert TOKENS.decode([1, *TOKENS.encode("a man"), 2, 0, 0]) == "a man"
 

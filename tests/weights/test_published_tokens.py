@@ -1,5 +1,6 @@
 """Tokenizers of published folders beside the library's own, and the verbs on such folders."""
 
+import io
 import json
 import re
 import sys
@@ -303,6 +304,40 @@ def test_no_code_of_the_library_is_needed(tmp_path: Path) -> None:
     code += "print('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_class_of_two_texts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the library gives it a pair: BERT's second segment, and the padding of a batch, make a difference."""
+    tokenizer = bert()
+    theirs = published(tmp_path / "m", tokenizer, "BertConfig", "BertForSequenceClassification", num_labels=3, **BERT)
+    pairs = [("the cat sat", "the end"), ("a", "last of the cats at the end"), ("the end", "the cat sat")]
+    with torch.no_grad():
+        rows = [theirs(**tokenizer(*pair, return_tensors="pt")).logits.softmax(-1)[0].tolist() for pair in pairs]
+        ids = tokenizer(*pairs[0], return_tensors="pt").input_ids
+        assert theirs(ids).logits.softmax(-1)[0].tolist() != pytest.approx(rows[0], abs=1e-3)  # of one segment
+    given = ["classify", str(tmp_path / "m"), "--json", "--pair"]
+    assert cli.main([*given, *(text for pair in pairs for text in pair)]) == 0
+    typed = capsys.readouterr().out
+    found = [json.loads(line) for line in typed.splitlines()]
+    names = [f"LABEL_{number}" for number in range(3)]
+    assert [row["input"] for row in found] == [list(pair) for pair in pairs]
+    for row, right in zip(found, rows, strict=True):
+        assert [row["classes"][name] for name in names] == pytest.approx(right, abs=1e-5)
+    lines = "".join(f"{one}\t{two}\n" for one, two in pairs).encode()
+    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": io.BytesIO(lines)}))
+    assert cli.main(given) == 0
+    assert capsys.readouterr().out == typed
+    assert cli.main([*given[:2], "--pair", *pairs[0]]) == 0
+    assert capsys.readouterr().out.split("\t")[-2:] == ["the cat sat", "the end\n"]
+    assert cli.main([*given, "a"]) == 2
+    assert capsys.readouterr().err == "zoo classify: --pair: 1 texts, a pair has two\n"
+    assert cli.main([*given, "a", " "]) == 2
+    assert "text 1: empty" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": io.BytesIO(b"a\tb\nthe cat\n")}))
+    assert cli.main(given) == 2
+    assert "standard input, line 2: 1 columns, a pair has 2" in capsys.readouterr().err
 
 
 def test_an_empty_text_has_no_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Texts in, the probabilities of their classes out: in batches, the order of the input kept."""
+"""Texts, or pairs of them, in, the probabilities of their classes out: in batches, the order of the input kept."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,18 +11,33 @@ from zoo.text.tokens import Tokenizer, check_readable, rows_of
 
 @torch.no_grad()
 def classify(
-    model: TextClassifier, tokenizer: Tokenizer, texts: Sequence[str], *, batch: int = 32
+    model: TextClassifier, tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]], *, batch: int = 32
 ) -> Iterator[list[float]]:
-    """The probability of each class, for each text. UserError names one that is longer than the model can read, or that
-    has no tokens of its own."""
+    """The probability of each class, for each text or each pair of texts, whose tokens belong to the first or second
+    segment where the model knows segments. UserError names one that is longer than the model can read, or empty."""
     nothing = tokenizer.encode("")  # what is put around any text
     device, longest = next(model.parameters()).device, model.trunk.stack.position.longest
     for begin in range(0, len(texts), batch):
-        found = tokenizer.encode_batch(texts[begin : begin + batch])
-        for number, (row, text) in enumerate(zip(found, texts[begin:], strict=False), begin + 1):
-            if row == nothing or not text.strip():
+        some = texts[begin : begin + batch]
+        for number, text in enumerate(some, begin + 1):
+            sides = [text] if isinstance(text, str) else text
+            if any(not side.strip() or tokenizer.encode(side) == nothing for side in sides):
                 raise UserError(f"text {number}: empty, there is nothing to tell its class by")
-        ids = [tokenizer.around(row) for row in found]
+        ids, segments = _rows(tokenizer, some)
         check_readable(ids, longest, model.trunk.embedding.num_embeddings, begin + 1)
         rows, keep = (x.to(device) for x in rows_of(ids, tokenizer.pad))
-        yield from model(rows, keep).float().softmax(-1).tolist()
+        types = None
+        if segments and model.settings["types"] > 1:
+            types = rows_of(segments, 0)[0].to(device)
+        yield from model(rows, keep, types).float().softmax(-1).tolist()
+
+
+def _rows(
+    tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids of texts or pairs; of pairs, which of the two each token belongs to."""
+    pairs = [text for text in texts if not isinstance(text, str)]
+    if not pairs:
+        return [tokenizer.around(row) for row in tokenizer.encode_batch([str(text) for text in texts])], []
+    ids, segments = zip(*tokenizer.encode_pairs(pairs), strict=True)
+    return list(ids), list(segments)

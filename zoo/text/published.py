@@ -236,3 +236,6 @@ class PublishedTokenizer(Published):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [row.ids for row in self.bpe.encode_batch(list(texts))]
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+        return [(row.ids, row.type_ids) for row in self.bpe.encode_batch([tuple(pair) for pair in pairs])]

@@ -180,6 +180,13 @@ class Tokenizer:
         """Ids between start and end: how texts are given to what reads them whole."""
         return [self.start, *ids, self.end]
 
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+        """Ids of two texts as one row, with what stands around and between them, and which of the two (0, 1) each token
+        belongs to."""
+        firsts, seconds = (self.encode_batch([pair[side] for pair in pairs]) for side in (0, 1))
+        both = zip(map(self.around, firsts), map(self.closed, seconds), strict=True)
+        return [([*one, *two], [0] * len(one) + [1] * len(two)) for one, two in both]
+
     def closed(self, ids: Sequence[int]) -> list[int]:
         """Ids and the end: how the sources of a Seq2Seq are given, and its targets are written."""
         return [*ids, self.end]
