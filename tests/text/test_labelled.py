@@ -101,6 +101,30 @@ def test_tables_that_are_none(tmp_path: Path, content: str, message: str) -> Non
         LabelledTable(table(tmp_path, content))
 
 
+def test_two_texts_that_have_a_class_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"{'no' if i % 3 else 'yes'},first {i // 3},second {i}\n" for i in range(240))
+    path = table(tmp_path, "label,premise,hypothesis\n" + rows)
+    data = LabelledTable(path, text="premise", text_pair="hypothesis", vocab_size=300)
+    assert ("first 0", "second 2") in [text for split in ("train", "val", "test") for text, _ in data.texts(split)]
+    firsts = [{text[0] for text, _ in data.texts(split)} for split in ("train", "val", "test")]
+    assert sum(map(len, firsts)) == len(set.union(*firsts)) == 80  # the same first text is on one side
+    batch = next(iter(data.val_dataloader()))
+    tokens, row = data.tokenizer, data.texts("val")[int(batch.index[0])][0]
+    ids, types = tokens.encode_pairs([row])[0]
+    kept = batch.keep[0]
+    assert batch.ids[0][kept].tolist() == ids
+    assert batch.types[0][kept].tolist() == types
+    assert {*types} == {0, 1}
+    short = LabelledTable(path, text="premise", text_pair="hypothesis", vocab_size=300, max_length=6)
+    assert max(batch.ids.shape[1] for batch in short.val_dataloader()) == 6
+    assert "pairs (val) are longer than max_length (6) tokens: cut" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no column 'hypotheses'; did you mean 'hypothesis'"):
+        LabelledTable(path, text="premise", text_pair="hypotheses")
+    bad = table(tmp_path, "label,premise,hypothesis\n" + rows + "no,a,\n")
+    with pytest.raises(UserError, match="line 242: nothing in column 'hypothesis'"):
+        LabelledTable(bad, text="premise", text_pair="hypothesis")
+
+
 def test_lower_case_is_not_asked_of_tokens_that_know_upper_case(tmp_path: Path) -> None:
     """Of those that are trained here it is what they know; of given ones it was silently left out."""
     path = table(tmp_path, "label,text\n" + ROWS)

@@ -35,6 +35,15 @@ def test_two_texts_are_one_row() -> None:
     ids, segments = TOKENS.encode_pairs([("a man", "in a shirt")])[0]
     assert ids == [TOKENS.start, *one, TOKENS.end, *two, TOKENS.end]
     assert segments == [0] * (len(one) + 2) + [1] * (len(two) + 1)
+    long, short = "a man in a blue shirt " * 9, "a man"
+    for pair in ((long, short), (short, long), (long, long), (short, short)):
+        (whole, _), (ids, segments) = (TOKENS.encode_pairs([pair], most)[0] for most in (None, 20))
+        assert len(ids) == min(len(whole), 20) == len(segments)
+        sides = [ids[1 : segments.index(1) - 1], ids[segments.index(1) : -1]]
+        for side, text, other in zip(sides, pair, pair[::-1], strict=True):
+            every = TOKENS.encode(text)
+            assert side == every[: len(side)]
+            assert len(side) == len(every) or len(side) >= (8 if other == long else 20 - 3 - len(TOKENS.encode(other)))
 
 
 def test_special_tokens_leave_nothing() -> None:

@@ -14,7 +14,9 @@ from tests.test_traps import QUIET
 from tests.weights.test_published_tokens import bart, bert, gpt2, published, t5
 from zoo.check.references import library
 from zoo.cli import main
+from zoo.text.classification import TextClassification
 from zoo.text.corpus import Corpus
+from zoo.text.labelled import LabelledTable
 from zoo.text.opening import AnyTokenizer
 from zoo.text.published import PublishedTokenizer
 from zoo.text.tokens import Tokenizer
@@ -216,6 +218,67 @@ def test_what_was_tuned_goes_back_to_the_library(folder: Path, capsys: pytest.Ca
     published(folder / "t5", t5(), "T5Config", "T5ForConditionalGeneration", **shape)
     assert "is a TextClassifier" in one_line(capsys, main([*given, str(folder / "t5")]))
     assert not (folder / "x").exists()
+
+
+def test_pairs_are_trained_on_as_bert_was(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its segments, cut as its library cuts them; what was trained so is asked for pairs, also by its library."""
+    rows = [
+        f"{'yes' if i % 2 else 'no'},the {'cat ' * (i % 7)} {i // 4},at last {'end ' * (i % 5)}" for i in range(120)
+    ]
+    (folder / "pairs.csv").write_text("\n".join(["label,one,two", *rows]))
+    data = table(folder, text="one", text_pair="two", path=str(folder / "pairs.csv"))
+    model: dict[str, Any] = {"class_path": "TextClassification", "init_args": {"pool": "Pooler"}}
+    assert fit(folder, "run", model, data, "--init-from", folder / "bert") == 0
+    assert main(["test", str(folder / "run"), *QUIET]) == 0
+    assert main(["export", str(folder / "run"), str(folder / "out"), "--to", "hf", "--like", str(folder / "bert")]) == 0
+    theirs = library("transformers").BertForSequenceClassification.from_pretrained(folder / "out").eval()
+    tokens = bert()
+    ours = LabelledTable(folder / "pairs.csv", text="one", text_pair="two", tokenizer=folder / "bert", max_length=12)
+    task = TextClassification(
+        load(folder / "bert").model.settings["stack"], len(tokens), 2, tokens.mask_token_id, (5, 9)
+    )
+    task.network, count, cut, apart = load(folder / "run").model, 0, 0, 0
+    for network, table_of_segments, head in (
+        (theirs, theirs.bert.embeddings.token_type_embeddings, theirs.classifier),
+        (task.network, task.network.trunk.segments.embedding, task.network.head),
+    ):
+        torch.manual_seed(0)
+        with torch.no_grad():  # so that a segment shows in what the classifier says
+            table_of_segments.weight.copy_(3 * torch.randn_like(table_of_segments.weight))
+            head.weight.copy_(10 * torch.randn_like(head.weight))
+        network.eval()
+    every = tokens([text for text, _ in ours.texts("train")], padding=True, return_tensors="pt")
+    with torch.no_grad():  # and that both classes are found
+        middle = theirs(**every).logits.median(0).values
+        theirs.classifier.bias.sub_(middle)
+        task.network.head.bias.sub_(middle)
+    monkeypatch.setattr(task, "score", lambda batch, split: None)  # there is no trainer that it could be told
+    for batch in ours.train_dataloader():
+        given = [ours.texts("train")[number] for number in batch.index.tolist()]
+        pairs = [text for text, _ in given]
+        made = tokens(pairs, truncation="longest_first", max_length=12, padding=True, return_tensors="pt")
+        assert torch.equal(made.input_ids * batch.keep, batch.ids * batch.keep)
+        assert torch.equal(made.token_type_ids * batch.keep, batch.types * batch.keep)
+        with torch.no_grad():
+            logits = theirs(**made).logits
+            right = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
+            torch.testing.assert_close(task.eval().loss(batch).nll, right, rtol=1e-4, atol=1e-4)
+            task.test_step(batch, 0)
+            assert [task.found[number][1] for number in batch.index.tolist()] == logits.argmax(-1).tolist()
+            apart += int((logits.argmax(-1) != theirs(made.input_ids, made.attention_mask).logits.argmax(-1)).sum())
+        count += len(given)
+        cut += sum(len(tokens(*pair).input_ids) > 12 for pair in pairs)
+    assert 0 < cut < count
+    assert apart  # else segments would make no difference
+    theirs = library("transformers").BertForSequenceClassification.from_pretrained(folder / "out").eval()
+    capsys.readouterr()
+    assert main(["classify", str(folder / "run"), "--json", "--pair", "the cat", "at last"]) == 0
+    found = json.loads(capsys.readouterr().out)["classes"]
+    with torch.no_grad():
+        right = theirs(**tokens("the cat", "at last", return_tensors="pt")).logits.softmax(-1)[0].tolist()
+    assert [found["no"], found["yes"]] == pytest.approx(right, abs=1e-5)
 
 
 def test_a_classifier_by_gpt2_goes_back_to_the_library(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,9 +66,14 @@ class TextClassification(Task):
         self.found: dict[int, tuple[int, int]] = {}
 
     def loss(self, batch: Any) -> TokenLoss:
-        states = self.network.hidden(self._thinned(batch.ids), batch.keep)
+        states = self.network.hidden(self._thinned(batch.ids), batch.keep, self._segments(batch))
         head = self.network.head
         return token_loss(states, head.weight, batch.labels, head.bias, label_smoothing=self.label_smoothing)
+
+    def _segments(self, batch: Any) -> torch.Tensor | None:
+        """Which of two texts a token belongs to, where the model knows segments."""
+        types: torch.Tensor | None = batch.types if self.network.settings["types"] > 1 else None
+        return types
 
     def _thinned(self, ids: torch.Tensor) -> torch.Tensor:
         if not (self.training and self.word_dropout):
@@ -85,7 +90,7 @@ class TextClassification(Task):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.score(batch, "test")
-        best = self.network(batch.ids, batch.keep).argmax(-1)
+        best = self.network(batch.ids, batch.keep, self._segments(batch)).argmax(-1)
         rows = zip(batch.labels.tolist(), best.tolist(), strict=True)
         self.found |= dict(zip(batch.index.tolist(), rows, strict=True))
 

@@ -15,11 +15,12 @@ from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler
 from zoo.data.files import read_lines, read_text
 from zoo.errors import UserError, nearest
-from zoo.text.tokenised import TextData, Tokens, check_case, cut, tokenizer_for
+from zoo.text.tokenised import TextData, Tokens, check_case, cut, cut_pairs, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
-Labelled = list[tuple[str, int]]  # texts with the numbers of their classes
+Text = str | tuple[str, str]  # one text, or two that have a class together
+Labelled = list[tuple[Text, int]]  # texts with the numbers of their classes
 
 
 class LabelledBatch(NamedTuple):
@@ -29,25 +30,30 @@ class LabelledBatch(NamedTuple):
     keep: Tensor  # "b n", True = real token
     labels: Tensor  # "b"
     index: Tensor  # "b": the text's row in its data set
+    types: Tensor | None = None  # "b n": of pairs, which of the two (0, 1) a token belongs to
 
 
-class _Encoded(Dataset[tuple[int, list[int], int]]):
+Item = tuple[int, list[int], int, list[int]]  # a text's row, its ids, its class, and of pairs what `types` says
+
+
+class _Encoded(Dataset[Item]):
     """Texts as token ids with their class, by their row."""
 
-    def __init__(self, ids: Sequence[list[int]], labels: Sequence[int]):
-        self.ids, self.labels = ids, labels
+    def __init__(self, ids: Sequence[list[int]], labels: Sequence[int], types: Sequence[list[int]]):
+        self.ids, self.labels, self.types = ids, labels, types
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int) -> tuple[int, list[int], int]:
-        return i, self.ids[i], self.labels[i]
+    def __getitem__(self, i: int) -> Item:
+        return i, self.ids[i], self.labels[i], self.types[i] if self.types else []
 
 
-def _collate(items: list[tuple[int, list[int], int]]) -> LabelledBatch:
-    ids, keep = rows_of([ids for _, ids, _ in items], Tokenizer.pad)
+def _collate(items: list[Item]) -> LabelledBatch:
+    ids, keep = rows_of([item[1] for item in items], Tokenizer.pad)
     index, labels = (torch.tensor([item[at] for item in items]) for at in (0, 2))
-    return LabelledBatch(ids, keep, labels, index)
+    types = rows_of([item[3] for item in items], 0)[0] if items[0][3] else None
+    return LabelledBatch(ids, keep, labels, index, types)
 
 
 class LabelledText(TextData):
@@ -81,7 +87,7 @@ class LabelledText(TextData):
         self._encoded: dict[str, _Encoded] = {}
         self.tokenizer = tokenizer_for(
             tokenizer,
-            lambda: [text for text, _ in self.labelled("train")],
+            lambda: [side for text, _ in self.labelled("train") for side in _sides(text)],
             _digest(self.labelled("train")),
             vocab_size,
             tokens=tokens,
@@ -131,10 +137,14 @@ class LabelledText(TextData):
 
     def _encode(self, split: Split) -> _Encoded:
         if split not in self._encoded:
-            texts = self.labelled(split)
-            ids = [self.tokenizer.around(row) for row in self.tokenizer.encode_batch([text for text, _ in texts])]
-            rows = cut(ids, self.max_length, split, self.tokenizer)
-            self._encoded[split] = _Encoded(rows, [label for _, label in texts])
+            labelled = self.labelled(split)
+            pairs = [text for text, _ in labelled if not isinstance(text, str)]
+            if pairs:
+                ids, types = cut_pairs(pairs, self.max_length, split, self.tokenizer)
+            else:
+                found = self.tokenizer.encode_batch([str(text) for text, _ in labelled])
+                ids, types = cut([*map(self.tokenizer.around, found)], self.max_length, split, self.tokenizer), []
+            self._encoded[split] = _Encoded(ids, [label for _, label in labelled], types)
         return self._encoded[split]
 
 
@@ -223,8 +233,9 @@ class MR(_Sentences):
 class LabelledTable(LabelledText):
     """The user's own texts: a CSV file, or a TSV one, whose first line names the columns.
 
-    `text` and `label` are the names of two of them; a class is whatever stands in the latter. A share of `held_out`
-    each is set aside to validate and to test on; equal texts stay on one side.
+    `text` and `label` are the names of two of them; a class is whatever stands in the latter. `text_pair` names a third
+    where two texts have a class together. A share of `held_out` each is set aside to validate and to test on; equal
+    texts stay on one side, as do pairs of which the first is the same.
     """
 
     def __init__(
@@ -241,15 +252,16 @@ class LabelledTable(LabelledText):
         workers: int = 0,
         tokens: Tokens = "bpe",
         tokenizer: Path | None = None,
+        text_pair: str | None = None,
     ):
         if not 0 < held_out < 0.5:
             raise ValueError(f"held_out ({held_out}) must be in (0, 0.5): that share validates, and as much tests")
-        rows = read_table(Path(path), text, label)
+        rows = read_table(Path(path), text, label, text_pair)
         self.names = tuple(sorted({name for _, name in rows}))
         if len(self.names) < 2:
             raise UserError(f"{path}: column {label!r} holds one class only ({self.names[0]!r})")
         numbers = {name: number for number, name in enumerate(self.names)}
-        labelled = [(content, numbers[name]) for content, name in rows]
+        labelled: Labelled = [(content, numbers[name]) for content, name in rows]
         self.splits = split_texts(labelled, {"val": held_out, "test": held_out}, seed)
         for split, found in self.splits.items():
             if not found:
@@ -265,27 +277,29 @@ class LabelledTable(LabelledText):
         return self.splits[split]
 
 
-def read_table(path: Path, text: str, label: str) -> list[tuple[str, str]]:
-    """Two columns of a CSV or TSV file by their names; UserError names file and line of what is wrong."""
+def read_table(path: Path, text: str, label: str, pair: str | None = None) -> list[tuple[Text, str]]:
+    """Texts and their classes from two columns of a CSV or TSV file, or pairs of texts from three, by their names;
+    UserError names file and line of what is wrong."""
+    columns = [text, label] if pair is None else [text, pair, label]
     delimiter = "\t" if ".tsv" in path.suffixes else ","
     table = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
-    rows = []
+    rows: list[tuple[Text, str]] = []
     try:
         head = next(table)
-        for column in (text, label):
+        for column in columns:
             if column not in head:
                 raise UserError(f"{path}: no column {column!r}{nearest(column, head)}")
-        places = head.index(text), head.index(label)
+        places = [head.index(column) for column in columns]
         for row in table:
             if not row:
                 continue
             if len(row) != len(head):
                 raise UserError(f"{path}, line {table.line_num}: {len(row)} columns, the first line has {len(head)}")
-            content, name = (row[place].strip() for place in places)
-            for column, value in ((text, content), (label, name)):
+            cells = [row[place].strip() for place in places]
+            for column, value in zip(columns, cells, strict=True):
                 if not value:
                     raise UserError(f"{path}, line {table.line_num}: nothing in column {column!r}")
-            rows.append((content, name))
+            rows.append((cells[0] if pair is None else (cells[0], cells[1]), cells[-1]))
     except csv.Error as error:
         raise UserError(f"{path}, line {table.line_num}: {error}") from None
     if not rows:
@@ -294,10 +308,11 @@ def read_table(path: Path, text: str, label: str) -> list[tuple[str, str]]:
 
 
 def split_texts(rows: Labelled, shares: dict[Split, float], seed: int = 1) -> dict[Split, Labelled]:
-    """Parts of these shares, and "train" for the rest. Where a text goes depends on it and `seed` alone."""
+    """Parts of these shares, and "train" for the rest. Where a text goes depends on it, of two on the first, and on
+    `seed` alone."""
     parts: dict[Split, Labelled] = {split: [] for split in ("train", *shares)}
     for text, label in rows:
-        place = int.from_bytes(hashlib.sha256(f"{seed} {text}".encode()).digest()[:8]) / 2**64
+        place = int.from_bytes(hashlib.sha256(f"{seed} {_sides(text)[0]}".encode()).digest()[:8]) / 2**64
         for split, share in shares.items():
             place -= share
             if place < 0:
@@ -309,4 +324,9 @@ def split_texts(rows: Labelled, shares: dict[Split, float], seed: int = 1) -> di
 
 
 def _digest(rows: Labelled) -> str:
-    return hashlib.sha256("\n".join(f"{label}\t{text}" for text, label in rows).encode()).hexdigest()
+    lines = ("\t".join((str(label), *_sides(text))) for text, label in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _sides(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text

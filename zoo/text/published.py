@@ -237,5 +237,12 @@ class PublishedTokenizer(Published):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [row.ids for row in self.bpe.encode_batch(list(texts))]
 
-    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
-        return [(row.ids, row.type_ids) for row in self.bpe.encode_batch([tuple(pair) for pair in pairs])]
+    def encode_pairs(
+        self, pairs: Sequence[tuple[str, str]], most: int | None = None
+    ) -> list[tuple[list[int], list[int]]]:
+        if most is not None:
+            self.bpe.enable_truncation(most, strategy="longest_first")
+        try:
+            return [(row.ids, row.type_ids) for row in self.bpe.encode_batch([tuple(pair) for pair in pairs])]
+        finally:
+            self.bpe.no_truncation()

@@ -93,6 +93,23 @@ def check_case(tokenizer: Tokenizer, given: Path | None, lowercase: bool | None)
         raise UserError(f"{given}: its tokens keep upper and lower case apart: leave data.lowercase unset")
 
 
+def cut_pairs(
+    pairs: Sequence[tuple[str, str]], most: int, split: Split, tokenizer: Tokenizer
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Ids of two texts each, and which of the two a token belongs to, in rows of at most `most` tokens, the longer text
+    cut first; stderr counts those that were longer."""
+    rows = tokenizer.encode_pairs(pairs)
+    long = [number for number, (ids, _) in enumerate(rows) if len(ids) > most]
+    if long:
+        print(
+            f"{len(long)} of {len(rows)} pairs ({split}) are longer than max_length ({most}) tokens: cut",
+            file=sys.stderr,
+        )
+        for number, row in zip(long, tokenizer.encode_pairs([pairs[i] for i in long], most), strict=True):
+            rows[number] = row
+    return [ids for ids, _ in rows], [types for _, types in rows]
+
+
 def check_ends(tokenizer: Tokenizer) -> None:
     """UserError where a tokenizer does not end a text: what learns to write by it would never stop."""
     if not tokenizer.ends:  # only a published one

@@ -180,12 +180,21 @@ class Tokenizer:
         """Ids between start and end: how texts are given to what reads them whole."""
         return [self.start, *ids, self.end]
 
-    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+    def encode_pairs(
+        self, pairs: Sequence[tuple[str, str]], most: int | None = None
+    ) -> list[tuple[list[int], list[int]]]:
         """Ids of two texts as one row, with what stands around and between them, and which of the two (0, 1) each token
-        belongs to."""
-        firsts, seconds = (self.encode_batch([pair[side] for pair in pairs]) for side in (0, 1))
-        both = zip(map(self.around, firsts), map(self.closed, seconds), strict=True)
-        return [([*one, *two], [0] * len(one) + [1] * len(two)) for one, two in both]
+        belongs to. Of at most `most` tokens: the longer text is cut first."""
+        sides = (self.encode_batch([pair[side] for pair in pairs]) for side in (0, 1))
+        rows = []
+        for one, two in zip(*sides, strict=True):
+            if most is not None:
+                room = most - len(self.around([])) - len(self.closed([]))
+                # what the other leaves, or half
+                one, two = one[: max(room - len(two), room - room // 2)], two[: max(room - len(one), room // 2)]
+            one, two = self.around(one), self.closed(two)
+            rows.append(([*one, *two], [0] * len(one) + [1] * len(two)))
+        return rows
 
     def closed(self, ids: Sequence[int]) -> list[int]:
         """Ids and the end: how the sources of a Seq2Seq are given, and its targets are written."""
