@@ -25,6 +25,8 @@ def test_lines(tmp_path: Path, content: bytes, lines: list[str]) -> None:
     (tmp_path / "text.gz").write_bytes(gzip.compress(content))
     assert read_lines(tmp_path / "text") == lines
     assert read_lines(tmp_path / "text.gz") == lines
+    (tmp_path / "TEXT.GZ").write_bytes(gzip.compress(content))
+    assert read_lines(tmp_path / "TEXT.GZ") == lines
 
 
 @pytest.mark.parametrize(

@@ -121,3 +121,12 @@ def test_settings_of_images_that_are_none(tmp_path: Path) -> None:
         (tmp_path / "m" / "preprocessor_config.json").write_text(content)
         with pytest.raises(ValueError, match=r"preprocessor_config\.json: not settings of images"):
             zoo.load(tmp_path / "m")
+
+
+def test_settings_of_timms_images_that_are_none(tmp_path: Path) -> None:
+    named("timm/vit").save(named("timm/vit").model(), tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["pretrained_cfg"]["crop_pct"] = 0
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.json: not settings of images"):
+        zoo.load(tmp_path / "m")

@@ -84,7 +84,7 @@ def stream_text(
     line, held = 1, ""  # held: ends of lines that may be the text's last
     begun, blank = False, True
     with path.open("rb") as raw:
-        file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
         at = 0
         while True:
             try:
@@ -142,7 +142,7 @@ def _bytes(path: Path) -> bytes:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        raw = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not gzip, or cut short ({error})") from None
     if not raw.strip():

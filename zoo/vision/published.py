@@ -35,7 +35,7 @@ class PublishedPreprocess(InFolder):
             if "pretrained_cfg" in config:
                 return _timm(config)
             return _transformers(config, json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
             raise UserError(f"{beside if beside.is_file() else path}: not settings of images ({error})") from None
 
 
