@@ -60,6 +60,9 @@ SST2 = Search(
         "half the rate": ["--model.optimizer.lr", "0.0005"],
         "two blocks": ["--model.stack.depth", "2"],
         "norms before the branches": ["--model.stack.norm", "LayerNorm"],
+        "byte pairs, larger batches": [
+            *("--data.tokens", "bpe", "--data.vocab_size", "4000", "--data.tokens_per_batch", "2048"),
+        ],
     },
 )
 
