@@ -35,6 +35,7 @@ def rows(bench: Bench, run: str) -> list[tuple[str, str, str]]:
             1, ("--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", 2), id="validated"
         ),
         pytest.param(0, ("--trainer.accumulate_grad_batches", 2), id="half a step"),
+        pytest.param(0, ("--data.tokens_per_batch", 100_000), id="the only one of an epoch"),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_the_uninterrupted_one(

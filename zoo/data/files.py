@@ -148,3 +148,8 @@ def _bytes(path: Path) -> bytes:
     if not raw.strip():
         raise UserError(f"{path}: the file is empty")
     return raw
+
+
+def separator_of(path: Path) -> str:
+    """What stands between the cells of a table: a tab in .tsv, else a comma."""
+    return "\t" if str(path).lower().removesuffix(".gz").endswith(".tsv") else ","

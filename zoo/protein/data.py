@@ -223,17 +223,17 @@ class Apart(ProteinData):
         """Keep both parts. Of the second what is trained on is left out, and where they shall be `apart` its relatives
         too; how many that are is said on stderr."""
         if apart:
-            out, what = relatives(held, train).tolist(), "relatives"
+            out, what = relatives(held, train).tolist(), ("relatives", "a relative")
         else:
             trained = set(train)
-            out, what = [sequence in trained for sequence in held], "copies"
+            out, what = [sequence in trained for sequence in held], ("copies", "a copy")
         if apart or any(out):
             print(
-                f"{sum(out)} of {len(held)} held-out proteins are {what} of what is trained on: left out",
+                f"{sum(out)} of {len(held)} held-out proteins are {what[0]} of what is trained on: left out",
                 file=sys.stderr,
             )
         if all(out):
-            raise UserError(f"every held-out protein is a {what[:-1]} of what is trained on: nothing is left")
+            raise UserError(f"every held-out protein is {what[1]} of what is trained on: nothing is left")
         kept = [Chain(sequence) for sequence, left_out in zip(held, out, strict=True) if not left_out]
         self.parts = {"train": [Chain(sequence) for sequence in train], "val": kept, "test": kept}
 

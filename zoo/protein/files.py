@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from zoo.data.files import read_lines, read_text
+from zoo.data.files import read_lines, read_text, separator_of
 from zoo.errors import UserError, nearest
 from zoo.protein.tokens import clean
 
@@ -90,11 +90,6 @@ def warn_of_dna(path: Path, records: Sequence[Protein]) -> None:
 
 def is_table(path: Path) -> bool:
     return str(path).lower().endswith(TABLES)
-
-
-def separator_of(path: Path) -> str:
-    """What stands between the cells of a table: a tab in .tsv, else a comma."""
-    return "\t" if str(path).lower().removesuffix(".gz").endswith(".tsv") else ","
 
 
 class Row(dict[str, str]):

@@ -129,6 +129,12 @@ class OwnResidues(ResidueData):
             if missing := [p.name for p in proteins if p.name not in known]:
                 raise UserError(f"{marks}: no record {missing[0]!r}, which {path} has")
             letters = [known[p.name] for p in proteins]
+        # blanks at the ends are residues without a label, unless it fits without them
+        trimmed = [marked.strip() for marked in letters]
+        letters = [
+            less if len(less) == len(protein.sequence) else marked
+            for protein, marked, less in zip(proteins, letters, trimmed, strict=True)
+        ]
         for protein, marked in zip(proteins, letters, strict=True):
             if len(marked) != len(protein.sequence):
                 said = "" if marked == marked.strip() else ", blanks at the ends counted: each is a residue without one"

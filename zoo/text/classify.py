@@ -16,13 +16,13 @@ def classify(
     """The probability of each class, for each text or each pair of texts, whose tokens belong to the first or second
     segment where the model knows segments. UserError names one that is longer than the model can read, or empty."""
     nothing = tokenizer.encode("")  # what is put around any text
+    for number, text in enumerate(texts, 1):  # all of them before the first answer
+        sides = [text] if isinstance(text, str) else text
+        if any(not side.strip() or tokenizer.encode(side) == nothing for side in sides):
+            raise UserError(f"text {number}: empty, there is nothing to tell its class by")
     device, longest = next(model.parameters()).device, model.trunk.stack.position.longest
     for begin in range(0, len(texts), batch):
         some = texts[begin : begin + batch]
-        for number, text in enumerate(some, begin + 1):
-            sides = [text] if isinstance(text, str) else text
-            if any(not side.strip() or tokenizer.encode(side) == nothing for side in sides):
-                raise UserError(f"text {number}: empty, there is nothing to tell its class by")
         ids, segments = _rows(tokenizer, some)
         check_readable(ids, longest, model.trunk.embedding.num_embeddings, begin + 1)
         rows, keep = (x.to(device) for x in rows_of(ids, tokenizer.pad))

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler
-from zoo.data.files import read_lines, read_text
+from zoo.data.files import read_lines, read_text, separator_of
 from zoo.errors import UserError, nearest
-from zoo.text.tokenised import TextData, Tokens, check_case, cut, cut_pairs, tokenizer_for
+from zoo.text.tokenised import TextData, Tokens, cut, cut_pairs, keeps_case, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
 from zoo.train.data import Split
 
@@ -93,7 +94,8 @@ class LabelledText(TextData):
             tokens=tokens,
             lowercase=lowercase is not False,
         )
-        check_case(self.tokenizer, tokenizer, lowercase)
+        if lowercase and tokenizer is not None and keeps_case(self.tokenizer):
+            print(f"{tokenizer}: its tokens keep upper and lower case apart: lowercase is not applied", file=sys.stderr)
 
     def texts(self, split: Split) -> Labelled:
         """Every text of a split with the number of its class."""
@@ -281,8 +283,7 @@ def read_table(path: Path, text: str, label: str, pair: str | None = None) -> li
     """Texts and their classes from two columns of a CSV or TSV file, or pairs of texts from three, by their names;
     UserError names file and line of what is wrong."""
     columns = [text, label] if pair is None else [text, pair, label]
-    delimiter = "\t" if ".tsv" in path.suffixes else ","
-    table = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    table = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator_of(path), strict=True)
     rows: list[tuple[Text, str]] = []
     try:
         head = next(table)

@@ -87,9 +87,14 @@ def cut(rows: Sequence[list[int]], most: int, split: Split, tokenizer: Tokenizer
     return [row if len(row) <= most else [*row[: most - end], *row[len(row) - end :]] for row in rows]
 
 
+def keeps_case(tokenizer: Tokenizer) -> bool:
+    """Whether upper and lower case have tokens of their own."""
+    return tokenizer.encode("ABC") != tokenizer.encode("abc")
+
+
 def check_case(tokenizer: Tokenizer, given: Path | None, lowercase: bool | None) -> None:
     """UserError where lower case is asked for and a `given` tokenizer knows upper case too."""
-    if lowercase and given is not None and tokenizer.encode("ABC") != tokenizer.encode("abc"):
+    if lowercase and given is not None and keeps_case(tokenizer):
         raise UserError(f"{given}: its tokens keep upper and lower case apart: leave data.lowercase unset")
 
 

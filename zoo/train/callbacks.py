@@ -153,13 +153,14 @@ class Checkpoints(ModelCheckpoint):
 class StopOnSignal(Callback):
     """SIGTERM and Ctrl-C: leave a checkpoint at the end of the step, exit with 128 + the signal, as clusters expect.
 
-    The checkpoint is written at once, for who asked may not wait; where a validation or the end of an epoch belongs to
-    the batch, those are done, and the end of the next step is where it leaves. A second Ctrl-C does not wait.
+    The checkpoint is written at once, for who asked may not wait. Where a validation or the end of an epoch belongs to
+    the batch, those are done first, with the checkpoint that they write. A second Ctrl-C does not wait.
     """
 
     def __init__(self, checkpoint: Path):
         self.checkpoint = checkpoint
         self.received: int | None = None
+        self.due = False  # all that belongs to the step is done when the next batch begins
         self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -188,13 +189,22 @@ class StopOnSignal(Callback):
         if received is None or loop._should_accumulate():  # gradients of half a step are in no checkpoint
             return
         trainer.save_checkpoint(self.checkpoint)
-        if trainer.is_last_batch or loop._should_check_val_fx(trainer.fit_loop._data_fetcher):  # type: ignore[arg-type]
-            return
-        trainer._logger_connector.on_batch_end()  # or this step would be missing among the metrics
-        trainer._logger_connector.update_train_step_metrics()
+        self.due = trainer.is_last_batch or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        if not self.due:
+            trainer._logger_connector.on_batch_end()  # or this step would be missing among the metrics
+            trainer._logger_connector.update_train_step_metrics()
+            self._leave(trainer)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.due:
+            self._leave(trainer)
+
+    def _leave(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:
             print(f"stopped at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
-        raise SystemExit(128 + received)
+        raise SystemExit(128 + (self.received or signal.SIGTERM))
 
 
 class AverageLast(WeightAveraging):

@@ -42,6 +42,7 @@ from zoo.train.start import (
     described,
     fitting,
     load_weights,
+    say_other_data,
 )
 from zoo.train.task import Task
 from zoo.train.unset import files_of, kept, lay_below
@@ -68,6 +69,7 @@ FREE = (
     "trainer.limit_val",
     "checkpoint.",
     "data.init_args.workers",
+    "data.init_args.memory",
 )
 
 
@@ -111,7 +113,7 @@ class CLI(LightningCLI):
     """Settings to model, data and trainer; what a run always has (folder, checkpoints, callbacks) is added here."""
 
     def __init__(self, args: list[str], run: Path, extra: list[Callback], known: dict[str, Any]):
-        self.run, self.extra, self.known = run, extra, known
+        self.given, self.run, self.extra, self.known = args, run, extra, known
         super().__init__(
             Task,
             DataModule,
@@ -165,8 +167,10 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         folder, own = self.config.checkpoint, self.run / CHECKPOINTS
-        # a run of before may say where its own was, and have been moved since
-        if folder["dirpath"] is not None and Path(folder["dirpath"]).name != CHECKPOINTS:
+        # runs of before say where theirs lay, and may have been moved since
+        typed = any(arg.startswith("--checkpoint.dirpath") for arg in self.given)
+        new = typed or not (self.run / CONFIG).is_file()
+        if new and folder["dirpath"] is not None and Path(folder["dirpath"]).resolve() != own.resolve():
             raise UserError(
                 f"checkpoint.dirpath ({folder['dirpath']}): the checkpoints of a run lie in its folder, {own}; "
                 "--run FOLDER names another"
@@ -345,6 +349,8 @@ def evaluate(verb: str, argv: list[str]) -> int:
         task = type(cli.model).__name__
         raise UserError(f"{task} predicts nothing of a test set; 'zoo --help' lists the verbs that use its model")
     check_classes(ours.run, cli.datamodule)
+    if verb != "predict" and not any(arg.startswith("--data") for arg in args):
+        say_other_data(ours.run, cli.datamodule)
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
     try:

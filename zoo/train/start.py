@@ -72,6 +72,17 @@ def check_classes(run: Path, data: DataModule) -> None:
         raise UserError(f"{run} knows other classes than this data, which {said or 'has them in another order'}")
 
 
+def say_other_data(run: Path, data: DataModule) -> None:
+    """A line on stderr where the data is not what a run began with: by its hash, or cut into other splits since."""
+    try:
+        began = json.loads((run / "run.json").read_text(encoding="utf-8"))["data"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if began != data.manifest().get("sha256"):
+        said = "what it is tested on may have been trained on"
+        print(f"{run}: the data is not what the run began with (its hash in run.json): {said}", file=sys.stderr)
+
+
 def check_reach(task: Task, data: DataModule) -> None:
     """UserError where texts may come to more tokens than the network has positions for."""
     places = [part.longest for part in task.network.modules() if isinstance(part, PositionModule)]

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     given.bars = 8 if given.bars is None else given.bars
     if given.prompt_bars is not None and not given.prompt:
         raise UserError("--prompt-bars says how much of --prompt is taken: give that too")
-    check_counts(given, "bars", *(["prompt_bars"] if given.prompt_bars is not None else []))
+    check_counts(given, "bars", "prompt_bars")
     if given.prompt_bars is not None and given.prompt_bars > given.bars:
         raise UserError(f"--prompt-bars {given.prompt_bars} are more than the {given.bars} bars of the piece (--bars)")
     files = _files(given.out)

@@ -39,7 +39,8 @@ def main(argv: list[str]) -> int:
     if given.out:
         check_new("--out", given.out)
 
-    from zoo.protein.files import read_table, separator_of
+    from zoo.data.files import separator_of
+    from zoo.protein.files import read_table
     from zoo.protein.scoring import CAUSAL, LEARNED, MASKED, agreement, methods, score
     from zoo.protein.variants import parse
 

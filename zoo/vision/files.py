@@ -164,7 +164,9 @@ def hold_out(files: Labelled, held_out: float, seed: int, where: Path, before: i
     share = held_out < 1
     count = held_out * len(files) if share else held_out
     if not (0 < count <= len(files) // 2 and (share or held_out == int(held_out))):
-        raise UserError(f"{where}: {len(files)} images are too few to hold out {held_out:g} (held_out)")
+        most = "half" if share else str(len(files) // 2)
+        said = f"{len(files)} images are too few to hold out {held_out:g} (held_out): at most {most}"
+        raise UserError(f"{where}: {said}")
     hashes = {file: hashlib.sha256(f"{seed} {file.relative_to(where)}".encode()).digest() for file, _ in files}
     sides: dict[Path, list[Path]] = {}  # files of the same bytes, by the first of them
     first = {file: min(same, key=hashes.__getitem__) for same in copies(list(hashes)) for file in same}
@@ -179,6 +181,8 @@ def hold_out(files: Labelled, held_out: float, seed: int, where: Path, before: i
         if inside:
             held.update(sides[file])
     kept = [item for item in files if item[0] not in held]
+    if not held:
+        raise UserError(f"{where}: held_out ({held_out:g}) holds out none of {len(files)} images: take more")
     if lost := {label for _, label in files} - {label for _, label in kept}:
         name = next(file.relative_to(where).parts[0] for file, label in files if label in lost)
         raise UserError(f"{where / name}: all images of this class would be held out (held_out {held_out:g})")

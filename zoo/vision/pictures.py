@@ -210,7 +210,8 @@ def decode_all(source: Pictures, fit: Preprocess, path: Path, name: str) -> tupl
         if not aspects:
             raise UserError(f"none of {len(source)} images can be read: {next(iter(bad.values()), 'there is none')}")
         file.seek(0)
-        assert _write_header(file, len(aspects), fit) == begin  # NumPy leaves room for any count of rows
+        if _write_header(file, len(aspects), fit) != begin:  # NumPy leaves room for any count of rows
+            raise RuntimeError(f"NumPy {np.__version__} begins an array of {len(aspects)} images elsewhere")
     return bad, aspects
 
 
