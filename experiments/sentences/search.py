@@ -53,15 +53,15 @@ SST2 = Search(
     "search-sst2",
     {
         "as shipped": [],
-        "TREC's rate and dropped tokens": ["--model.word_dropout", "0.1", "--model.optimizer.lr", "0.002"],
-        "tokens dropped 0.2": ["--model.word_dropout", "0.2"],
-        "tokens dropped 0.5": ["--model.word_dropout", "0.5"],
+        "TREC's rate and dropped words": ["--model.word_dropout", "0.1", "--model.optimizer.lr", "0.002"],
+        "words dropped 0.2": ["--model.word_dropout", "0.2"],
+        "words dropped 0.5": ["--model.word_dropout", "0.5"],
         "twice the rate": ["--model.optimizer.lr", "0.002"],
         "half the rate": ["--model.optimizer.lr", "0.0005"],
         "two blocks": ["--model.stack.depth", "2"],
         "norms before the branches": ["--model.stack.norm", "LayerNorm"],
-        "words, smaller batches": [
-            *("--data.tokens", "words", "--data.vocab_size", "8000", "--data.tokens_per_batch", "1000"),
+        "byte pairs, larger batches": [
+            *("--data.tokens", "bpe", "--data.vocab_size", "4000", "--data.tokens_per_batch", "2048"),
         ],
     },
 )

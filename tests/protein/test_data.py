@@ -172,10 +172,17 @@ def test_blanks_at_the_ends_are_residues_without_a_label(tmp_path, name: str) ->
     assert data.held("train")[0].labels == (IGNORED, 1, 1, 1, 1, 2, 2, 0, 0, IGNORED)
 
 
+def test_a_blank_before_a_cell_is_no_label_where_the_others_fit(tmp_path) -> None:
+    rows = "".join(f"{'ACDEFGHIKL'[i % 10] * 4}MKVL, HHHHEEEE\n" for i in range(20))
+    (tmp_path / "t.csv").write_text("sequence,label\n" + rows)
+    data = OwnResidues(tmp_path / "t.csv", held_out=0.2)
+    assert all(IGNORED not in chain.labels for chain in data.parts["train"])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sequence,label\nMKVL, HHEE\n", "4 residues, 5 labels, blanks at the ends counted"),
+        ("sequence,label\nMKVLA, HHEE \n", "5 residues, 6 labels, blanks at the ends counted"),
         ("sequence,label\nMKVL,HHE\nMK,HE\n", r"record 't.csv, line 2' \(line 2\): 4 residues, 3 labels"),
         ("sequence,label\nMKVL,HHHH\nMK,HH\n", "labels of one kind only"),
         ("sequence,structure\nMKVL,HHHH\n", "no column 'label'"),
