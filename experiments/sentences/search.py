@@ -79,7 +79,10 @@ def accuracy(search: Search, name: str, seed: int, folder: Path) -> float:
 
 
 def main() -> None:
-    search = {"TREC": TREC, "SST-2": SST2}[sys.argv[1]]
+    known = {"TREC": TREC, "SST-2": SST2}
+    if len(sys.argv) < 2 or sys.argv[1] not in known:
+        raise SystemExit(f"name a set: {' or '.join(known)}")
+    search = known[sys.argv[1]]
     path = Path(__file__).parent / "results" / f"{search.kept}.json"
     found = json.loads(path.read_text())["variants"] if path.is_file() else {}
     for name in sys.argv[2:] or search.variants:
@@ -93,7 +96,8 @@ def main() -> None:
             "deviation": round(statistics.stdev(seeds.values()), 4),
         }
         print(name, found[name]["mean"], found[name]["deviation"], file=sys.stderr)
-        keep(__file__, search.kept, begin, {"held_out": search.held_out, "variants": found}, seed=SEEDS[0])
+        held = {"held_out": search.held_out, "variants": found}
+        keep(__file__, search.kept, begin, held, seed=SEEDS[0], given=sys.argv[1])
 
 
 if __name__ == "__main__":
