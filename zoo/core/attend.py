@@ -58,26 +58,13 @@ def load_thresholds(path: Path) -> tuple[Threshold, ...]:
     try:
         rows = tuple(Threshold(**row) for row in json.loads(path.read_text())["thresholds"])
         for row in rows:
-            if row.kernel not in NAMES or any(type(size) is not int for size in (row.min_width, row.max_width)):
+            if row.kernel not in KERNELS or any(type(size) is not int for size in (row.min_width, row.max_width)):
                 raise ValueError(f"no row of it: {row}")
         return rows
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path}: not a table of kernels ({error}); write it anew with 'zoo bench attend --save'"
         ) from None
-
-
-def _thresholds_here() -> tuple[Threshold, ...]:
-    """The user's own where it can be read: a broken file is said, and keeps nobody from importing this."""
-    try:
-        return load_thresholds(thresholds_file())
-    except ValueError as error:
-        print(f"{error}; until then the built-in table is used", file=sys.stderr)
-        return THRESHOLDS
-
-
-NAMES = ("explicit", "fused", "float32")  # of kernels that a table may choose
-_thresholds = _thresholds_here()
 
 
 def attend(
@@ -236,6 +223,18 @@ def _float32(
 
 
 KERNELS: dict[str, Kernel] = {"explicit": _explicit, "fused": _fused, "float32": _float32}
+
+
+def _thresholds_here() -> tuple[Threshold, ...]:
+    """The user's own where it can be read: a broken file is said, and keeps nobody from importing this."""
+    try:
+        return load_thresholds(thresholds_file())
+    except ValueError as error:
+        print(f"{error}; until then the built-in table is used", file=sys.stderr)
+        return THRESHOLDS
+
+
+_thresholds = _thresholds_here()
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, scale: float) -> Tensor:

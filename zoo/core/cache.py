@@ -196,10 +196,10 @@ class Cache:
         if self.lengths is not None or (len(rows) != self.batch and self._writer is not None):
             self._writer = None
             return None
-        own = torch.arange(self.batch, device=rows.device).unsqueeze(-1)
         if self._writer is None:  # rows that are copies of one another now hold what one row wrote
             self._writer = rows.unsqueeze(-1).expand(-1, self.filled)
             return None
+        own = torch.arange(self.batch, device=rows.device).unsqueeze(-1)
         fresh = own.expand(-1, self.filled - self._writer.shape[1])
         before = torch.cat((self._writer, fresh), 1)
         self._writer = before[rows]

@@ -23,6 +23,7 @@ from zoo.atomic import write_atomically
 from zoo.data import public
 from zoo.data.batches import EpochSampler, rows_of
 from zoo.data.files import data_folder
+from zoo.data.split import place
 from zoo.errors import UserError
 from zoo.music import bach, rule
 from zoo.music.chorale import Chorale, from_pitches
@@ -309,8 +310,7 @@ class MidiPieces(MusicData):
         self.view = view
         if len(found.pieces) < 3:
             raise UserError(f"{len(found.pieces)} pieces are too few: one each to train, to validate and to test on")
-        spelled = [f"{seed} {digest([view.encode(piece)])}" for piece in found.pieces]
-        drawn = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64 for text in spelled]
+        drawn = [place(f"{seed} {digest([view.encode(piece)])}") for piece in found.pieces]
         order = sorted(range(len(drawn)), key=drawn.__getitem__)
         ranked = [drawn[i] for i in order]
         val = max(bisect_left(ranked, held_out), 1)

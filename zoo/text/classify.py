@@ -15,20 +15,20 @@ def classify(
 ) -> Iterator[list[float]]:
     """The probability of each class, for each text or each pair of texts, whose tokens belong to the first or second
     segment where the model knows segments. UserError names one that is longer than the model can read, or empty."""
-    nothing = tokenizer.encode("")  # what is put around any text
-    for number, text in enumerate(texts, 1):  # all of them before the first answer
+    ids, segments = _rows(tokenizer, texts)
+    nothing = tokenizer.around(tokenizer.encode(""))  # what is put around any text
+    for number, (text, row) in enumerate(zip(texts, ids, strict=True), 1):  # all of them before the first answer
         sides = [text] if isinstance(text, str) else text
-        if any(not side.strip() or tokenizer.encode(side) == nothing for side in sides):
+        if row == nothing or not all(side.strip() for side in sides):
             raise UserError(f"text {number}: empty, there is nothing to tell its class by")
     device, longest = next(model.parameters()).device, model.trunk.stack.position.longest
+    check_readable(ids, longest, model.trunk.embedding.num_embeddings)
     for begin in range(0, len(texts), batch):
-        some = texts[begin : begin + batch]
-        ids, segments = _rows(tokenizer, some)
-        check_readable(ids, longest, model.trunk.embedding.num_embeddings, begin + 1)
-        rows, keep = (x.to(device) for x in rows_of(ids, tokenizer.pad))
+        some = slice(begin, begin + batch)
+        rows, keep = (x.to(device) for x in rows_of(ids[some], tokenizer.pad))
         types = None
         if segments and model.settings["types"] > 1:
-            types = rows_of(segments, 0)[0].to(device)
+            types = rows_of(segments[some], 0)[0].to(device)
         yield from model(rows, keep, types).float().softmax(-1).tolist()
 
 
@@ -39,5 +39,5 @@ def _rows(
     pairs = [text for text in texts if not isinstance(text, str)]
     if not pairs:
         return [tokenizer.around(row) for row in tokenizer.encode_batch([str(text) for text in texts])], []
-    ids, segments = zip(*tokenizer.encode_pairs(pairs), strict=True)
-    return list(ids), list(segments)
+    rows = tokenizer.encode_pairs(pairs)
+    return [ids for ids, _ in rows], [types for _, types in rows]

@@ -85,15 +85,16 @@ def pieces(tokenizer: Cutter, before: Sequence[int], tokens: Iterator[int]) -> I
     it begins with, and they end where a character does.
     """
     ids = list(before)
-    begin, shown = 0, len(ids)  # the last piece, and what is not shown yet
-    new = ""
+    begin, last = 0, tokenizer.decode(ids)  # of the last piece
+    shown, new = len(ids), ""
     for token in tokens:
         ids.append(token)
-        new = _added(tokenizer.decode(ids[begin:shown]), tokenizer.decode(ids[begin:]))
+        new = _added(last, tokenizer.decode(ids[begin:]))
         if not new or new.endswith("\ufffd"):
             yield ""
             continue
         begin, shown = shown, len(ids)
+        last = tokenizer.decode(ids[begin:])
         yield new
         new = ""
     yield new

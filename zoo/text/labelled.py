@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler
 from zoo.data.files import read_lines, read_text, separator_of
+from zoo.data.split import place
 from zoo.errors import UserError, nearest
 from zoo.text.tokenised import TextData, Tokens, cut, cut_pairs, keeps_case, tokenizer_for
 from zoo.text.tokens import Tokenizer, rows_of
@@ -313,10 +314,10 @@ def split_texts(rows: Labelled, shares: dict[Split, float], seed: int = 1) -> di
     `seed` alone."""
     parts: dict[Split, Labelled] = {split: [] for split in ("train", *shares)}
     for text, label in rows:
-        place = int.from_bytes(hashlib.sha256(f"{seed} {_sides(text)[0]}".encode()).digest()[:8]) / 2**64
+        left = place(f"{seed} {_sides(text)[0]}")
         for split, share in shares.items():
-            place -= share
-            if place < 0:
+            left -= share
+            if left < 0:
                 parts[split].append((text, label))
                 break
         else:

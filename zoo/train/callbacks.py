@@ -22,6 +22,7 @@ from zoo.atomic import write_atomically
 from zoo.errors import UserError
 from zoo.provenance import commit, device_name
 from zoo.train.checkpoint import CONFIG
+from zoo.train.start import say_other_data
 from zoo.train.task import Task
 
 PACKAGES = ("torch", "lightning", "jsonargparse", "einops", "tokenizers", "sacrebleu")
@@ -50,8 +51,7 @@ class RunFolder(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.resumed and path.is_file():  # a run that goes on keeps how it began
             before = json.loads(path.read_text())
-            if before.get("data", {}).get("sha256") != manifest.get("sha256"):
-                print(f"{self.folder}: the data is not what the run began with (its hash in run.json)", file=sys.stderr)
+            say_other_data(self.folder, before, manifest)
             again = [*before.get("resumed", []), {"command": shlex.join(["zoo", *self.command]), "commit": commit()}]
             write_atomically(path, json.dumps(before | {"resumed": again}, indent=2) + "\n")
             write_atomically(self.folder / CONFIG, self.settings)

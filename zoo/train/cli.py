@@ -42,6 +42,7 @@ from zoo.train.start import (
     described,
     fitting,
     load_weights,
+    recorded,
     say_other_data,
 )
 from zoo.train.task import Task
@@ -349,8 +350,10 @@ def evaluate(verb: str, argv: list[str]) -> int:
         task = type(cli.model).__name__
         raise UserError(f"{task} predicts nothing of a test set; 'zoo --help' lists the verbs that use its model")
     check_classes(ours.run, cli.datamodule)
-    if verb != "predict" and not any(arg.startswith("--data") for arg in args):
-        say_other_data(ours.run, cli.datamodule)
+    began = recorded(ours.run)
+    if began and verb != "predict" and not any(arg.startswith("--data") for arg in args):
+        therefore = ": what it is tested on may have been trained on"
+        say_other_data(ours.run, began, cli.datamodule.manifest(), therefore)
     load_weights(cli.model, find_checkpoint(ours.run, ours.checkpoint))
     options = {"verbose": False} if verb == "test" else {}  # a test says its result itself, with signatures
     try:

@@ -57,8 +57,17 @@ def begun(path: Path, opened: Callable[[Path], Source]) -> Source:
 def described(run: Path) -> dict[str, Any]:
     """What a run's folder says of its model: kind, settings of the network, what of its data a model must know; nothing
     where there is no such file, or a broken one."""
+    return _values(run / "config.json")
+
+
+def recorded(run: Path) -> dict[str, Any]:
+    """What a run's folder says of how it was made; nothing where there is no such file, or a broken one."""
+    return _values(run / "run.json")
+
+
+def _values(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((run / "config.json").read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -72,15 +81,10 @@ def check_classes(run: Path, data: DataModule) -> None:
         raise UserError(f"{run} knows other classes than this data, which {said or 'has them in another order'}")
 
 
-def say_other_data(run: Path, data: DataModule) -> None:
-    """A line on stderr where the data is not what a run began with: by its hash, or cut into other splits since."""
-    try:
-        began = json.loads((run / "run.json").read_text(encoding="utf-8"))["data"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if began != data.manifest().get("sha256"):
-        said = "what it is tested on may have been trained on"
-        print(f"{run}: the data is not what the run began with (its hash in run.json): {said}", file=sys.stderr)
+def say_other_data(run: Path, began: dict[str, Any], manifest: dict[str, Any], therefore: str = "") -> None:
+    """A line on stderr where the data is not what a run `began` with (its run.json), by the hashes of a manifest."""
+    if began.get("data", {}).get("sha256") != manifest.get("sha256"):
+        print(f"{run}: the data is not what the run began with (its hash in run.json){therefore}", file=sys.stderr)
 
 
 def check_reach(task: Task, data: DataModule) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.files import files_under, say_others
+from zoo.data.split import place
 from zoo.errors import UserError
 from zoo.vision.images import ENDINGS
 from zoo.vision.pictures import Pictures
@@ -167,18 +168,15 @@ def hold_out(files: Labelled, held_out: float, seed: int, where: Path, before: i
         most = "half" if share else str(len(files) // 2)
         said = f"{len(files)} images are too few to hold out {held_out:g} (held_out): at most {most}"
         raise UserError(f"{where}: {said}")
-    hashes = {file: hashlib.sha256(f"{seed} {file.relative_to(where)}".encode()).digest() for file, _ in files}
+    places = {file: place(f"{seed} {file.relative_to(where)}") for file, _ in files}
     sides: dict[Path, list[Path]] = {}  # files of the same bytes, by the first of them
-    first = {file: min(same, key=hashes.__getitem__) for same in copies(list(hashes)) for file in same}
-    for file in hashes:
+    first = {file: min(same, key=places.__getitem__) for same in copies(list(places)) for file in same}
+    for file in places:
         sides.setdefault(first.get(file, file), []).append(file)
     held: set[Path] = set()
-    for file in sorted(sides, key=hashes.__getitem__):
-        place = int.from_bytes(hashes[file][:8]) / 2**64
-        inside = (
-            before * held_out <= place < (before + 1) * held_out if share else len(held) + len(sides[file]) <= count
-        )
-        if inside:
+    for file in sorted(sides, key=places.__getitem__):
+        own = before * held_out <= places[file] < (before + 1) * held_out
+        if own if share else len(held) + len(sides[file]) <= count:
             held.update(sides[file])
     kept = [item for item in files if item[0] not in held]
     if not held:
