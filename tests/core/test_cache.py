@@ -17,6 +17,7 @@ from zoo.core import (
     Learned,
     NoPosition,
     Peaks,
+    Periodic,
     RelativeBuckets,
     RMSNorm,
     Rotary,
@@ -35,6 +36,7 @@ POSITIONS = {
     "rotary": Rotary(),
     "buckets": RelativeBuckets(8, 6),
     "alibi": ALiBi(),
+    "periodic": Periodic(3),
     "peaks": Peaks((0, -1, -2, -4), (0.1, 1.0, 1.0, 0.5)),
     "skewed": Skewed(5, Sinusoidal()),
 }

@@ -24,6 +24,7 @@ from zoo.core import (
     NoNorm,
     NoStretch,
     Peaks,
+    Periodic,
     Plain,
     RelativeBuckets,
     RMSNorm,
@@ -258,6 +259,14 @@ def test_sinusoids_are_the_same_looked_up_and_computed() -> None:
     few = module.embed(x[:3], Layout.dense(1, 3))
     assert torch.equal(many[:3], few)
     assert torch.equal(many[9:], few)
+
+
+def test_a_cycle_goes_on_wherever_a_sequence_is() -> None:
+    module = Periodic(4).build(StackConfig(dim=8, depth=1, heads=2))
+    pos = torch.tensor([[6, 7, 8, 9], [0, 1, 2, -1]])  # a sequence that goes on, and one with a token of no place
+    added = module.embed(torch.zeros(8, 8), Layout.dense(2, 4, pos=pos))
+    expected = module.table.weight[[2, 3, 0, 1, 0, 1, 2]]
+    assert torch.equal(added, torch.cat((expected, torch.zeros(1, 8))))
 
 
 def rotated(theta: float, pos: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,7 @@ def test_every_choice_serves_an_architecture_or_is_a_recurrent_mixer(family: typ
         ({"position": {"class_path": "Rotary", "init_args": {"teta": 1.0}}}, "'teta'; did you mean 'theta'"),
         ({"norm": {"class_path": "RMSNorm", "init_args": {"eps": "small"}}}, "eps: expected float, got 'small'"),
         ({"position": {"class_path": "os.system", "init_args": {}}}, "unknown Position 'os.system'"),
+        ({"position": {"class_path": "Periodic", "init_args": {"period": 1}}}, r"period \(1\) must be at least 2"),
         ({"norm": 3}, "norm: expected one of LayerNorm, NoNorm, RMSNorm, got 3"),
         ({"hedas": 4}, "unknown setting 'hedas'; did you mean 'heads'"),
         ({"causal": 1}, "causal: expected bool, got 1"),

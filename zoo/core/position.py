@@ -179,6 +179,38 @@ class LearnedPosition(PositionModule):
         return x + _where_placed(added, layout)
 
 
+@dataclass(frozen=True)
+class Periodic(Position):
+    """One learned vector for each place in a cycle of `period` positions, added to the embeddings.
+
+    For sequences that are made in rounds: voices that take turns, steps of a beat. What it tells stays true however far
+    a sequence goes, which `Learned` must be taught at every length.
+    """
+
+    period: int
+
+    def __post_init__(self) -> None:
+        if self.period < 2:
+            raise ValueError(f"period ({self.period}) must be at least 2")
+
+    def build(self, config: "StackConfig") -> PositionModule:
+        return PeriodicPosition(config.dim, self)
+
+    def parameters(self, config: "StackConfig") -> int:
+        return self.period * config.dim
+
+
+class PeriodicPosition(PositionModule):
+    def __init__(self, dim: int, setting: Periodic):
+        super().__init__()
+        self.period = setting.period
+        self.table = nn.Embedding(self.period, dim)
+
+    def embed(self, x: Tensor, layout: Layout) -> Tensor:
+        place = _some_place(_one_axis(layout.pos, "Periodic"), layout) % self.period
+        return x + _where_placed(self.table(place), layout)
+
+
 # -- turning queries and keys -----------------------------------------------------------------------------------------
 
 
