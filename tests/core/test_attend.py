@@ -35,11 +35,32 @@ def test_kernels_agree_in_values_and_gradients(causal: int, groups: int, bias: i
             torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shape", [(2, 150, 150), (3, 2, 150, 150), (1, 2, 150, 150), (2, 1, 150)], ids=str)
+def test_blocks_of_queries_are_the_formula(shape: tuple[int, ...], causal: bool, ragged: bool) -> None:
+    layout = Layout.packed_from(torch.tensor([150, 70, 129] if ragged else [150, 150, 150]))
+    q, k, v = torch.randn(3, layout.tokens, 2, 4, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    wanted = torch.randn(layout.tokens, 2, 4, dtype=torch.float64)
+    found = {}
+    for kernel in ("explicit", "blocks"):
+        out = attend(q, k, v, queries=layout, keys=layout, causal=causal, bias=bias, scale=0.3, kernel=kernel)
+        found[kernel] = (out, *torch.autograd.grad((out * wanted).sum(), [q, k, v, bias]))
+    for formula, blocks in zip(*found.values(), strict=True):
+        torch.testing.assert_close(blocks, formula, rtol=0, atol=1e-12)
+
+
 def test_a_bias_that_learns_goes_where_its_gradient_is() -> None:
     q, layout = torch.randn(4, 2, 64), Layout.dense(1, 4)
     bias = torch.zeros(2, 4, 4)
     assert choose(q, layout, layout, bias, 0.0, training=False) == "fused"
-    assert choose(q, layout, layout, bias.requires_grad_(), 0.0, training=True) == "explicit"
+    bias.requires_grad_()
+    assert choose(q, layout, layout, bias, 0.0, training=True) == "blocks"
+    assert choose(q, layout, layout, bias, 0.1, training=True) == "explicit"
+    assert choose(q.bfloat16(), layout, layout, bias, 0.0, training=True) == "explicit"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert choose(q, layout, layout, bias, 0.0, training=True) == "explicit"
 
 
 def test_the_table_of_thresholds_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,9 @@
 Axes: t query tokens, s key tokens, b sequences, n queries, m keys, h query heads, g key/value heads, e head width.
 
 `attend` picks among kernels that compute the same: torch's fused one (`fused`), the same on float32 copies (`float32`),
-the formula written out (`explicit`), flash attention over packed tokens on CUDA (`varlen`). Which is faster was
-measured: `THRESHOLDS`, or the user's own table made by `zoo bench attend --save`. An unknown mask never becomes a
-causal one, and padding is never attended to.
+the formula written out (`explicit`), the same block by block (`blocks`), flash attention over packed tokens on CUDA
+(`varlen`). Which is faster was measured: `THRESHOLDS`, or the user's own table made by `zoo bench attend --save`. An
+unknown mask never becomes a causal one, and padding is never attended to.
 """
 
 import json
@@ -21,6 +21,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
+from zoo.core.blocks import by_blocks
 from zoo.core.layout import Layout
 
 
@@ -106,8 +107,9 @@ def choose(q: Tensor, queries: Layout, keys: Layout, bias: Tensor | None, dropou
     if q.is_cuda:
         plain = bias is None and dropout == 0 and half and width % 8 == 0 and width <= 256
         return "varlen" if plain and queries.packed and keys.packed else "fused"
-    if bias is not None and bias.requires_grad:
-        return "explicit"  # the fused kernel has no gradient for a bias and would fall back to a slower form of this
+    if bias is not None and bias.requires_grad:  # the fused kernel would fall back to a slower form of the formula
+        full = not half and not torch.is_autocast_enabled(q.device.type)
+        return "blocks" if full and dropout == 0 and not torch.compiler.is_compiling() else "explicit"
     dtype = str(q.dtype).removeprefix("torch.")
     longest = max(queries.length, keys.length)
     for row in _thresholds:
@@ -222,7 +224,22 @@ def _float32(
         return _fused(q.float(), k.float(), v.float(), mask, causal, bias, scale, dropout).to(q.dtype)
 
 
-KERNELS: dict[str, Kernel] = {"explicit": _explicit, "fused": _fused, "float32": _float32}
+def _blocks(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    bias: Tensor | None,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    if dropout:
+        return _explicit(q, k, v, mask, causal, bias, scale, dropout)
+    return by_blocks(q, each_query_head(k, q), each_query_head(v, q), mask, causal, bias, scale)
+
+
+KERNELS: dict[str, Kernel] = {"explicit": _explicit, "fused": _fused, "float32": _float32, "blocks": _blocks}
 
 
 def _thresholds_here() -> tuple[Threshold, ...]:
