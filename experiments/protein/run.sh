@@ -104,19 +104,21 @@ tuned() { # fitness from the trunk of masked pretraining, which is trained first
       --checkpoint.monitor val/spearman --checkpoint.mode max --trainer.max_steps 300 --trainer.val_check_interval 150
       --trainer.check_val_every_n_epoch null --trainer.gradient_clip_val 1.0 --trainer.num_sanity_val_steps 0)
     local begun=(--init-from "runs/masked-$seed")
+    # the same network and recipe from nothing: what of a figure is pretraining
+    local same=(--model.token_dropout true --model.stack.dim 96 --model.stack.depth 4 --model.stack.heads 12
+      --model.stack.position Peaks --model.stack.position.distances "[-6,-4,-3,-2,-1,1,2,3,4,6,0,0]"
+      --model.stack.position.slopes "[1,1,1,1,1,1,1,1,1,1,0.1,0.02]"
+      --model.stack.ffn Plain --model.stack.ffn.activation gelu --model.stack.ffn.dim 384)
     for split in low_vs_high two_vs_rest three_vs_rest; do
       train "runs/gb1-$split-tuned-$seed" --data GB1 --data.split $split "${own[@]}" "${begun[@]}"
       tested "runs/gb1-$split-tuned-$seed" "gb1 $split, tuned, seed $seed"
-      # the same network and recipe from nothing: what of it is pretraining
-      train "runs/gb1-$split-same-$seed" --data GB1 --data.split $split "${own[@]}" --model.token_dropout true \
-        --model.stack.dim 96 --model.stack.depth 4 --model.stack.heads 12 --model.stack.position Peaks \
-        --model.stack.position.distances "[-6,-4,-3,-2,-1,1,2,3,4,6,0,0]" \
-        --model.stack.position.slopes "[1,1,1,1,1,1,1,1,1,1,0.1,0.02]" \
-        --model.stack.ffn Plain --model.stack.ffn.activation gelu --model.stack.ffn.dim 384
+      train "runs/gb1-$split-same-$seed" --data GB1 --data.split $split "${own[@]}" "${same[@]}"
       tested "runs/gb1-$split-same-$seed" "gb1 $split, same network from nothing, seed $seed"
     done
     train "runs/avgfp-tuned-$seed" --data DeepScan --data.name avgfp "${own[@]}" "${begun[@]}"
     tested "runs/avgfp-tuned-$seed" "avgfp, tuned, seed $seed"
+    train "runs/avgfp-same-$seed" --data DeepScan --data.name avgfp "${own[@]}" "${same[@]}"
+    tested "runs/avgfp-same-$seed" "avgfp, same network from nothing, seed $seed"
   done
 }
 
