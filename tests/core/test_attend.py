@@ -51,6 +51,13 @@ def test_blocks_of_queries_are_the_formula(shape: tuple[int, ...], causal: bool,
         torch.testing.assert_close(blocks, formula, rtol=0, atol=1e-12)
 
 
+def test_blocks_refuse_second_derivatives() -> None:
+    q, layout = torch.randn(4, 2, 8, requires_grad=True), Layout.dense(1, 4)
+    out = attend(q, q, q, queries=layout, keys=layout, scale=1.0, kernel="blocks")
+    with pytest.raises(RuntimeError, match="ByBlocks has no second derivative"):
+        torch.autograd.grad(out.sum(), q, create_graph=True)
+
+
 def test_a_bias_that_learns_goes_where_its_gradient_is() -> None:
     q, layout = torch.randn(4, 2, 64), Layout.dense(1, 4)
     bias = torch.zeros(2, 4, 4)
@@ -94,6 +101,18 @@ def test_a_table_of_the_users_own_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     said = subprocess.run([sys.executable, "-c", "import zoo.core"], capture_output=True, text=True, check=True)
     assert "not a table of kernels" in said.stderr
     assert said.stderr.count("\n") == 1
+
+
+def test_a_user_without_a_home_has_the_built_in_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ZOO_KERNELS", raising=False)
+    assert SEAM._thresholds_here() == THRESHOLDS
+    monkeypatch.setenv("ZOO_KERNELS", "mine.json")
+    assert thresholds_file() == Path("mine.json")
 
 
 def test_queries_behind_their_keys_see_the_past_alone() -> None:

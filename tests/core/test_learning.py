@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.core.architectures import ALL, FULL_SIZE, build
 from zoo.check import promises
-from zoo.core import LayerNorm, Layout, RMSNorm, Rotary, Stack, StackConfig
+from zoo.core import LayerNorm, Layout, RelativeBuckets, RMSNorm, Rotary, Stack, StackConfig
 from zoo.core.block import DropPath
 from zoo.core.init import Undrawn, initialise
 
@@ -92,17 +93,56 @@ def test_initialising_anew_sets_norms_to_one() -> None:
     assert not any((p == 7.0).any() for p in stack.parameters())
 
 
+def test_a_branch_without_a_last_map_is_named() -> None:
+    stack = Stack(StackConfig(dim=8, depth=1, heads=2))
+    stack.blocks[0].ffn.branch = nn.Identity()
+    with pytest.raises(ValueError, match="Identity must have it as `to_out` or `down`"):
+        initialise(stack, "depth_scaled")
+
+
+def test_gradients_of_single_sequences() -> None:
+    """torch.func follows a stack, with what the core does by functions of its own: RMSNorm, moving padded tokens."""
+    stack = Stack(
+        StackConfig(dim=8, depth=1, heads=2, norm=RMSNorm(), final_norm=RMSNorm(), position=RelativeBuckets())
+    )
+    weights = {name: p.detach() for name, p in stack.named_parameters()}
+    x, keep = torch.randn(3, 4, 8), torch.ones(3, 4, dtype=torch.bool)
+
+    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        layout = Layout.from_keep(keep)
+        return torch.func.functional_call(stack, weights, (layout.take(x, keep), layout)).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(lambda w, x: loss(w, x.unsqueeze(0), keep[:1])), in_dims=(None, 0))(
+        weights, x
+    )
+    keep[1, 2:] = False  # and with padding, without vmap
+    for whole, expected in ((True, [each[name].sum(0) for name in weights]), (False, None)):
+        given = torch.ones_like(keep) if whole else keep
+        found = torch.func.grad(loss)(weights, x, given)
+        stack.zero_grad()
+        loss(dict(stack.named_parameters()), x, given).backward()
+        for i, (name, p) in enumerate(stack.named_parameters()):
+            torch.testing.assert_close(found[name], p.grad, rtol=1e-4, atol=1e-5)
+            if expected is not None:
+                torch.testing.assert_close(expected[i], p.grad, rtol=1e-4, atol=1e-5)
+
+
 def test_networks_built_undrawn_have_their_constants_and_shapes() -> None:
     """Building is all that changes: what is set to a constant is set, and draws afterwards are draws."""
     config = StackConfig(dim=8, depth=1, heads=2)
     with Undrawn():
         stack = Stack(config)
         initialise(stack, "truncated")
-        drawn = torch.full((100,), 3.0).normal_()
+        buffer = torch.full((100,), 3.0).normal_()
+        torch.manual_seed(7)
+        nn.Linear(8, 8)
+        after = torch.rand(1)
     assert {n: p.shape for n, p in stack.named_parameters()} == {
         n: p.shape for n, p in Stack(config).named_parameters()
     }
     assert torch.equal(stack.final_norm.weight, torch.ones(8))
     assert torch.equal(stack.blocks[0].ffn.branch.up.bias, torch.zeros(32))
-    assert torch.equal(drawn, torch.full((100,), 3.0))
+    assert buffer.std() > 0.5  # no parameter: no weight will replace it
+    torch.manual_seed(7)
+    assert torch.equal(after, torch.rand(1))  # parameters, whole or their rows, took no draws
     assert torch.full((100,), 3.0).normal_().std() > 0.5

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ from zoo.core.mixer import Mixer, Scale
 from zoo.core.norm import Norm
 from zoo.core.position import Position
 from zoo.core.recurrent import Recurrent
-from zoo.core.setting import Setting
+from zoo.core.setting import Setting, to_plain
 
 BASE = StackConfig(dim=24, depth=2, heads=4)
 
@@ -119,6 +120,7 @@ def test_reading_imports_nothing() -> None:
         ({"mixer": LSTM(), "position": ALiBi()}, "position ALiBi cannot act"),
         ({"mixer": LSTM(), "position": RelativeBuckets()}, "position RelativeBuckets cannot act"),
         ({"mixer": LSTM(), "position": Skewed(4)}, "position Skewed cannot act"),
+        ({"mixer": Mixer(), "position": Rotary()}, "Mixer has no queries and keys: position Rotary cannot act"),
         ({"mixer": LSTM(hidden=7)}, r"reads both ways: hidden \(7\) must be even"),
         ({"dim": 27, "heads": 9, "position": Sinusoidal()}, r"pairs channels: dim \(27\) must be even"),
         ({"head_dim": 5, "position": Rotary()}, "even"),
@@ -222,3 +224,26 @@ def test_defaults_are_plain() -> None:
     assert BASE.scale == HeadScale()
     assert BASE.norm == LayerNorm()
     assert BASE.ffn == Plain()
+
+
+def test_lists_values_by_name_and_either_kind_come_back() -> None:
+    @dataclass(frozen=True)
+    class Several(Position):
+        widths: list[int]
+        rates: dict[str, float]
+        size: int | str = 3
+        other: tuple[int | None, ...] = ()
+
+    try:
+        value = Several([48, 24], {"a": 1.0}, "large", (1, None))
+        plain = json.loads(json.dumps(to_plain(value)))
+        assert Position.from_plain(plain) == value
+        for name, wrong, message in (
+            ("widths", 3, "expected a list, got 3"),
+            ("rates", {"a": "b"}, r"rates.a: expected float, got 'b'"),
+            ("size", 1.5, r"size: expected int, got 1.5; or position.size: expected str"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                Position.from_plain({**plain, "init_args": plain["init_args"] | {name: wrong}})
+    finally:
+        del Position.choices["Several"]

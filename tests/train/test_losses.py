@@ -135,3 +135,10 @@ def test_smoothing_out_of_range_is_refused() -> None:
     x, weight, target, _ = inputs(2, 2, 3, bias=False)
     with pytest.raises(ValueError, match=r"label_smoothing \(1.0\) must be in \[0, 1\)"):
         linear_cross_entropy(x, weight, target, label_smoothing=1.0)
+
+
+def test_second_derivatives_are_refused() -> None:
+    x, weight = torch.randn(4, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
+    loss = linear_cross_entropy(x, weight, torch.tensor([0, 1, 2, 3]))
+    with pytest.raises(RuntimeError, match="LinearCrossEntropy has no second derivative"):
+        torch.autograd.grad(loss, [x, weight], create_graph=True)

@@ -23,6 +23,7 @@ from torch.nn.attention.varlen import varlen_attn
 
 from zoo.core.blocks import by_blocks
 from zoo.core.layout import Layout
+from zoo.core.plain import looked_into
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,13 @@ THRESHOLDS = (
 
 
 def thresholds_file() -> Path:
-    """Where the user's own measured table stands: `ZOO_KERNELS`, or kernels.json in the user's cache folder."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ZOO_KERNELS") or Path(cache) / "zoo" / "kernels.json")
+    """Where the user's own measured table stands: `ZOO_KERNELS`, or kernels.json in the user's cache folder.
+
+    RuntimeError where neither is said and there is no home directory.
+    """
+    if named := os.environ.get("ZOO_KERNELS"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo" / "kernels.json"
 
 
 def load_thresholds(path: Path) -> tuple[Threshold, ...]:
@@ -109,7 +114,7 @@ def choose(q: Tensor, queries: Layout, keys: Layout, bias: Tensor | None, dropou
         return "varlen" if plain and queries.packed and keys.packed else "fused"
     if bias is not None and bias.requires_grad:  # the fused kernel would fall back to a slower form of the formula
         full = not half and not torch.is_autocast_enabled(q.device.type)
-        return "blocks" if full and dropout == 0 and not torch.compiler.is_compiling() else "explicit"
+        return "blocks" if full and dropout == 0 and not looked_into() else "explicit"
     dtype = str(q.dtype).removeprefix("torch.")
     longest = max(queries.length, keys.length)
     for row in _thresholds:
@@ -246,6 +251,8 @@ def _thresholds_here() -> tuple[Threshold, ...]:
     """The user's own where it can be read: a broken file is said, and keeps nobody from importing this."""
     try:
         return load_thresholds(thresholds_file())
+    except RuntimeError:  # nobody's home: a container's user without a name
+        return THRESHOLDS
     except ValueError as error:
         print(f"{error}; until then the built-in table is used", file=sys.stderr)
         return THRESHOLDS

@@ -4,7 +4,7 @@ Axes: t tokens, s context tokens, d model width, h query heads, g key/value head
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Attention(Mixer):
     """Every token looks at all the others, or at the past, at once."""
+
+    has_queries: ClassVar[bool] = True
 
     def build(self, config: "StackConfig", layer: int) -> "SelfAttention":
         return SelfAttention(config, layer)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.core.plain import once
+
 ROWS = 64  # queries of a block: shorter ones save more of a causal triangle, longer ones make larger products
 
 
@@ -60,7 +62,7 @@ class _ByBlocks(torch.autograd.Function):
         return out.view(b, h, n, e)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, *weights = ctx.saved_tensors
         b, h, _, e = ctx.shape

@@ -58,18 +58,24 @@ def initialise(module: nn.Module, scheme: Scheme, *, std: float = 0.02) -> None:
     if scheme == "depth_scaled":
         branches = [part.branch for part in module.modules() if isinstance(part, Residual)]
         for branch in branches:
-            last = branch.to_out if hasattr(branch, "to_out") else branch.down
-            assert isinstance(last, nn.Linear)
+            last = getattr(branch, "to_out", None) or getattr(branch, "down", None)
+            if not isinstance(last, nn.Linear):
+                raise ValueError(
+                    f"depth_scaled divides the last map of every branch: {type(branch).__name__} must have it as "
+                    "`to_out` or `down`, an nn.Linear"
+                )
             last.weight.div_(math.sqrt(len(branches)))
 
 
 class Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within it draws in place leave what stands there: networks whose weights are about to be replaced are built
-    several times as fast. Constants (norms, biases) are set as ever."""
+    """Within it parameters are not drawn: networks whose weights are about to be replaced are built several times as
+    fast. Constants (norms, biases) are set as ever, and what is no parameter is drawn."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default):
-            return args[0]
+            drawn = args[0] if args[0]._base is None else args[0]._base  # rows of a fused projection
+            if isinstance(drawn, nn.Parameter):
+                return args[0]
         return func(*args, **(kwargs or {}))
 
 

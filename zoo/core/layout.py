@@ -15,6 +15,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from zoo.core.plain import looked_into
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Layout:
@@ -200,12 +202,16 @@ class Layout:
 
 def scatter(x: Tensor, index: Tensor, slots: int) -> Tensor:
     """Tokens "t ..." into `slots` zeroed slots, each into its own (`index`: "t")."""
+    if looked_into():
+        return x.new_zeros(slots, *x.shape[1:]).index_copy(0, index, x)
     out: Tensor = _Scatter.apply(x, index, slots)  # type: ignore[no-untyped-call]
     return out
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
     """Tokens "t ..." out of distinct slots (`index`: "t"): the inverse of `scatter`."""
+    if looked_into():
+        return x.index_select(0, index)
     out: Tensor = _Gather.apply(x, index)  # type: ignore[no-untyped-call]
     return out
 
@@ -216,9 +222,8 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, slots: int) -> Tensor:
         ctx.save_for_backward(index)
-        zeros = x.new_zeros(slots, *x.shape[1:])
-        # torch 2.11 compiles an autograd function that writes in place to zero gradients, silently (pytorch #180642)
-        return zeros.index_copy(0, index, x) if torch.compiler.is_compiling() else zeros.index_copy_(0, index, x)
+        # in place: torch 2.11 would compile that to zero gradients, silently (pytorch #180642), so it never gets here
+        return x.new_zeros(slots, *x.shape[1:]).index_copy_(0, index, x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -41,7 +41,9 @@ class Mixing(nn.Module):
 
 
 class Mixer(Setting):
-    """A mixer."""
+    """A mixer. `has_queries`: it has queries and keys, on which a position scheme may act."""
+
+    has_queries: ClassVar[bool] = False
 
     def build(self, config: "StackConfig", layer: int) -> Mixing:
         raise NotImplementedError
@@ -51,6 +53,9 @@ class Mixer(Setting):
 
     def check(self, config: "StackConfig") -> None:
         """ValueError where the mixer cannot serve such a stack."""
+        if config.position.in_attention and not self.has_queries:
+            name, scheme = type(self).__name__, type(config.position).__name__
+            raise ValueError(f"{name} has no queries and keys: position {scheme} cannot act")
 
 
 class Scale(Setting):

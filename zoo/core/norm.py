@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.absent import same
+from zoo.core.plain import looked_into
 from zoo.core.setting import Setting
 
 Transform = Callable[[Tensor], Tensor]
@@ -88,7 +89,7 @@ class RootMeanSquareNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
+        if x.is_cuda or looked_into():  # the compiler fuses the plain formula by itself
             return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
         if not torch.is_grad_enabled():
             return _scaled(x, self.weight, self.eps)[0]
@@ -116,13 +117,19 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         out, factor = _scaled(x, weight, eps)
+        ctx.eps = eps
         ctx.save_for_backward(x, weight, factor)
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # LayerNorm's kernel has no derivative that would fit what is added
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight, factor = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again, which LayerNorm's kernel does not fit
+            out = nn.functional.rms_norm(x, weight.shape, weight, ctx.eps)
+            inputs = [a for a in (x, weight) if a.requires_grad]
+            found = iter(torch.autograd.grad(out, inputs, grads[0], create_graph=True))
+            dx, dw = (next(found) if a.requires_grad else None for a in (x, weight))
+            return dx, dw, None
         wide, g, w = (a.to(factor.dtype) for a in (x, grads[0].contiguous(), weight))
         size = x.shape[-1]
         dx, dw, _ = torch.ops.aten.native_layer_norm_backward(

@@ -60,11 +60,9 @@ class Recurrent(Mixer, abstract=True):
         return cells + config.dim * (self.width(config) + config.bias.out)
 
     def check(self, config: "StackConfig") -> None:
-        name = type(self).__name__
+        super().check(config)
         if not config.causal and self.width(config) % 2:
-            raise ValueError(f"{name} reads both ways: hidden ({self.width(config)}) must be even")
-        if config.position.in_attention:
-            raise ValueError(f"{name} has no queries and keys: position {type(config.position).__name__} cannot act")
+            raise ValueError(f"{type(self).__name__} reads both ways: hidden ({self.width(config)}) must be even")
 
 
 @dataclass(frozen=True)

@@ -84,11 +84,17 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) in (Union, types.UnionType):
         if value is None and type(None) in get_args(hint):
             return None
-        (hint,) = (a for a in get_args(hint) if a is not type(None))
-    if get_origin(hint) is tuple:  # any number of values of one type
+        kinds = [a for a in get_args(hint) if a is not type(None)]
+        return _first_that_fits(kinds, value, where)
+    if get_origin(hint) in (tuple, list):  # any number of values of one type
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where}: expected a list, got {value!r}")
-        return tuple(_value(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        items = (_value(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return get_origin(hint)(items)
+    if get_origin(hint) is dict:  # by name
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected values by name, got {value!r}")
+        return {name: _value(get_args(hint)[1], item, f"{where}.{name}") for name, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Setting):
         return hint.from_plain(value, where)
     if dataclasses.is_dataclass(hint):
@@ -104,12 +110,24 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
+def _first_that_fits(kinds: list[Any], value: Any, where: str) -> Any:
+    faults = []
+    for kind in kinds:
+        try:
+            return _value(kind, value, where)
+        except ValueError as error:
+            faults.append(str(error))
+    raise ValueError(faults[0] if len(faults) == 1 else "; or ".join(faults))
+
+
 def to_plain(value: Any) -> Any:
     """The plain values of a setting or a dataclass of settings, such that reading them back gives an equal one."""
     if isinstance(value, Setting):
         return {"class_path": type(value).__name__, "init_args": _fields(value)}
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: to_plain(item) for name, item in value.items()}
     return _fields(value) if dataclasses.is_dataclass(value) else value
 
 

@@ -1,5 +1,7 @@
 """A stack of blocks: the Transformer between tokens and tokens. Axes: t tokens, s context tokens, d model width."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -71,4 +73,4 @@ class Stack(nn.Module):
             raise ValueError("only a causal stack can go on from a cache: here every token looks at later ones too")
         first = next(self.parameters())
         like = torch.empty(0, dtype=first.dtype, device=first.device)  # plain, where parameters are sharded too
-        return [block.new_state(batch, capacity, like) for block in self.blocks if isinstance(block, Block)]
+        return [cast(Block, block).new_state(batch, capacity, like) for block in self.blocks]

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.core.plain import once
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TokenLoss:
@@ -141,7 +143,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss, nll, correct
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         dx, dw, db = ctx.saved_tensors
