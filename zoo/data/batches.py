@@ -1,13 +1,16 @@
 """Batches of sequences by a budget of tokens, in an order that is a pure function of (seed, epoch)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 from zoo.errors import UserError
+
+T = TypeVar("T")
 
 
 class TokenBudgetSampler(Sampler[list[int]]):
@@ -98,6 +101,22 @@ class EpochSampler(TokenBudgetSampler):
         epoch = self.epoch
         for batch in super().__iter__():
             yield [(epoch, index) for index in batch]
+
+
+class Made(Dataset[T]):
+    """A data set that makes a whole batch of a list of indices: `self[list]`.
+
+    Its loader takes a batch sampler and `collate_fn=Made.whole`. (Without a batch size it could take the sampler as one
+    of items; but Lightning puts another in place of those, where it repeats a batch to see whether a model can learn.)
+    """
+
+    def __getitems__(self, which: list[Any]) -> T:
+        return self[which]
+
+    @staticmethod
+    def whole(batch: T) -> T:
+        """As it was made."""
+        return batch
 
 
 def rows_of(ids: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from zoo.data import public
+from zoo.data.batches import Made
 from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
 from zoo.text.data import Batch, collate
@@ -80,7 +81,7 @@ class WindowSampler(Sampler[list[int]]):
         return [begins[i : i + self.batch].tolist() for i in range(0, len(begins), self.batch)]
 
 
-class _Text(Dataset[Windows]):
+class _Text(Made[Windows]):
     """Batches of windows: an index is a list of first tokens.
 
     A window that several documents share becomes a row for each of them: none sees another, and what that pads costs
@@ -204,9 +205,10 @@ class Corpus(TextData):
                 f"the {split} part has {len(tokens)} tokens: too few for one window of length {self.length}{whole}"
             )
         sampler = WindowSampler(len(tokens), self.length, self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
-        return DataLoader(self.windows(tokens), batch_size=None, sampler=sampler, num_workers=self.workers)
+        windows = self.windows(tokens)
+        return DataLoader(windows, batch_sampler=sampler, collate_fn=Made.whole, num_workers=self.workers)
 
-    def windows(self, tokens: Tokens) -> Dataset[Any]:
+    def windows(self, tokens: Tokens) -> Made[Any]:
         """What makes batches of lists of first tokens."""
         return _Text(tokens, self.length)
 
@@ -263,7 +265,7 @@ class SpanCorpus(Corpus):
     def manifest(self) -> dict[str, Any]:
         return super().manifest() | {"density": self.density, "mean": self.mean}
 
-    def windows(self, tokens: Tokens) -> Dataset[Any]:
+    def windows(self, tokens: Tokens) -> Made[Any]:
         return _Spans(
             tokens, self.length, tokenizer=self.tokenizer, density=self.density, mean=self.mean, seed=self.seed
         )

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from zoo.atomic import write_atomically
 from zoo.data import public
-from zoo.data.batches import EpochSampler
+from zoo.data.batches import EpochSampler, Made
 from zoo.data.files import data_folder
 from zoo.errors import UserError
 from zoo.train.data import DataModule, Split
@@ -137,7 +137,11 @@ class ImageData(DataModule):
             views.held = self._held[split] = views.held.to(self.trainer.strategy.root_device)
         sampler = EpochSampler([1] * len(views.held), self.batch, seed=self.seed, shuffle=shuffle, **self.ranks())
         return DataLoader(
-            views, batch_size=None, sampler=sampler, num_workers=self.workers, persistent_workers=self.workers > 0
+            views,
+            batch_sampler=sampler,
+            collate_fn=Made.whole,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
         )
 
     def _decoded(self, source: Pictures, fit: Preprocess, split: Split) -> Pixels:

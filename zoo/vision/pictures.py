@@ -18,9 +18,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from zoo.atomic import whole_file
+from zoo.data.batches import Made
 from zoo.errors import UserError
 from zoo.progress import bar
 from zoo.vision.augment import Augment
@@ -139,7 +139,7 @@ def _decoded(source: Pictures, fit: Preprocess, row: int) -> tuple[Tensor, float
     return fit.pixels(image), image.width / image.height
 
 
-class Views(Dataset[Batch]):
+class Views(Made[Batch]):
     """Batches of a set by (epoch, row): each image is what (seed, epoch, its row) make of it, whatever is beside.
 
     `fit` is the model's; where the set is held larger, `augment` cuts out of it what the model takes.
