@@ -33,6 +33,40 @@ def test_links_and_commands_exist(path: Path) -> None:
         assert f"\n{make}:" in (ROOT / "Makefile").read_text(), make
 
 
+def test_what_extending_shows_works(tmp_path: Path) -> None:
+    """The blocks of docs/extending.md as the files that they name: each promise kept, each part trained with."""
+    files: dict[str, str] = {}
+    for name, block in re.findall(
+        r"```(?:python|yaml)\n# ([\w.]+)\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL
+    ):
+        files[name] = files.get(name, "") + block
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    (tmp_path / "text.txt").write_text("a short text, many times over. " * 100)
+    few = "--trainer.max_steps 2 --trainer.enable_progress_bar false --trainer.limit_val_batches 1"
+    numbers = f"fit --config {ROOT}/configs/text/numbers.yaml {few}"
+    own = "--data Reversed --data.digits 3 --model.optimizer SGD --model.schedule Halving --trainer.callbacks+=mine.Steps"
+    parts = "--model.encoder.position mine.Noise --model.decoder.position Noise --model.encoder.norm MaxNorm"
+    script = f"""
+import runpy
+import mine
+from zoo.cli import main
+runpy.run_path("check.py")
+assert main("fit --config smoothed.yaml {few} --trainer.val_check_interval 2".split()) == 0
+assert main("generate runs/smoothed --prompt short --length 3".split()) == 0
+assert main("{numbers} --config logger.yaml --run runs/logged {own} {parts}".split()) == 0
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sees the future: 0" in done.stdout
+    assert "BROKEN" not in done.stdout
+    assert "those there are: 0" in done.stdout
+    assert "2 steps" in done.stdout
+    assert (tmp_path / "runs" / "logged" / "metrics.csv").is_file()
+    launched = [sys.executable, "myzoo.py", "translate", "runs/logged", "1 2 3"]
+    assert subprocess.run(launched, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("experiments/*/results/*.json")), ids=lambda p: p.stem)
 def test_results_say_how_they_came_about(path: Path) -> None:
     plain = json.loads(path.read_text())
