@@ -44,8 +44,8 @@ def test_what_extending_shows_works(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
     (tmp_path / "text.txt").write_text("a short text, many times over. " * 100)
     few = "--trainer.max_steps 2 --trainer.enable_progress_bar false --trainer.limit_val_batches 1"
-    numbers = f"fit --config {ROOT}/configs/text/numbers.yaml {few}"
-    own = "--data Reversed --data.digits 3 --model.optimizer SGD --model.schedule Halving --trainer.callbacks+=mine.Steps"
+    numbers = f"fit --config {ROOT}/configs/text/numbers.yaml {few} --trainer.callbacks+=mine.Steps"
+    own = "--data Reversed --data.digits 3 --model.optimizer SGD --model.schedule Halving"
     parts = "--model.encoder.position mine.Noise --model.decoder.position Noise --model.encoder.norm MaxNorm"
     script = f"""
 import runpy
