@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
-from zoo.errors import TrainingError
+from zoo.errors import TrainingError, UserError
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import AdamW
 from zoo.train.schedules import Cosine, Schedule
@@ -193,3 +193,37 @@ def test_two_processes_and_one_agree(tmp_path: Any) -> None:
     fit(alone, [torch.cat(batches(8, (1, 5)))])
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), weights(alone), rtol=0, atol=1e-6)
+
+
+def test_what_lies_beside_the_network_is_named() -> None:
+    task = Toy()
+    task.beside = nn.Linear(2, 2)
+    with pytest.raises(UserError, match=r"Toy trains its `network` alone, and beside\.weight lies outside of it"):
+        fit(task, batches(2, (2, 5)))
+    task.beside.requires_grad_(False)
+    fit(task, batches(2, (2, 5)))
+
+
+def test_processes_with_the_same_batches_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, run = Toy(), trainer()
+    run.fit(task, torch.utils.data.DataLoader(batches(2, (2, 5)), batch_size=None))  # type: ignore[arg-type]
+    task._check_ranks()  # one process
+    monkeypatch.setattr(type(run), "world_size", 2)
+    with pytest.raises(
+        UserError, match=r"2 processes would train on the same batches: .*\(SequentialSampler\) knows no"
+    ):
+        task._check_ranks()
+
+
+def test_dropout_goes_by_the_seed_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain Trainer, without Lightning's seed_everything."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    drawn = []
+    for seed in (1, 1, 2):
+        task = Toy(dropout=0.5)
+        data = batches(2, (2, 5))
+        torch.manual_seed(seed)
+        fit(task, data)
+        drawn.append(torch.cat(task.states))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])

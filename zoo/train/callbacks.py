@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+import zoo
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
 from zoo.provenance import commit, device_name
@@ -60,7 +61,8 @@ class RunFolder(Callback):
             "command": shlex.join(["zoo", *self.command]),
             "commit": commit(),
             "seed": int(os.environ.get("PL_GLOBAL_SEED", 0)),
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "versions": {"python": platform.python_version(), "zoo": zoo.__version__}
+            | {name: version(name) for name in PACKAGES},
             "device": device_name(pl_module.device),
             "parameters": sum(p.numel() for p in pl_module.network.parameters()),
             "data": manifest,

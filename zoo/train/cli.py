@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from jsonargparse import Namespace, _typehints, set_parsing_settings
 from jsonargparse._util import import_object
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -68,6 +70,7 @@ FREE = (
     "trainer.log_every",
     "trainer.num_sanity",
     "trainer.limit_val",
+    "trainer.logger",
     "checkpoint.",
     "data.init_args.workers",
     "data.init_args.memory",
@@ -183,8 +186,11 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         given = self.config_init["trainer"]
         kwargs["default_root_dir"] = str(self.run)
-        if given["logger"] is None:
-            kwargs["logger"] = MetricsFile(self.run / "metrics.csv")
+        if given["logger"] is not False:
+            theirs = given["logger"] if isinstance(given["logger"], list) else [given["logger"]]
+            theirs = [logger for logger in theirs if isinstance(logger, Logger)]
+            ours = not any(isinstance(logger, MetricsFile) for logger in theirs)
+            kwargs["logger"] = [*([MetricsFile(self.run / "metrics.csv")] if ours else []), *theirs]
         callbacks = [*(given["callbacks"] or []), *self.extra]
         if given["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(Progress())
@@ -308,6 +314,8 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             print(f"as in {ours.init_from}: {said}", file=sys.stderr)
         del source  # its weights
     keeper.settings = cli.text()
+    for logger in cli.trainer.loggers:  # what compares runs goes by their settings
+        logger.log_hyperparams(dict(_flat(yaml.safe_load(keeper.settings))))
     path = str(checkpoint) if ours.resume is not None else None
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=True)
@@ -360,6 +368,8 @@ def evaluate(verb: str, argv: list[str]) -> int:
         getattr(cli.trainer, verb)(cli.model, datamodule=cli.datamodule, **options)
     except MisconfigurationException as error:  # a task that does not do this
         raise UserError(one_line(str(error))) from None
+    if verb == "test" and not cli.model.reported:  # a task that only logs
+        cli.model.report({name.removeprefix("test/"): float(x) for name, x in cli.trainer.callback_metrics.items()})
     return 0
 
 

@@ -10,7 +10,7 @@ Split = Literal["train", "val", "test"]
 
 
 class DataModule(L.LightningDataModule):
-    """Base of the data modules. Subclasses give `_loader` and `manifest`.
+    """Base of the data modules. Subclasses give `_loader`, and `manifest`.
 
     What a model must know of its data (`vocab_size`, `classes`, ...) is an attribute that stands as soon as the module
     is built: the command line hands it to the model (zoo/train/cli.py, LINKS).
@@ -20,8 +20,9 @@ class DataModule(L.LightningDataModule):
     reach = ""  # the name of the setting that bounds the tokens of its sequences, where one does
 
     def manifest(self) -> dict[str, Any]:
-        """What the data is, for run.json: the name of the set, the hash of each split, what shapes its batches."""
-        raise NotImplementedError
+        """What the data is, for run.json: the name of the set, and by a subclass the hash of each split and what shapes
+        its batches. By that, a run that goes on or is tested says where its data is other than it was."""
+        return {"set": type(self).__name__}
 
     def save(self, folder: Path) -> None:
         """What turns data into tokens and back, into a run folder; nothing unless a domain says otherwise."""

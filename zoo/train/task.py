@@ -11,10 +11,12 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.utils.data import DistributedSampler, IterableDataset
 
 from zoo.atomic import write_atomically
 from zoo.core.block import Block
-from zoo.errors import TrainingError
+from zoo.core.network import Network
+from zoo.errors import TrainingError, UserError
 from zoo.train.losses import TokenLoss
 from zoo.train.optimisers import AdamW, Optimiser
 from zoo.train.schedules import Constant, Schedule
@@ -36,7 +38,7 @@ class Task(L.LightningModule):
     were cut, and one process and two agree. The step is refused where a gradient is not a finite number.
     """
 
-    network: nn.Module
+    network: nn.Module  # a Network, where zoo.load is to open it
     kind: str  # the network's short name in config.json
     entries: tuple[str, ...] = ()  # methods of the network besides `forward` by which it is called
     own: tuple[str, ...] = ()  # settings that the network it begins with says, if any, though data has some of the name
@@ -48,6 +50,7 @@ class Task(L.LightningModule):
         self.schedule_setting = Constant() if schedule is None else schedule
         self.register_buffer("step_tokens", torch.zeros((), dtype=torch.float64), persistent=False)
         self.seen_tokens = 0
+        self.reported = False  # a test has said what it found
 
     def loss(self, batch: Any) -> TokenLoss:
         """Sums over the batch's real tokens."""
@@ -73,8 +76,25 @@ class Task(L.LightningModule):
         self.log_dict(means(out, stage), batch_size=int(out.tokens), prog_bar=stage == "val", sync_dist=True)
 
     def on_train_start(self) -> None:
+        self.first_seed = int(os.environ.get("PL_GLOBAL_SEED", torch.initial_seed()))  # as seed_everything was given it
+        sampler = self._sampler()
+        if sampler is None:
+            self._check_ranks()
         if self.trainer.ckpt_path is not None:
+            if sampler is None:
+                print("the training data keeps no order: the batches of this epoch are drawn anew", file=sys.stderr)
             self._take_up_order()
+
+    def _check_ranks(self) -> None:
+        """UserError where every process would train on the same batches."""
+        loader = self.trainer.train_dataloader
+        dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
+        streamed = dataset is None or isinstance(dataset, IterableDataset)  # which shares it out by itself
+        if self.trainer.world_size > 1 and not streamed and not isinstance(sampler, DistributedSampler):
+            raise UserError(
+                f"{self.trainer.world_size} processes would train on the same batches: the training loader's sampler "
+                f"({type(sampler).__name__}) knows no rank; give it a DistributedSampler, or one of zoo/data/batches.py"
+            )
 
     def on_train_epoch_start(self) -> None:
         # Not by Lightning's count (a sampler's set_epoch), which takes an epoch that the last step cut short for done.
@@ -102,8 +122,7 @@ class Task(L.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout draws from (seed, batch, rank): a run that was resumed draws what the uninterrupted one would have.
         seen = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))  # what Lightning's seed_everything was given
-        torch.manual_seed((seed * 1_000_003 + seen * 7_919 + self.global_rank) % 2**63)
+        torch.manual_seed((self.first_seed * 1_000_003 + seen * 7_919 + self.global_rank) % 2**63)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         tokens = self.trainer.strategy.reduce(self.step_tokens.clone(), reduce_op="sum")
@@ -121,6 +140,13 @@ class Task(L.LightningModule):
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
+        within = {id(p) for p in self.network.parameters()}
+        beside = [name for name, p in self.named_parameters() if p.requires_grad and id(p) not in within]
+        if beside:
+            raise UserError(
+                f"{type(self).__name__} trains its `network` alone, and {beside[0]} lies outside of it: put it inside, "
+                "or set requires_grad to False"
+            )
         optimizer: Any = self.optimizer_setting.build(self.network)
         # a fused kernel would take out float16's loss scale itself, after clipping and the log had seen it
         optimizer._step_supports_amp_scaling = False
@@ -160,6 +186,7 @@ class Task(L.LightningModule):
     def report(self, result: dict[str, Any], name: str = "test.json") -> None:
         """Print what a test found, and keep it in the run's folder."""
         if self.trainer.is_global_zero:
+            self.reported = True
             path = Path(self.trainer.default_root_dir) / name
             write_atomically(path, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
             for key, value in result.items():
@@ -168,7 +195,8 @@ class Task(L.LightningModule):
 
     def describe(self) -> dict[str, Any]:
         """config.json of a run folder: from it and a checkpoint `zoo.load` makes the network again."""
-        return {"kind": self.kind, "settings": self.network.to_plain()}
+        settings = self.network.to_plain() if isinstance(self.network, Network) else {}
+        return {"kind": self.kind, "settings": settings}
 
 
 def means(out: TokenLoss, stage: str) -> dict[str, Tensor]:
