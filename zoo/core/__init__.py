@@ -1,8 +1,18 @@
 """The Transformer, once: torch and einops, no domain.
 
-config = StackConfig(dim=256, depth=4, heads=4, causal=True, position=Rotary())
-stack = Stack(config)
-y = stack(x, Layout.dense(batch=2, length=10))  # x, y: "t d"
+Axes: b sequences, n positions of the longest, t real tokens of all sequences, d model width. A stack takes the real
+tokens one after another, "t d", and a Layout that says which sequence each belongs to:
+
+    stack = Stack(StackConfig(dim=32, depth=2, heads=4, causal=True, position=Rotary()))
+    x = torch.randn(2, 10, 32)  # "b n d", embedded tokens
+    keep = torch.ones(2, 10, dtype=torch.bool)  # "b n", True = real token
+    keep[1, 7:] = False  # the second sequence has 7 tokens, on whichever side its padding stands
+
+    layout = Layout.of(x, keep)
+    states = stack(layout.take(x, keep), layout)  # "t d" to "t d": (17, 32)
+    layout.give(states, keep)  # "b n d" again, zero at padding: (2, 10, 32)
+
+Without padding: `Layout.dense(2, 10)`, and `x.flatten(0, 1)`.
 """
 
 from zoo.core.attend import attend

@@ -129,8 +129,13 @@ class RecurrentState(State):
 class Cache:
     """The memory of `batch` sequences of at most `capacity` tokens going through `stack`.
 
-    Give it to the stack with the next tokens and the layout that `next` makes for them. ValueError where they do not
-    fit.
+    Give it to the stack with the next tokens and the layout that `next` makes for them:
+
+        cache = Cache(stack, batch=2, capacity=20)
+        states = stack(prompt, cache.next(10), cache=cache)  # prompt "(b 10) d": ten tokens of each sequence
+        states = stack(token, cache.next(), cache=cache)  # token "b d": the eleventh
+
+    ValueError where they do not fit.
     """
 
     def __init__(self, stack: "Stack", batch: int, capacity: int):

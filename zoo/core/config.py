@@ -39,10 +39,11 @@ class StackConfig:
     causal: bool = False  # a token sees itself and the past only
     cross: bool = False  # blocks also look at a context
     position: Position = field(default_factory=NoPosition)
-    norm: Norm = field(default_factory=LayerNorm)  # of every branch
+    norm: Norm = field(default_factory=LayerNorm)  # of every branch; the other norms are not changed by it
     norm_order: Literal["pre", "post"] = "pre"  # before the branch, or after its residual sum
     embed_norm: Norm = field(default_factory=NoNorm)  # after position.embed
-    final_norm: Norm = field(default_factory=LayerNorm)  # after the last block
+    # After the last block. An all-RMSNorm model sets `norm` and this; a post-norm one mostly sets NoNorm here.
+    final_norm: Norm = field(default_factory=LayerNorm)
     qk_norm: Norm = field(default_factory=NoNorm)  # over each head of queries and keys, before rotation
     scale: Scale = field(default_factory=HeadScale)  # of the scores
     bias: Bias = field(default_factory=Bias)

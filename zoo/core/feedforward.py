@@ -32,9 +32,11 @@ class FeedForward(Setting):
     """A feed-forward."""
 
     def build(self, config: "StackConfig") -> nn.Module:
+        """A module from tokens "t d" to "t d"."""
         raise NotImplementedError
 
     def parameters(self, config: "StackConfig") -> int:
+        """How many trainable numbers that module has."""
         raise NotImplementedError
 
 

@@ -32,7 +32,10 @@ class Mixing(nn.Module):
     """Base of mixer modules."""
 
     def forward(self, x: Tensor, frame: Frame, state: "State") -> Tensor:
-        """Tokens "t d" to "t d"; what must be remembered for later tokens goes through `state`."""
+        """Tokens "t d" to "t d"; what must be remembered for later tokens goes through `state`.
+
+        Without a cache `state` remembers nothing, so that the same code serves both.
+        """
         raise NotImplementedError
 
     def new_state(self, batch: int, capacity: int, like: Tensor) -> "State":
@@ -46,9 +49,11 @@ class Mixer(Setting):
     has_queries: ClassVar[bool] = False
 
     def build(self, config: "StackConfig", layer: int) -> Mixing:
+        """The module of block number `layer`, from 0."""
         raise NotImplementedError
 
     def parameters(self, config: "StackConfig") -> int:
+        """How many trainable numbers the module of one block has."""
         raise NotImplementedError
 
     def check(self, config: "StackConfig") -> None:
@@ -62,6 +67,7 @@ class Scale(Setting):
     """The factor on the scores of attention."""
 
     def value(self, width: int, layer: int) -> float:
+        """The factor for heads of `width` channels in block number `layer`, from 0."""
         raise NotImplementedError
 
 

@@ -9,7 +9,11 @@ from zoo.core.setting import read, to_plain
 
 
 class Network(nn.Module):
-    """A network that can be made again from plain values: `settings` holds its constructor's arguments by name."""
+    """A network that can be made again from plain values, so that a folder can describe it.
+
+    A subclass sets `settings` in its constructor: all its arguments by name, as they came (settings are made plain by
+    `to_plain`).
+    """
 
     settings: dict[str, Any]
 

@@ -23,10 +23,11 @@ class Norm(Setting):
     """A norm over the last axis."""
 
     def build(self, dim: int) -> Transform:
-        """A module, or `same` where there is none."""
+        """A module from "... dim" to the same shape, or `same` where there is none."""
         raise NotImplementedError
 
     def parameters(self, dim: int) -> int:
+        """How many trainable numbers that module has."""
         raise NotImplementedError
 
 

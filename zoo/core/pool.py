@@ -70,8 +70,8 @@ class Max(Pool):
 
 @dataclass(frozen=True)
 class Standardised(Pool):
-    """Another pool's states, each channel with mean 0 and deviation 1 over the sequences: those of the batch in
-    training, moving averages afterwards (Ioffe & Szegedy 2015, without their gains).
+    """Another pool's states, each channel with mean 0 and standard deviation 1 over the sequences: those of the
+    batch in training, moving averages afterwards (Ioffe & Szegedy 2015, without their gains).
 
     What all sequences share goes, and what tells them apart is brought to one scale: where they differ in one token of
     hundreds, a mean leaves next to nothing of that.

@@ -6,9 +6,13 @@ a axes of a position.
 A scheme is one module with four hooks, each the identity unless the scheme overrides it:
 
     embed(x, layout)               once, before the first block: add something to the embeddings
-    prepare(queries, keys)         once a forward: what all layers share (rotary tables, a static bias)
+    prepare(queries, keys)         once for each forward: what all layers share (rotary tables, a static bias)
     rotate(q, k, prepared)         in each layer: turn queries and keys
     score(q, prepared, layer)      in each layer: a bias on the scaled scores, "h n m" or "b h n m", or None
+
+Shapes: x "t d"; q "t h e"; k "t g e" (g key heads), of the tokens of this forward alone, before a cache adds the keys
+of earlier ones; `prepared` is whatever the scheme's own `prepare` returned. `queries` and `keys` are layouts: equal
+without a cache; with one, `keys` also covers the tokens before.
 
 Attention never asks which scheme it has. Positions are always the layout's, so that caches, left padding, packing and
 images are no special cases. One instance serves the whole stack; what a layer owns is its row of a parameter.
@@ -42,9 +46,11 @@ class Position(Setting):
     many_axes: ClassVar[bool] = False
 
     def build(self, config: "StackConfig") -> "PositionModule":
+        """The module with the hooks, one for the whole stack."""
         raise NotImplementedError
 
     def parameters(self, config: "StackConfig") -> int:
+        """How many trainable numbers that module has."""
         return 0
 
     def check(self, config: "StackConfig") -> None:
@@ -57,15 +63,22 @@ class PositionModule(nn.Module):
     longest: int | None = None
 
     def embed(self, x: Tensor, layout: Layout) -> Tensor:
+        """Embeddings "t d" to "t d"."""
         return x
 
     def prepare(self, queries: Layout, keys: Layout) -> Any:
+        """What `rotate` and `score` of every layer get as `prepared`, from the positions of both layouts."""
         return None
 
     def rotate(self, q: Tensor, k: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """Queries "t h e" and keys "t g e" to the same shapes."""
         return q, k
 
     def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
+        """For rotated queries "t h e" a bias "h n m" or "b h n m", added after the scores were scaled; None: none.
+
+        n and m are the lengths of the two layouts; what stands at padding is masked afterwards.
+        """
         return None
 
 

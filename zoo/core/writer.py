@@ -101,7 +101,10 @@ class Writer(Network):
         context: Tensor | None = None,
         context_keep: Tensor | None = None,
     ) -> Tensor:
-        """What `stream` chooses, together: "b ... m"."""
+        """What `stream` chooses, together: new tokens "b ... m", m at most `length`, without the prompts.
+
+        A sequence that has ended is filled up with `end`.
+        """
         steps = self.stream(
             prompts,
             keep,

@@ -59,11 +59,14 @@ def generate(
     sampling: Sampling = GREEDY,
     constraint: Constraint | None = None,
 ) -> Iterator[str]:
-    """What follows a text: a piece for each of at most `length` tokens, and what is left. Together they are all of it.
+    """The continuation of a text, piece by piece: a string for each of at most `length` tokens, and a last one.
 
-    A piece is empty where a token leaves nothing, or half a character. `length` None: 500, or as many as the model has
-    places for. Errors of `prompt_of` come at once; UserError with the first piece where prompt and `length` are more
-    than the model can place.
+        print("ROMEO:", *generate(loaded.model, loaded.tokenizer, "ROMEO:", length=100), sep="")
+
+    The pieces joined are the whole continuation, without the prompt. A piece is "" where its token gives no text, or
+    part of a character. `length` None: 500, or as many as the model has positions for. Greedy unless `sampling` says
+    otherwise. Errors of `prompt_of` are raised by the call; a UserError is raised with the first piece where prompt and
+    `length` together are more than the model has positions for.
     """
     ids = prompt_of(model, tokenizer, text)
     if length is None:

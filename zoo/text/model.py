@@ -27,7 +27,8 @@ def shifted_right(labels: Tensor, start: int) -> Tensor:
 
 
 class Seq2Seq(Network):
-    """An encoder-decoder over token ids. ValueError where the stacks do not fit each other.
+    """An encoder-decoder over token ids. ValueError where the stacks do not fit each other: they have one `dim`, and
+    the decoder alone is `causal` and `cross`.
 
     `share_embeddings`: source and target have one vocabulary and one table. `tied`: the output map is the target's
     table. `embed_scale`: embeddings are multiplied by sqrt(d); `head_scale`: states are divided by it before the output

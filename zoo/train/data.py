@@ -33,7 +33,10 @@ class DataModule(L.LightningDataModule):
 
     @classmethod
     def like(cls, folder: Path) -> dict[str, Any]:
-        """Settings that make tokens as the model in a folder reads them, for a training that begins with it."""
+        """Arguments of this class that make data as the model in `folder` reads it: its tokenizer, its image size.
+
+        `zoo fit --init-from FOLDER` uses those that the user's own settings leave unset. {}: the folder says nothing.
+        """
         return {}
 
     def check_origin(self, run: Path) -> None:

@@ -41,8 +41,12 @@ class Task(L.LightningModule):
     network: nn.Module  # a Network, where zoo.load is to open it
     kind: str  # the network's short name in config.json
     entries: tuple[str, ...] = ()  # methods of the network besides `forward` by which it is called
-    own: tuple[str, ...] = ()  # settings that the network it begins with says, if any, though data has some of the name
-    carried: tuple[str, ...] = ()  # parts of it that another network's weights can begin; the first must be there
+    # Arguments of the task that the data module also has an attribute for, but that are taken from the network that a
+    # training begins with or continues ("start", "end" of a Seq2Seq), and are unset where there is none.
+    own: tuple[str, ...] = ()
+    # Parts of the network ("trunk", "pool") that `--init-from` may take alone, where another kind of model has them.
+    # The first must be there; () means all weights or none.
+    carried: tuple[str, ...] = ()
 
     def __init__(self, optimizer: Optimiser | None = None, schedule: Schedule | None = None):
         super().__init__()

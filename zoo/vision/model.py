@@ -184,8 +184,8 @@ class MaskedAutoencoder(ImageEncoder):
     """Sees a part of the patches and paints the others. He et al. 2022.
 
     The encoder's sequence holds the visible patches only; a light `decoder` stack has the hidden ones too, all as one
-    learned token at their places. `normalised`: what is painted is each patch less its mean, over its deviation
-    (section 4.1).
+    learned token at their places. `normalised`: what is painted is each patch less its mean, over its standard
+    deviation (section 4.1).
     """
 
     def __init__(
