@@ -194,7 +194,7 @@ class SequenceModel(Network):
         initialise(self, init)
 
     def scale_to(self, centre: float, spread: float) -> None:
-        """Give values of this mean and deviation from now on. ValueError where they do not vary."""
+        """Give values of this mean and standard deviation from now on. ValueError where they do not vary."""
         if not spread > 0:
             raise ValueError("the values to learn are all the same")
         self.centre.fill_(centre)
