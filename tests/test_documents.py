@@ -4,10 +4,13 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
+import zoo.core
 from zoo.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +34,17 @@ def test_links_and_commands_exist(path: Path) -> None:
         assert (ROOT / config).is_file(), config
     for make in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
         assert f"\n{make}:" in (ROOT / "Makefile").read_text(), make
+
+
+def test_the_example_of_the_core_runs() -> None:
+    """Of its docstring: the shapes that it says."""
+    example = textwrap.dedent("\n".join(line for line in str(zoo.core.__doc__).split("\n") if line.startswith("    ")))
+    names = vars(zoo.core) | {"torch": torch}
+    exec(example, names)
+    assert names["states"].shape == (17, 32)
+    back = names["layout"].give(names["states"], names["keep"])
+    assert back.shape == (2, 10, 32)
+    assert not back[~names["keep"]].any()
 
 
 def test_what_extending_shows_works(tmp_path: Path) -> None:
