@@ -3,8 +3,10 @@
 import gzip
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from tests.music.pieces import write_codec, write_jsb, write_pop909
@@ -14,6 +16,7 @@ from tests.vision.pictures import write_cifar, write_folder, write_mnist
 from zoo.cli import main
 from zoo.core import StackConfig
 from zoo.train.cli import build
+from zoo.train.task import Task
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(p for p in CONFIGS.glob("*/*.yaml") if p.parent.name not in ("arch", "overlay"))
@@ -123,6 +126,31 @@ def test_one_batch_is_learned_by_heart(tmp_path: Path) -> None:
     assert main(["fit", "--config", configs[0], "--config", configs[1], "--run", str(run), *QUIET]) == 0
     rows = [row for row in csv.DictReader((run / "metrics.csv").open()) if row["train/nll"]]
     assert float(rows[-1]["train/nll"]) < 0.02
+
+
+@pytest.mark.parametrize(
+    "domain", ["text/numbers", "text/shakespeare", "vision/digits", "music/harmony", "protein/planted"]
+)
+def test_the_overlay_repeats_one_batch_in_every_domain(domain: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be " * 600)
+    own = {"text/shakespeare": ["--data", "Corpus", "--data.path", str(text), "--data.tokens", "characters"]}
+    given = [str(CONFIGS / f"{domain}.yaml"), str(CONFIGS / "overlay" / "overfit.yaml")]
+    run = tmp_path / "run"
+    few = ["--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1", "--checkpoint.monitor", "null"]
+    batches: list[torch.Tensor] = []
+    with pytest.MonkeyPatch.context() as patched:
+        start = Task.on_train_batch_start
+
+        def noted(task: Task, batch: Any, batch_idx: int) -> None:
+            batches.append(next(part for part in batch if isinstance(part, torch.Tensor)).clone())
+            start(task, batch, batch_idx)
+
+        patched.setattr(Task, "on_train_batch_start", noted)
+        args = ["--config", given[0], "--config", given[1], "--run", str(run), *few, *own.get(domain, []), *QUIET]
+        assert main(["fit", *args]) == 0
+    assert len(batches) == 3
+    assert all(torch.equal(batch, batches[0]) for batch in batches[1:])
 
 
 @pytest.mark.public

@@ -68,7 +68,7 @@ from zoo.cli import main
 runpy.run_path("check.py")
 assert main("fit --config smoothed.yaml {few} --trainer.val_check_interval 2".split()) == 0
 assert main("generate runs/smoothed --prompt short --length 3".split()) == 0
-assert main("{numbers} --config logger.yaml --run runs/logged {own} {parts}".split()) == 0
+assert main("{numbers} --trainer.logger mine.Printed --run runs/logged {own} {parts}".split()) == 0
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -76,6 +76,7 @@ assert main("{numbers} --config logger.yaml --run runs/logged {own} {parts}".spl
     assert "BROKEN" not in done.stdout
     assert "those there are: 0" in done.stdout
     assert "2 steps" in done.stdout
+    assert "zoo.text.task.Translation" in done.stdout  # the logger was given the settings
     assert (tmp_path / "runs" / "logged" / "metrics.csv").is_file()
     launched = [sys.executable, "myzoo.py", "translate", "runs/logged", "1 2 3"]
     assert subprocess.run(launched, cwd=tmp_path, capture_output=True, check=False).returncode == 0
