@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from zoo.weights.folders import save as save
     from zoo.weights.load import load as load
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from zoo.weights.load import load
 
         return load
+    if name == "save":
+        from zoo.weights.folders import save
+
+        return save
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

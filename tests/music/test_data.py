@@ -113,7 +113,7 @@ def test_batches_hold_what_the_network_reads(jsb: Path) -> None:
 
 def test_a_view_comes_back_from_its_file(tmp_path: Path) -> None:
     view = Chorale(steps=2)
-    (tmp_path / View.filename).write_text(view.to_json())
+    (tmp_path / View.filename).write_text(view.content())
     assert View.load(tmp_path / View.filename) == view
 
 

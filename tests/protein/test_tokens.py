@@ -19,7 +19,7 @@ def test_the_order_is_esm2s() -> None:
 
 def test_transformers_tokenizer_agrees(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    (tmp_path / "vocab.txt").write_text(Residues().to_text())
+    (tmp_path / "vocab.txt").write_text(Residues().content())
     theirs = transformers.EsmTokenizer(str(tmp_path / "vocab.txt"))
     sequence = RESIDUES + "XBUZO.-"
     assert Residues().frame(sequence) == theirs(sequence)["input_ids"]
@@ -59,9 +59,9 @@ def test_what_no_policy_covers_is_said_with_its_place(given: str, said: str) -> 
 
 def test_a_folder_with_other_tokens_is_refused(tmp_path: Path) -> None:
     path = tmp_path / Residues.filename
-    path.write_text(Residues().to_text())
+    path.write_text(Residues().content())
     assert Residues.load(path).encode("LA") == [4, 5]
-    path.write_text(Residues().to_text().replace("L\nA\n", "A\nL\n"))
+    path.write_text(Residues().content().replace("L\nA\n", "A\nL\n"))
     with pytest.raises(UserError, match="not ESM-2's tokens \\(token 4 is 'A'\\)"):
         Residues.load(path)
     path.write_text("<cls>\n")

@@ -27,7 +27,7 @@ def folder(path: Path, model: Any, **config: Any) -> str:
     path.mkdir()
     described = {"kind": type(model).__name__, "settings": model.to_plain(), **config}
     (path / "config.json").write_text(json.dumps(described))
-    (path / "vocab.txt").write_text(Residues().to_text())
+    (path / "vocab.txt").write_text(Residues().content())
     save_file({k: v.clone() for k, v in model.state_dict().items()}, path / "model.safetensors")
     return str(path)
 

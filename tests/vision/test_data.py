@@ -336,7 +336,7 @@ def test_what_is_cut_away_belongs_to_what_is_decoded(tmp_path: Path) -> None:
     """A model that sees the middle of a picture does not find it decoded whole."""
     write_folder(tmp_path / "images")
     (tmp_path / "model").mkdir()
-    Preprocess(8, 3, (0.5,) * 3, (0.5,) * 3, shorter=12).save(tmp_path / "model" / Preprocess.filename)
+    Preprocess(8, 3, (0.5,) * 3, (0.5,) * 3, shorter=12).save(tmp_path / "model")
     whole, cut = (
         ImageFolder(tmp_path / "images", image_size=8, held_out=4, preprocess=like).held("train")
         for like in (None, tmp_path / "model")

@@ -188,7 +188,7 @@ def test_settings_and_back(tmp_path: Path) -> None:
 )
 def test_settings_that_are_none(tmp_path: Path, change: dict, message: str) -> None:
     path = tmp_path / Preprocess.filename
-    path.write_text(json.dumps(json.loads(FIT.to_json()) | change))
+    path.write_text(json.dumps(json.loads(FIT.content()) | change))
     with pytest.raises(UserError, match=message):
         Preprocess.load(path)
     path.write_text("[1]")

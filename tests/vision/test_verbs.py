@@ -24,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(network.state_dict(), folder / "model.safetensors")
     described = {"kind": "ViT", "settings": network.to_plain(), "classes": ["red", "green", "blue"]}
     (folder / "config.json").write_text(json.dumps(described))
-    Preprocess(12, 3, (0.5,) * 3, (0.25,) * 3).save(folder / Preprocess.filename)
+    Preprocess(12, 3, (0.5,) * 3, (0.25,) * 3).save(folder)
     return folder
 
 

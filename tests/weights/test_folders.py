@@ -14,6 +14,17 @@ import zoo
 from zoo import cli
 from zoo.check import parity
 from zoo.check.references import Reference, library, references
+from zoo.core import Learned, Periodic, StackConfig
+from zoo.errors import UserError
+from zoo.music import MusicLM
+from zoo.music.chorale import Chorale
+from zoo.protein import ProteinLM
+from zoo.protein.tokens import Residues
+from zoo.text import CausalLM
+from zoo.text.tokens import Tokenizer
+from zoo.vision import ViT
+from zoo.vision.images import Preprocess
+from zoo.vision.patches import LinearPatches
 from zoo.weights.families import Held
 from zoo.weights.resize import more_rows, resize_image, resize_positions, resize_vocabulary, stretch
 
@@ -304,3 +315,37 @@ def test_settings_that_its_config_cannot_say(saved: Any, tmp_path: Path, capsys:
     capsys.readouterr()
     assert cli.main(["export", str(tmp_path / "b"), str(tmp_path / "c"), "--to", "hf"]) == 2
     assert "stack.norm.eps is 0.001, its published config.json says 1e-05" in capsys.readouterr().err
+
+
+SMALL = StackConfig(dim=16, depth=1, heads=2, position=Periodic(4))
+IMAGES = Preprocess(8, 1, (0.5,), (0.5,))
+MODELS: dict[str, tuple[Any, Any]] = {
+    "text": (CausalLM(SMALL.replace(causal=True), 300), Tokenizer.train(["to be or not to be"] * 9, 300)),
+    "image": (ViT(SMALL.replace(position=Learned(5)), 3, image_size=8, channels=1, patches=LinearPatches(4)), IMAGES),
+    "music": (MusicLM(SMALL.replace(causal=True), Chorale().vocab_size), Chorale()),
+    "protein": (ProteinLM(SMALL, Residues.vocab_size), Residues()),
+}
+
+
+@pytest.mark.parametrize("domain", MODELS)
+def test_a_model_of_a_notebook_is_saved_and_opened(domain: str, tmp_path: Path) -> None:
+    model, tokens = MODELS[domain]
+    classes = ["a", "b", "c"] if domain == "image" else []
+    zoo.save(model, tmp_path / "model", tokens, classes=classes)
+    loaded = zoo.load(tmp_path / "model")
+    assert loaded.config.get("classes", []) == classes
+    assert loaded.model.to_plain() == model.to_plain()
+    assert type(loaded.tokenizer) is type(tokens)
+    before = model.state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
+    with pytest.raises(UserError, match="model: exists"):
+        zoo.save(model, tmp_path / "model")
+
+
+def test_a_network_of_ones_own_is_not_saved(tmp_path: Path) -> None:
+    class Own(CausalLM):
+        pass
+
+    with pytest.raises(UserError, match=r"zoo\.load opens no Own: .*CausalLM"):
+        zoo.save(Own(SMALL.replace(causal=True), 9), tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -17,14 +17,15 @@ Without padding: `Layout.dense(2, 10)`, and `x.flatten(0, 1)`.
 
 from zoo.core.attend import attend
 from zoo.core.attention import Attention
-from zoo.core.cache import Cache
+from zoo.core.block import Block
+from zoo.core.cache import Cache, KeyValueState, RecurrentState, State
 from zoo.core.config import Bias, StackConfig
 from zoo.core.decode import Constraint, Sampling
 from zoo.core.feedforward import FeedForward, Gated, Plain
 from zoo.core.head import LinearHead, TransformHead
 from zoo.core.init import initialise
 from zoo.core.layout import Layout
-from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
+from zoo.core.mixer import FixedScale, Frame, HeadScale, Mixer, Mixing, Scale
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
 from zoo.core.pool import First, Last, LearnedQuery, Max, Mean, Pool, Pooler, Standardised
@@ -38,13 +39,16 @@ from zoo.core.position import (
     Peaks,
     Periodic,
     Position,
+    PositionModule,
     RelativeBuckets,
     Rotary,
     Sinusoidal,
     Skewed,
+    StaticBias,
     Stretch,
 )
 from zoo.core.recurrent import GRU, LSTM, RNN
+from zoo.core.setting import Setting
 from zoo.core.stack import Stack
 from zoo.core.writer import Context, Writer
 
@@ -55,6 +59,7 @@ __all__ = [
     "ALiBi",
     "Attention",
     "Bias",
+    "Block",
     "Cache",
     "Constraint",
     "Context",
@@ -62,8 +67,10 @@ __all__ = [
     "FeedForward",
     "First",
     "FixedScale",
+    "Frame",
     "Gated",
     "HeadScale",
+    "KeyValueState",
     "Last",
     "LayerNorm",
     "Layout",
@@ -74,6 +81,7 @@ __all__ = [
     "Max",
     "Mean",
     "Mixer",
+    "Mixing",
     "Network",
     "NoNorm",
     "NoPosition",
@@ -85,16 +93,21 @@ __all__ = [
     "Pool",
     "Pooler",
     "Position",
+    "PositionModule",
     "RMSNorm",
+    "RecurrentState",
     "RelativeBuckets",
     "Rotary",
     "Sampling",
     "Scale",
+    "Setting",
     "Sinusoidal",
     "Skewed",
     "Stack",
     "StackConfig",
     "Standardised",
+    "State",
+    "StaticBias",
     "Stretch",
     "TransformHead",
     "Writer",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from zoo.atomic import write_atomically
 from zoo.errors import UserError
 
 LONGEST = 100_000  # characters of a line
@@ -25,6 +26,14 @@ class InFolder:
     def find(cls, folder: Path) -> Path | None:
         """Its file in a folder; None where there is none."""
         return next((folder / name for name in (cls.filename, *cls.others) if (folder / name).is_file()), None)
+
+    def content(self) -> str:
+        """What stands in its file."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Its file, into a model's folder."""
+        write_atomically(folder / self.filename, self.content())
 
     @classmethod
     def named(cls) -> str:

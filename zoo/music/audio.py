@@ -24,7 +24,6 @@ from zoo.music.codebooks import Codebooks, Delay, Pattern
 from zoo.music.codec import Codec, perplexity, spectral_distance
 from zoo.music.data import UNSCORED, JSBChorales, MusicData, RuleHarmony, check_view
 from zoo.music.model import MusicLM
-from zoo.music.view import View
 from zoo.progress import bar
 from zoo.train.data import DataModule, Split
 from zoo.train.losses import TokenLoss, token_loss
@@ -228,7 +227,7 @@ class SoundCodes(DataModule):
         """The view, and the codec that makes sound of its codes, into a run folder."""
         from safetensors.torch import save_file
 
-        write_atomically(folder / View.filename, self.view.to_json())
+        self.view.save(folder)
         (folder / "codec").mkdir(exist_ok=True)
         config = {"kind": "Codec", "settings": self.codec.to_plain()}
         write_atomically(folder / "codec" / "config.json", json.dumps(config, indent=2) + "\n")

@@ -167,7 +167,7 @@ class MusicData(DataModule):
 
     def save(self, folder: Path) -> None:
         """The view, into a run folder."""
-        write_atomically(folder / View.filename, self.view.to_json())
+        self.view.save(folder)
 
     @classmethod
     def like(cls, folder: Path) -> dict[str, Any]:
@@ -397,7 +397,7 @@ class Music21Bach(MidiPieces):
 
 def kept(view: View, name: str, make: Callable[[], Collection]) -> Collection:
     """What `make` reads, from the data folder if it was made before for this view."""
-    key = hashlib.sha256(view.to_json().encode()).hexdigest()[:16]
+    key = hashlib.sha256(view.content().encode()).hexdigest()[:16]
     path = data_folder() / "pieces" / f"{name}-{key}.json"
     if path.is_file():
         plain = json.loads(path.read_text())

@@ -295,7 +295,7 @@ class View(Setting, InFolder):
         """The piece's notes in seconds."""
         raise NotImplementedError
 
-    def to_json(self) -> str:
+    def content(self) -> str:
         return json.dumps(self.to_plain(), indent=1) + "\n"
 
     def to_plain(self) -> dict[str, Any]:

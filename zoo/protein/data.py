@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.atomic import write_atomically
 from zoo.data import public
 from zoo.data.batches import EpochSampler, rows_of
 from zoo.data.corruption import IGNORED
@@ -153,7 +152,7 @@ class ProteinData(DataModule):
 
     def save(self, folder: Path) -> None:
         """The tokens, into a run folder."""
-        write_atomically(folder / Residues.filename, self.tokenizer.to_text())
+        self.tokenizer.save(folder)
 
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         windows = Windows(self.held(split), self.longest, self.overlap, whole=not shuffle, seed=self.seed)

@@ -66,7 +66,7 @@ class Residues(InFolder):
             raise UserError(f"{path}: not ESM-2's tokens ({what})")
         return cls()
 
-    def to_text(self) -> str:
+    def content(self) -> str:
         return "\n".join(ALPHABET) + "\n"
 
     def encode(self, sequence: str) -> list[int]:

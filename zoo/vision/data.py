@@ -95,7 +95,7 @@ class ImageData(DataModule):
 
     def save(self, folder: Path) -> None:
         """How pictures become numbers, into a run folder."""
-        write_atomically(folder / Preprocess.filename, self.preprocess.to_json())
+        self.preprocess.save(folder)
 
     def manifest(self) -> dict[str, Any]:
         """What the data is: images and the hash of each split."""

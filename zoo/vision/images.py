@@ -153,10 +153,7 @@ class Preprocess(InFolder):
         what is held so is resized once more."""
         return replace(self, size=size, shorter=None, fit="stretch", interpolation="bilinear")
 
-    def save(self, path: str | Path) -> None:
-        Path(path).write_text(self.to_json(), encoding="utf-8")
-
-    def to_json(self) -> str:
+    def content(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     def pixels(self, image: Image.Image) -> Tensor:

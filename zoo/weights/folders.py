@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from zoo.vision.published import publish_size
 from zoo.weights.compare import differences
 from zoo.weights.families import Given, Origin, common_type, family_of, published, stored_names, type_name
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
-from zoo.weights.load import Loaded, ending, read_settings, tokenizer_of, writing
+from zoo.weights.load import KINDS, Loaded, ending, read_settings, tokenizer_of, writing
 
 # What may lie beside published weights and goes with them, byte by byte, like the tokenizers of texts (FILES).
 BESIDE = """added_tokens.json merges.txt vocab.txt sentencepiece.bpe.model generation_config.json
@@ -27,6 +28,24 @@ preprocessor_config.json""".split()
 TRAINING = ("dropout", "attention_dropout", "drop_path", "init")
 WRITING = ("unwritten",)  # what the search leaves out is said elsewhere, if anywhere
 ENDS = ("start", "end")  # a language model that sees a text whole computes the same, whatever texts begin and end with
+
+
+def save(model: Network, folder: str | Path, tokenizer: Any = None, *, classes: Sequence[str] = ()) -> None:
+    """A model as a folder that `zoo.load` opens: its settings, its weights, and what makes tokens of its domain's data
+    (a tokenizer, a view of music, how pictures are prepared), if given.
+
+    `classes`: the names of a classifier's. UserError where the folder exists or cannot be written (there is a whole
+    folder or none), and for a network that is none of zoo's.
+    """
+    kind = type(model).__name__
+    if kind not in KINDS:
+        raise UserError(f"zoo.load opens no {kind}: {', '.join(KINDS)} are what it knows")
+    config = {"kind": kind, "settings": model.to_plain()} | ({"classes": list(classes)} if classes else {})
+    with whole_folder(Path(folder)) as out:
+        write_json(out / "config.json", config)
+        write_tensors(out / "model.safetensors", untied(model))
+        if tokenizer is not None:
+            tokenizer.save(out)
 
 
 def write(loaded: Loaded, out: Path, beside: Path) -> None:
@@ -45,7 +64,7 @@ def write(loaded: Loaded, out: Path, beside: Path) -> None:
         write_tensors(folder / "model.safetensors", untied(loaded.model))
         _copy(beside, folder, loaded.config["kind"])
         if isinstance(loaded.tokenizer, Preprocess) and (folder / Preprocess.filename).is_file():
-            loaded.tokenizer.save(folder / Preprocess.filename)  # of another size, where the network was resized
+            loaded.tokenizer.save(folder)  # of another size, where the network was resized
 
 
 def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
