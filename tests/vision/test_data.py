@@ -41,7 +41,7 @@ def test_batches_do_not_depend_on_workers_nor_on_what_stands_beside(folder: Path
 
     def epoch(number: int, batch: int, workers: int) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
         loader = ImageFolder(folder, batch=batch, workers=workers, **options).train_dataloader()
-        loader.sampler.epoch = number
+        loader.batch_sampler.epoch = number
         return all_of(loader)
 
     first, again, other = epoch(3, 8, 0), epoch(3, 5, 2), epoch(4, 8, 0)
