@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import importlib
+import inspect
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +42,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def register(monkeypatch: pytest.MonkeyPatch, base: str | None) -> None:
+def register(monkeypatch: pytest.MonkeyPatch, base: str | None, instead: str = "") -> None:
     file = File("one.txt", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
     entry = PublicSet(
-        name="toy", what="a toy", licence="CC0-1.0", citation="nobody", base=base, files=(file,), origin="elsewhere"
+        name="toy",
+        what="a toy",
+        licence="CC0-1.0",
+        citation="nobody",
+        base=base,
+        files=(file,),
+        origin="elsewhere",
+        instead=instead,
     )
     monkeypatch.setitem(REGISTER, "toy", entry)
 
@@ -125,6 +134,39 @@ def test_the_list_names_size_licence_and_citation(cache: Path, capsys: pytest.Ca
         assert entry.name in said
         assert entry.licence in said
         assert entry.citation in said
+
+
+def test_what_only_a_mirror_serves_is_marked_and_said_with_what_to_use_in_its_place(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(monkeypatch, None, "--data Toys")
+    assert main(["data", "list"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    for entry in REGISTER.values():
+        marked = [line for line in said if line.startswith(f"{entry.name}*: ")]
+        assert len(marked) == (entry.base is None), entry.name
+    at = said.index("toy*: a toy")
+    assert "in its place: --data Toys; its origin: elsewhere" in said[at + 3]
+    assert said[-1] == f"* {public.MIRROR_ONLY}: it needs ZOO_MIRROR"
+    assert main(["data", "fetch", "toy"]) == 2
+    error = capsys.readouterr().err
+    assert public.MIRROR_ONLY in error
+    assert "set ZOO_MIRROR to a folder or address that holds it; in its place: --data Toys" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("entry", [e for e in REGISTER.values() if "--data " in e.instead], ids=lambda e: e.name)
+def test_what_is_named_in_the_place_of_a_set_exists(entry: PublicSet) -> None:
+    import zoo.verbs.fit
+    from zoo.train.data import DataModule
+    from zoo.train.unset import class_of
+
+    for module in zoo.verbs.fit.MODULES:
+        importlib.import_module(module)
+    _, name, option, _ = entry.instead.split()
+    kind = class_of(DataModule, name)
+    assert kind is not None
+    assert option.removeprefix("--data.") in inspect.signature(kind).parameters
 
 
 def test_an_unknown_set_or_file_is_answered_with_the_nearest(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

