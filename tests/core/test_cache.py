@@ -24,6 +24,7 @@ from zoo.core import (
     Sinusoidal,
     Skewed,
     StackConfig,
+    attend,
 )
 from zoo.core.cache import KeyValueState, Moves
 
@@ -170,9 +171,31 @@ def test_what_does_not_fit_is_said() -> None:
     stack(torch.randn(4, 24), cache.next(2), cache=cache)
     with pytest.raises(ValueError, match="tokens from position 0 on came, the next is 2"):
         stack(torch.randn(2, 24), Layout.dense(2, 1), cache=cache)
-    with pytest.raises(ValueError, match="the layout is of 10 tokens, 20 came"):
+    with pytest.raises(ValueError, match=r"x is of shape \(20, 24\), expected \(10, 24\) by its layout"):
         stack(torch.randn(20, 24), Layout.dense(2, 5))
     with pytest.raises(ValueError, match="only a causal stack"):
         Cache(build(BASE.replace(causal=False)), 2, 3)
     with pytest.raises(ValueError, match="needs a context"):
         build(BASE.replace(cross=True))(torch.randn(2, 24), Layout.dense(1, 2))
+
+
+def test_the_door_says_what_would_be_right() -> None:
+    """What a newcomer types first: rows in place of flat tokens, tokens in place of states, half of a context."""
+    stack, looking = build(BASE), build(BASE.replace(cross=True))
+    rows, layout = torch.randn(2, 5, 24), Layout.dense(2, 5)
+    flat = layout.take(rows, None)
+    for wrong in (rows, flat[:, :16], torch.zeros(10, dtype=torch.long)):
+        with pytest.raises(ValueError, match=r"expected \(10, 24\) by its layout: .*layout\.take\(rows, keep\)"):
+            stack(wrong, layout)
+    with pytest.raises(ValueError, match=r"context is of shape \(2, 5, 24\), expected \(10, 24\)"):
+        looking(flat, layout, context=rows, context_layout=layout)
+    for half in ({"context": flat}, {"context_layout": layout}):
+        with pytest.raises(ValueError, match="needs a context, its states and their layout"):
+            looking(flat, layout, **half)
+        with pytest.raises(ValueError, match="leave it out, or set cross=True"):
+            stack(flat, layout, **half)
+    q = torch.randn(2, 4, 5, 6)
+    for wrong in (q, flat):
+        with pytest.raises(ValueError, match=r"expected \(10, heads, width\): .*layout\.by_token"):
+            attend(wrong, q, q, queries=layout, keys=layout, scale=1.0)
+    assert attend(layout.by_token(q), q, q, queries=layout, keys=layout, scale=1.0).shape == (10, 4, 6)

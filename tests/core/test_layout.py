@@ -91,3 +91,19 @@ def test_sources_are_shared_by_whole_groups_only() -> None:
     assert (shared.batch, shared.length, shared.tokens) == (2, 3, 6)
     with pytest.raises(ValueError, match="6 sequences cannot share 4 sources"):
         Layout.dense(6, 1).share(4)
+
+
+@pytest.mark.parametrize(
+    "keep", [torch.tensor([[1, 1, 0], [1, 1, 1]]), torch.tensor([True, False]), torch.ones(1, 2, 3).bool()]
+)
+def test_a_mask_that_is_none_is_refused(keep: torch.Tensor) -> None:
+    """Ones and zeros would be taken for the numbers of rows where tokens are taken."""
+    with pytest.raises(ValueError, match=r"expected \(sequences, tokens\) of bool.*: .*keep\.bool\(\)"):
+        Layout.from_keep(keep)
+
+
+def test_rows_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(5,\) came, expected \(sequences, tokens\): .*unsqueeze\(0\)"):
+        Layout.of(torch.zeros(5), None)
+    with pytest.raises(ValueError, match=r"keep is of shape \(2, 4\), the batch has \(2, 5\)"):
+        Layout.of(torch.zeros(2, 5), torch.ones(2, 4).bool())

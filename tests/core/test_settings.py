@@ -170,6 +170,22 @@ def test_a_choice_that_makes_no_sense_is_refused_as_it_is_made(build, message: s
         build()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"position": "Rotary"}, r"position: expected an object as Rotary\(.*, got 'Rotary'; from_plain reads names"),
+        ({"position": Rotary}, r"position: expected an object as Rotary\(\.\.\.\), got <class"),
+        ({"mixer": "LSTM"}, r"mixer: expected an object as LSTM\("),
+        ({"norm": "rmsnorm"}, r"norm: expected an object as LayerNorm\("),
+        ({"scale": 0.5}, r"scale: expected an object as FixedScale\(\.\.\.\), got 0.5"),
+        ({"bias": False}, r"bias: expected an object as Bias\(\.\.\.\), got False"),
+    ],
+)
+def test_what_is_no_object_of_the_settings_is_refused_with_one_that_is(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BASE.replace(**changes)
+
+
 def test_a_name_that_is_taken_is_refused() -> None:
     """A run that says Rotary would be read with whatever class was written last."""
     with pytest.raises(ValueError, match=r"Rotary is a choice of zoo\.core\.position already"):

@@ -91,7 +91,7 @@ def test_wrong_shapes_and_contexts_are_said() -> None:
         model(4)(given(3, 1, 3))
     with pytest.raises(ValueError, match="needs a context"):
         model(cross=True).generate(given(1, 1, 3), length=2)
-    with pytest.raises(ValueError, match="no cross attention"):
+    with pytest.raises(ValueError, match="a stack without cross attention looks at no context"):
         model().generate(given(1, 1, 3), length=2, context=torch.zeros(1, 2, 24).double())
 
 

@@ -9,7 +9,7 @@ from zoo.core.feedforward import FeedForward, Plain
 from zoo.core.mixer import FixedScale, HeadScale, Mixer, Scale
 from zoo.core.norm import LayerNorm, NoNorm, Norm
 from zoo.core.position import NoPosition, Position
-from zoo.core.setting import read, to_plain
+from zoo.core.setting import check_kinds, read, to_plain
 
 __all__ = ["Bias", "FixedScale", "HeadScale", "StackConfig"]
 
@@ -54,6 +54,7 @@ class StackConfig:
     layer_scale: float | None = None  # first value of a learned gain on each branch (Touvron et al. 2021)
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in ("dim", "depth", "heads", "kv_heads", "head_dim"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -59,7 +59,9 @@ class Layout:
 
     @staticmethod
     def of(rows: Tensor, keep: Tensor | None) -> "Layout":
-        """The layout of a user's rows "b n ...": dense, or of the real tokens where `keep` ("b n") marks padding."""
+        """The layout of a user's rows "b n ...": dense, or of the real tokens where `keep` ("b n") marks padding.
+        ValueError where these are not of such a shape."""
+        check_rows(rows, keep)
         return Layout.dense(*rows.shape[:2], device=rows.device) if keep is None else Layout.from_keep(keep)
 
     @staticmethod
@@ -73,8 +75,13 @@ class Layout:
         """The real tokens (`keep`: "b n", True = real) of a padded batch, wherever the padding stands.
 
         Positions count the real tokens of a sequence from 0, or from `start` ("b"), unless `pos` ("b n" or "b n a")
-        gives one for every slot. Where nothing is padded the layout is dense.
+        gives one for every slot. Where nothing is padded the layout is dense. ValueError where `keep` is no such mask.
         """
+        if keep.dtype != torch.bool or keep.dim() != 2:  # numbers would be taken for indices later on
+            raise ValueError(
+                f"keep is of shape {tuple(keep.shape)} and {keep.dtype}, expected (sequences, tokens) of bool, True = "
+                "real token: a mask of ones and zeros is keep.bool()"
+            )
         batch, width = keep.shape
         if bool(keep.all()):
             if start is None or pos is not None:
@@ -198,6 +205,16 @@ class Layout:
             return x.new_zeros(self.batch, *x.shape[1:])
         found = x[index.clamp(0, len(x) - 1).long()]
         return found.masked_fill((self.lengths == 0).view(-1, *[1] * (x.dim() - 1)), 0)
+
+
+def check_rows(rows: Tensor, keep: Tensor | None = None) -> None:
+    """ValueError where `rows` are not "b n ...", or their mask has another shape."""
+    if rows.dim() < 2:
+        raise ValueError(
+            f"a batch of shape {tuple(rows.shape)} came, expected (sequences, tokens): one sequence is x.unsqueeze(0)"
+        )
+    if keep is not None and keep.shape != rows.shape[:2]:
+        raise ValueError(f"keep is of shape {tuple(keep.shape)}, the batch has {tuple(rows.shape[:2])}: one for each")
 
 
 def scatter(x: Tensor, index: Tensor, slots: int) -> Tensor:

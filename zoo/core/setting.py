@@ -67,6 +67,22 @@ def check_names(given: Mapping[str, Any], allowed: list[str], where: str) -> Non
             raise ValueError(f"{where}: unknown setting {name!r}{nearest(str(name), allowed)}")
 
 
+def check_kinds(settings: Any) -> None:
+    """ValueError where a field that takes a setting holds something else: its name, its class, a flag."""
+    for field in dataclasses.fields(settings):
+        kind, value = field.type, getattr(settings, field.name)
+        if not isinstance(kind, type) or isinstance(value, kind):
+            continue
+        if issubclass(kind, Setting):
+            named = value.__name__ if isinstance(value, type) else value
+            example = named if named in kind.choices else min(kind.choices)
+        elif dataclasses.is_dataclass(kind):
+            example = kind.__name__
+        else:
+            continue
+        raise ValueError(f"{field.name}: expected an object as {example}(...), got {value!r}; from_plain reads names")
+
+
 def read(kind: Callable[..., T], values: Any, where: str) -> T:
     """Call `kind` (a dataclass, a module) with arguments given as plain values, checking names and types on the way."""
     if not isinstance(values, Mapping):

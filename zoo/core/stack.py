@@ -38,14 +38,12 @@ class Stack(nn.Module):
 
         `context` "s d" is what cross attention looks at, with its layout: as many sequences as `layout` has, or fewer
         of which each serves several sequences in a row (beams). With a `cache` the tokens continue what it holds.
-        ValueError where a context is missing or not expected, or the layout is of another number of tokens.
+        ValueError where a context is missing or not expected, or tokens are not as their layout says.
         """
-        if x.shape[0] != layout.tokens:
-            raise ValueError(f"the layout is of {layout.tokens} tokens, {x.shape[0]} came")
-        if self.config.cross != (context_layout is not None):
-            raise ValueError(
-                "a stack with cross attention needs a context" if self.config.cross else "no cross attention"
-            )
+        self._check("x", x, layout)
+        if context is not None and context_layout is not None:
+            self._check("context", context, context_layout)
+        check_context(self.config.cross, context if cache is None else context_layout, context_layout)
         if cache is None:
             keys, writing, states = layout, None, [STATELESS] * len(self.blocks)
         else:
@@ -67,6 +65,14 @@ class Stack(nn.Module):
         out: Tensor = self.final_norm(x)
         return out
 
+    def _check(self, name: str, x: Tensor, layout: Layout) -> None:
+        """ValueError where tokens are not flat, not embedded, or not those of their layout."""
+        if x.shape != (layout.tokens, self.config.dim):
+            raise ValueError(
+                f"{name} is of shape {tuple(x.shape)}, expected ({layout.tokens}, {self.config.dim}) by its layout: "
+                "embedded tokens lie flat, (tokens, dim), without padding; layout.take(rows, keep) takes them from rows"
+            )
+
     def new_states(self, batch: int, capacity: int) -> list[LayerState]:
         """Empty states for a cache, one a layer. ValueError where the stack looks ahead: nothing can be continued."""
         if not self.config.causal:
@@ -74,3 +80,11 @@ class Stack(nn.Module):
         first = next(self.parameters())
         like = torch.empty(0, dtype=first.dtype, device=first.device)  # plain, where parameters are sharded too
         return [cast(Block, block).new_state(batch, capacity, like) for block in self.blocks]
+
+
+def check_context(cross: bool, *given: object) -> None:
+    """ValueError where a context is missing or not expected. `given`: the context and its layout, None where not."""
+    if cross and any(part is None for part in given):
+        raise ValueError("a stack with cross attention needs a context, its states and their layout")
+    if not cross and any(part is not None for part in given):
+        raise ValueError("a stack without cross attention looks at no context: leave it out, or set cross=True")

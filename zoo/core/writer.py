@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from zoo.core.cache import Cache
 from zoo.core.decode import GREEDY, Constraint, Sampling, stream
-from zoo.core.layout import Layout
+from zoo.core.layout import Layout, check_rows
 from zoo.core.network import Network, unrecorded
-from zoo.core.stack import Stack
+from zoo.core.stack import Stack, check_context
 from zoo.errors import UserError
 
 
@@ -67,10 +67,8 @@ class Writer(Network):
         UserError where prompt and `length` together are more than the model can place, ValueError where a context is
         missing or not expected.
         """
-        if self.stack.config.cross != (context is not None):
-            raise ValueError(
-                "a writer with cross attention needs a context" if self.stack.config.cross else "no cross attention"
-            )
+        check_rows(prompts)
+        check_context(self.stack.config.cross, context)
         given = prompts.shape[-1] if keep is None else int(keep.sum(-1).max())
         longest = self.stack.position.longest
         if longest is not None and given + length - 1 > longest:  # the last token is written, and not read again
