@@ -310,6 +310,12 @@ def test_a_wrong_option_is_one_line_with_the_nearest(
     assert refused(bench, capsys, *options) == said
 
 
+def test_a_name_like_no_other_may_be_the_users_own(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(bench, capsys, "--model.encoder.position", "Xqz")
+    assert said.startswith("model.encoder.position: there is no 'Xqz'; allowed: ALiBi, ")
+    assert said.endswith("; if it is your own, name its module: zoo --import MODULE ..., or import it before zoo.load")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

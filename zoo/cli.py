@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from zoo import __version__
+from zoo import __version__, own
 from zoo.errors import TrainingError, UserError, nearest
 
 
@@ -59,7 +59,8 @@ def usage() -> str:
         "usage: zoo VERB [options]\n\n"
         "Text, vision, music and protein models on one Transformer core.\n\n"
         f"{rows}\n\n"
-        "zoo VERB --help tells a verb's options; zoo --version the version."
+        "zoo VERB --help tells a verb's options; zoo --version the version.\n"
+        "zoo --import MODULE VERB imports a module first: settings, tasks and data of your own."
     )
 
 
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    modules, argv = own.split(argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -88,6 +90,8 @@ def _run(argv: list[str]) -> int:
         if name not in VERBS:
             raise UserError(f"unknown verb {name!r}{nearest(name, list(VERBS))}")
         verb = VERBS[name]
+        for module in modules:
+            own.bring(module)
         run = importlib.import_module(verb.module).main
         code: int = run(name, rest) if verb.named else run(rest)
         return code

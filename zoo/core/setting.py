@@ -7,7 +7,8 @@ registered by being written.
 
 As plain values (JSON, YAML) a setting is `{"class_path": "Rotary", "init_args": {"theta": 10000.0}}`, the form of
 Lightning's command line; `"Rotary"` alone means the defaults. Names are looked up among the types that exist here and
-are never imported, so that reading a configuration can run no code.
+are never imported, so that reading a configuration can run no code: a type of one's own must have been imported
+before (`zoo --import MODULE ...`).
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from zoo.errors import nearest
+from zoo.errors import nearest, own
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Setting:
         check_names(value, ["class_path", "init_args"], where)
         name = value["class_path"]
         if name not in cls.choices:
-            raise ValueError(f"{where}: unknown {cls.__name__} {name!r}{nearest(name, list(cls.choices))}")
+            raise ValueError(f"{where}: unknown {cls.__name__} {name!r}{nearest(name, list(cls.choices))}{own()}")
         kind = cls.choices[name]
         built = read(kind, value.get("init_args") or {}, where)
         assert isinstance(built, cls)
