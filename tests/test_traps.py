@@ -217,6 +217,31 @@ def test_another_class_starts_from_its_own_defaults(bench: Bench) -> None:
     assert optimizer["init_args"]["weight_decay"] == 0.01
 
 
+def test_what_another_class_leaves_behind_is_said(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    base = settings()
+    base["model"]["init_args"]["optimizer"] = {"class_path": "AdamW", "init_args": {"lr": 0.5, "weight_decay": 0.7}}
+    base["model"]["init_args"]["encoder"]["norm"] = {"class_path": "LayerNorm", "init_args": {"eps": 0.125}}
+    base["data"]["init_args"] = NUMBERS | {"seed": 3}
+    config = bench.write("c.yaml", base)
+    overlay = bench.write("o.yaml", {"model": {"init_args": {"optimizer": {"class_path": "Muon"}}}})
+    pairs = bench.write("pairs.tsv", "".join(f"one {word}\tuno {word}\n" for word in "a b c d e f g h i j k l".split()))
+    short = ["--trainer.max_steps", 1]
+    changed = ["--model.encoder.norm=RMSNorm", "--data", "TextPairs", "--data.tsv", pairs, "--data.held_out", 1]
+    assert bench.fit("--config", overlay, *changed, *short, config=config) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[:3] == [
+        "model.optimizer: Muon in place of AdamW starts from its own defaults; left behind: lr, weight_decay",
+        "model.encoder.norm: RMSNorm in place of LayerNorm starts from its own defaults; left behind: eps",
+        "data: TextPairs in place of Numbers starts from its own defaults; left behind: train, val, test, limit, "
+        "tokens_per_batch, vocab_size, seed",
+    ]
+    again = ["--model.optimizer", "zoo.train.optimisers.AdamW", "--model.schedule.warmup", 3, *short]
+    assert bench.fit(*again, config=config, run="same") == 0
+    replaced = ["--model.optimizer", "Muon", "--model.optimizer.lr", 0.1, "--model.optimizer.weight_decay=0.2", *short]
+    assert bench.fit(*replaced, config=config, run="set") == 0
+    assert "starts from its own defaults" not in capsys.readouterr().err
+
+
 def test_a_default_of_another_class_leaves_nothing_behind(bench: Bench) -> None:
     changed = settings()
     changed["model"]["init_args"]["encoder"]["norm"] = "RMSNorm"

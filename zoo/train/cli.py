@@ -49,7 +49,7 @@ from zoo.train.start import (
     say_other_data,
 )
 from zoo.train.task import Task
-from zoo.train.unset import files_of, kept, lay_below
+from zoo.train.unset import files_of, kept, lay_below, left_behind
 
 # What a model must know of its data before it is built: attributes of the data module, handed to the task's parameter
 # of the same name where it has one.
@@ -306,6 +306,9 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             return 0
     if ours.resume is None:
         check_reach(cli.model, cli.datamodule)
+        if rank_zero_only.rank == 0:
+            for line in left_behind(args):
+                print(line, file=sys.stderr)
     if source is not None:
         if source.folder is not None:
             cli.datamodule.check_origin(source.folder)

@@ -1,10 +1,11 @@
 """What files of settings leave unset, where a training begins with another model: that model's own settings, laid below
-the files before anything is parsed.
+the files before anything is parsed. And what they set in vain, since a later one names another class.
 """
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,87 @@ def _stated(sections: list[Any]) -> tuple[str, int, set[str]]:
         inner = section.get("init_args")
         given |= set(inner) if isinstance(inner, dict) else set()
     return name, since, given
+
+
+@dataclass
+class _Change:
+    """Another class at a place of the settings: the one before, the one now, what had been set of the one before."""
+
+    before: str
+    now: str
+    names: list[str]
+
+
+def left_behind(args: list[str]) -> list[str]:
+    """What files and options set of a class that a later one replaces, a line for each place of the settings.
+
+    Another class starts from its own defaults, so none of that holds unless it is set again.
+    """
+    tree: Any = {}
+    changes: dict[str, _Change] = {}
+    for section in _sections(args):
+        tree = _over(tree, section, "", changes)
+    said = []
+    for where, change in changes.items():
+        node = tree
+        for key in where.split("."):
+            node = _inner(node).get(key)
+        lost = [name for name in change.names if name not in _inner(node)]
+        if lost and not any(where.startswith(f"{other}.") for other in changes):
+            said.append(
+                f"{where}: {change.now} in place of {change.before} starts from its own defaults; "
+                f"left behind: {', '.join(lost)}"
+            )
+    return said
+
+
+def _sections(args: list[str]) -> Iterator[Settings]:
+    """What each file and each option of a command line sets, in order, the option's as a file would say it."""
+    words = iter(args)
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not name.startswith("-"):
+            continue
+        value = value if sign else next(words, "")
+        if name in ("-c", "--config"):
+            yield yaml.safe_load(value) if value.startswith("{") else read(value)
+            continue
+        section: Any = yaml.safe_load(value) if value.startswith("{") or value == "null" else value
+        if value.endswith((".yaml", ".yml")) and Path(value).is_file():  # the settings of a part, in a file of its own
+            section = read(value)
+        for key in reversed(name.lstrip("-").split(".")):
+            section = {key: section}
+        yield section
+
+
+def _over(below: Any, above: Any, where: str, changes: dict[str, _Change]) -> Any:
+    """Settings laid over others as the parser does it; `changes` gets what another class leaves behind, by place."""
+    if isinstance(below, str) and isinstance(above, dict):
+        below = {"class_path": below}
+    of_class = isinstance(below, dict) and "class_path" in below
+    if of_class and isinstance(above, str):
+        above = {"class_path": above}
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    if of_class:
+        before, now = (str(s.get("class_path", below["class_path"])).rpartition(".")[2] for s in (below, above))
+        if before != now:
+            names = [name for name, value in _inner(below).items() if value is not None]
+            first = changes.setdefault(where, _Change(before, now, []))
+            first.now, first.names = now, list(dict.fromkeys([*first.names, *names]))
+            return above
+        return {"class_path": now, "init_args": _over(_inner(below), _inner(above), where, changes)}
+    inside = {k: _over(below.get(k), v, f"{where}.{k}".lstrip("."), changes) for k, v in above.items()}
+    return below | inside
+
+
+def _inner(section: Any) -> Settings:
+    """The arguments of a section, which an option says without `init_args`."""
+    if not isinstance(section, dict):
+        return {}
+    inner = section.get("init_args")
+    beside = {key: value for key, value in section.items() if key not in ("class_path", "init_args")}
+    return beside | (inner if isinstance(inner, dict) else {})
 
 
 def kept(config: Path) -> dict[str, str]:
