@@ -20,11 +20,22 @@ def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["ZOO_DATA"] = str(tmp_path_factory.mktemp("zoo-data"))
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where a test computes: here on a CPU, and under `-m gpu` the same test on CUDA, with float32 in full."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # torch lets convolutions and recurrences round
+    return torch.device(request.param)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)  # tests run side by side
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
     mirror = os.environ.get("ZOO_MIRROR")
     if mirror and ("://" in mirror or Path(mirror).is_dir()):
         return

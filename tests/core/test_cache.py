@@ -66,8 +66,8 @@ def test_chunks_through_a_recurrent_state(mixer, ragged: bool) -> None:
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_every_causal_architecture(name: str) -> None:
-    assert promises.cached(CAUSAL[name], (4, 1, 2, 1, 1), ragged=True) < 1e-12
+def test_every_causal_architecture(name: str, device: torch.device) -> None:
+    assert promises.cached(CAUSAL[name], (4, 1, 2, 1, 1), ragged=True, device=device) < 1e-12
 
 
 def test_a_cache_that_forgets_its_lengths_is_noticed() -> None:

@@ -10,17 +10,20 @@ from zoo.core import Layout, StackConfig
 RAGGED = [[6, 4, 1], [5, 2, 2], [6, 6, 6], [3, 7, 1]]
 
 
-def differences(config: StackConfig, backend: str, *, fullgraph: bool = True) -> list[float]:
+def differences(
+    config: StackConfig, backend: str, *, fullgraph: bool = True, device: torch.device | str = "cpu"
+) -> list[float]:
     """How far outputs and gradients of the compiled stack lie from the others, over batches; one block is enough."""
     torch._dynamo.reset()
     config = config.replace(depth=1)
-    stack = build(config)
+    stack = build(config, device=device)
     compiled = torch.compile(stack, fullgraph=fullgraph, backend=backend, dynamic=True)
     found = []
     for lengths in RAGGED:
-        layout, given = Layout.packed_from(torch.tensor(lengths)), context(config, 3)
-        x = torch.randn(layout.tokens, config.dim, requires_grad=True)
-        wanted = torch.randn(layout.tokens, config.dim)
+        layout = Layout.packed_from(torch.tensor(lengths, device=device))
+        given = context(config, 3, device=device)
+        x = torch.randn(layout.tokens, config.dim, device=device, requires_grad=True)
+        wanted = torch.randn(layout.tokens, config.dim, device=device)
         results = []
         for call in (stack, compiled):
             out = call(x, layout, **given)

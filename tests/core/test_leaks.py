@@ -12,9 +12,9 @@ AHEAD = torch.ones(6, 6).triu(1).bool()
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_future_is_seen_exactly_when_not_causal_and_the_past_always(name: str) -> None:
+def test_the_future_is_seen_exactly_when_not_causal_and_the_past_always(name: str, device: torch.device) -> None:
     config = ALL[name]
-    seen = promises.influence(config)
+    seen = promises.influence(config, device=device).cpu()
     assert (seen[~AHEAD] > 0).all()
     if config.causal:
         assert seen[AHEAD].max() == 0
@@ -24,8 +24,8 @@ def test_the_future_is_seen_exactly_when_not_causal_and_the_past_always(name: st
 
 @pytest.mark.parametrize("side", promises.PADDINGS)
 @pytest.mark.parametrize("name", ALL)
-def test_padding_has_no_gradient_and_its_values_change_no_bit(name: str, side: str) -> None:
-    of_padding, of_tokens, changed = promises.padding(ALL[name], side)
+def test_padding_has_no_gradient_and_its_values_change_no_bit(name: str, side: str, device: torch.device) -> None:
+    of_padding, of_tokens, changed = promises.padding(ALL[name], side, device)
     assert of_padding == 0
     assert of_tokens > 0
     assert changed == 0
@@ -33,13 +33,13 @@ def test_padding_has_no_gradient_and_its_values_change_no_bit(name: str, side: s
 
 @pytest.mark.parametrize("side", promises.PADDINGS)
 @pytest.mark.parametrize("name", ALL)
-def test_packed_is_one_by_one(name: str, side: str) -> None:
-    assert promises.packed(ALL[name], side) < 1e-12
+def test_packed_is_one_by_one(name: str, side: str, device: torch.device) -> None:
+    assert promises.packed(ALL[name], side, device) < 1e-12
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_amount_of_padding_changes_little(name: str) -> None:
-    assert promises.amount(ALL[name]) < 2e-5
+def test_the_amount_of_padding_changes_little(name: str, device: torch.device) -> None:
+    assert promises.amount(ALL[name], device) < 2e-5
 
 
 def test_a_leak_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,17 +60,17 @@ def test_a_leak_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_an_empty_sequence_is_no_accident(name: str) -> None:
+def test_an_empty_sequence_is_no_accident(name: str, device: torch.device) -> None:
     """A row without any token, and a source without any: no NaN in outputs or gradients."""
     config = ALL[name]
-    keep = torch.tensor([[True] * 3, [False] * 3, [True, False, False]])
-    stack = build(config)
+    keep = torch.tensor([[True] * 3, [False] * 3, [True, False, False]], device=device)
+    stack = build(config, device=device)
     given = context(config, 3)
     if given:
-        source = torch.tensor([[True] * 4, [True] * 4, [False] * 4])
-        given = {"context": torch.randn(8, config.dim), "context_layout": Layout.from_keep(source)}
+        source = torch.tensor([[True] * 4, [True] * 4, [False] * 4], device=device)
+        given = {"context": torch.randn(8, config.dim, device=device), "context_layout": Layout.from_keep(source)}
     layout = Layout.from_keep(keep)
-    x = torch.randn(3, 3, config.dim, requires_grad=True)
+    x = torch.randn(3, 3, config.dim, device=device, requires_grad=True)
     out = stack(layout.take(x, keep), layout, **given)
     out.square().sum().backward()
     assert out.isfinite().all()

@@ -12,8 +12,8 @@ from zoo.core.init import Undrawn, initialise
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    assert promises.unused(ALL[name]) == []
+def test_every_parameter_gets_a_gradient(name: str, device: torch.device) -> None:
+    assert promises.unused(ALL[name], device) == []
 
 
 @pytest.mark.parametrize("name", [*ALL, *(f"full size {name}" for name in FULL_SIZE)])
@@ -23,8 +23,8 @@ def test_parameters_are_counted_before_they_are_made(name: str) -> None:
 
 @pytest.mark.parametrize("autocast", [True, False], ids=["autocast", "weights"])
 @pytest.mark.parametrize("name", ALL)
-def test_bfloat16_stays_finite(name: str, autocast: bool) -> None:
-    assert promises.halves(ALL[name], autocast=autocast)
+def test_bfloat16_stays_finite(name: str, autocast: bool, device: torch.device) -> None:
+    assert promises.halves(ALL[name], autocast=autocast, device=device)
 
 
 def test_what_cannot_be_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

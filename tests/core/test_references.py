@@ -437,9 +437,9 @@ def test_rms_norm_is_its_formula() -> None:
     )
 
 
-def test_rms_norm_in_bfloat16_rounds_once() -> None:
-    norm, x = RMSNorm().build(64), torch.randn(7, 64)
-    half = RMSNorm().build(64).bfloat16()
+def test_rms_norm_in_bfloat16_rounds_once(device: torch.device) -> None:
+    norm, x = RMSNorm().build(64).to(device), torch.randn(7, 64, device=device)
+    half = RMSNorm().build(64).bfloat16().to(device)
     out = half(x.bfloat16().requires_grad_())
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), norm(x.bfloat16().float()), rtol=2**-8, atol=0)

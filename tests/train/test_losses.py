@@ -14,11 +14,13 @@ def plain(x: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, smooth
     return loss + z_loss * logits[real].logsumexp(-1).square().sum()
 
 
-def inputs(t: int, d: int, v: int, *, bias: bool, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
-    x = torch.randn(t, d, dtype=dtype, requires_grad=True)
-    weight = torch.randn(v, d, dtype=dtype, requires_grad=True)
-    target = torch.randint(v, (t,))
-    return x, weight, target, torch.randn(v, dtype=dtype, requires_grad=True) if bias else None
+def inputs(
+    t: int, d: int, v: int, *, bias: bool, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> tuple[Tensor, ...]:
+    x = torch.randn(t, d, dtype=dtype, device=device, requires_grad=True)
+    weight = torch.randn(v, d, dtype=dtype, device=device, requires_grad=True)
+    target = torch.randint(v, (t,), device=device)
+    return x, weight, target, torch.randn(v, dtype=dtype, device=device, requires_grad=True) if bias else None
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -26,12 +28,14 @@ def inputs(t: int, d: int, v: int, *, bias: bool, dtype: torch.dtype = torch.flo
 @pytest.mark.parametrize("z_loss", [0.0, 0.01])
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100])
-def test_equals_head_and_cross_entropy(bias: bool, smoothing: float, z_loss: float, ignored: bool, chunk: int) -> None:
-    x, weight, target, b = inputs(7, 5, 11, bias=bias)
+def test_equals_head_and_cross_entropy(
+    bias: bool, smoothing: float, z_loss: float, ignored: bool, chunk: int, device: torch.device
+) -> None:
+    x, weight, target, b = inputs(7, 5, 11, bias=bias, device=device)
     if ignored:
         target[[0, 4]] = -100
     leaves = [leaf for leaf in (x, weight, b) if leaf is not None]
-    upstream = torch.tensor(0.37, dtype=torch.float64)
+    upstream = torch.tensor(0.37, dtype=torch.float64, device=device)
     expected = plain(x, weight, target, b, smoothing, z_loss)
     wanted = torch.autograd.grad(expected, leaves, upstream)
     loss = linear_cross_entropy(x, weight, target, b, label_smoothing=smoothing, z_loss=z_loss, chunk=chunk)
@@ -49,8 +53,8 @@ def test_gradcheck() -> None:
     )
 
 
-def test_what_is_logged_beside_the_loss() -> None:
-    x, weight, target, bias = inputs(20, 5, 11, bias=True)
+def test_what_is_logged_beside_the_loss(device: torch.device) -> None:
+    x, weight, target, bias = inputs(20, 5, 11, bias=True, device=device)
     target[3] = -100
     got = token_loss(x, weight, target, bias, label_smoothing=0.3, z_loss=0.1, chunk=8)
     logits, real = F.linear(x, weight, bias), target != -100
@@ -77,9 +81,9 @@ def test_backward_twice_gives_the_same() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_under_autocast_products_are_bf16_and_sums_are_float32() -> None:
-    x, weight, target, bias = inputs(64, 32, 50, bias=True, dtype=torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):
+def test_under_autocast_products_are_bf16_and_sums_are_float32(device: torch.device) -> None:
+    x, weight, target, bias = inputs(64, 32, 50, bias=True, dtype=torch.float32, device=device)
+    with torch.autocast(device.type, torch.bfloat16):
         loss = linear_cross_entropy(x, weight, target, bias, label_smoothing=0.1, chunk=16)
     got = torch.autograd.grad(loss, [x, weight, bias])
     expected = plain(x, weight, target, bias, 0.1, 0.0)
@@ -92,9 +96,9 @@ def test_under_autocast_products_are_bf16_and_sums_are_float32() -> None:
         assert (ours - theirs).norm() > 0  # bf16 was used at all
 
 
-def test_all_ignored_is_zero_and_has_zero_gradients() -> None:
-    x, weight, _, _ = inputs(3, 4, 5, bias=False)
-    loss = linear_cross_entropy(x, weight, torch.full((3,), -100), label_smoothing=0.1)
+def test_all_ignored_is_zero_and_has_zero_gradients(device: torch.device) -> None:
+    x, weight, _, _ = inputs(3, 4, 5, bias=False, device=device)
+    loss = linear_cross_entropy(x, weight, torch.full((3,), -100, device=device), label_smoothing=0.1)
     assert loss == 0
     assert all(not g.any() for g in torch.autograd.grad(loss, [x, weight]))
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from zoo.core import Layout, Learned, Skewed, Stack, StackConfig
 
+Device = str | torch.device
+
 
 def tiny(config: StackConfig) -> StackConfig:
     """The same architecture, 24 wide and 2 blocks deep, without dropout."""
@@ -33,24 +35,26 @@ def tiny(config: StackConfig) -> StackConfig:
     )
 
 
-def build(config: StackConfig, dtype: torch.dtype = torch.float32) -> Stack:
-    """The stack with every parameter away from its neutral value, so that each one matters; always the same."""
+def build(config: StackConfig, dtype: torch.dtype = torch.float32, device: Device = "cpu") -> Stack:
+    """The stack with every parameter away from its neutral value, so that each one matters; the same on any device."""
     torch.manual_seed(0)
     stack = Stack(config).to(dtype).eval()
     with torch.no_grad():
         for parameter in stack.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return stack
+    return stack.to(device)
 
 
-def context(config: StackConfig, batch: int, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+def context(
+    config: StackConfig, batch: int, dtype: torch.dtype = torch.float32, device: Device = "cpu"
+) -> dict[str, Any]:
     """What a stack with cross attention looks at: at most six sources of different lengths; nothing for another."""
     if not config.cross:
         return {}
     generator = torch.Generator().manual_seed(7)
-    layout = Layout.packed_from(torch.tensor([5, 3, 4, 1, 5, 2][:batch]), length=5)
+    layout = Layout.packed_from(torch.tensor([5, 3, 4, 1, 5, 2][:batch], device=device), length=5)
     states = torch.randn(layout.tokens, config.dim, generator=generator, dtype=dtype)
-    return {"context": states, "context_layout": layout}
+    return {"context": states.to(device), "context_layout": layout}
 
 
 def one_context(given: dict[str, Any], row: int) -> dict[str, Any]:

@@ -269,6 +269,7 @@ _thresholds = _thresholds_here()
 def _varlen(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, scale: float) -> Tensor:
     assert queries.offsets is not None
     assert keys.offsets is not None
+    k, v = (x if x.dim() == 3 else keys.by_token(x) for x in (k, v))  # a cache holds a source in rows
     k, v = (repeat(x, "s g e -> s (g r) e", r=q.shape[1] // k.shape[1]) for x in (k, v))
     window = (-1, 0) if causal else (-1, -1)
     out = varlen_attn(
