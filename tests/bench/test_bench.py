@@ -97,15 +97,22 @@ def test_a_missed_bound_is_an_error_where_it_is_checked(
     assert {"command", "commit", "seed", "device", "seconds"} <= plain.keys()
 
 
-def test_every_case_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_case_runs(device: torch.device) -> None:
     from zoo.bench import core
 
-    cases = [race.case for race in core.races(torch.float32, CPU, quick=True)]
+    cases = [race.case for race in core.races(torch.float32, device, quick=True)]
     assert len(cases) == len(set(cases))
-    for race in core.races(torch.float32, CPU, quick=True):
+    for race in core.races(torch.float32, device, quick=True):
         if "language" not in race.case and "LM" not in race.case:
             for make in race.entries.values():
                 make()()
+
+
+def test_the_verb_measures_on_the_device(device: torch.device, capsys: pytest.CaptureFixture[str]) -> None:
+    """One case on a CPU, with its memory; on CUDA all of them, in both types of numbers."""
+    few = ["--only", "norm inference", "--dtype", "float32"] if device.type == "cpu" else []
+    assert main(["bench", "core", "--quick", "--rounds", "5", "--device", device.type, *few]) == 0
+    assert "norm inference float32" in capsys.readouterr().out
 
 
 def test_every_suite_has_a_test_that_runs_it() -> None:

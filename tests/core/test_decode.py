@@ -137,6 +137,28 @@ def test_translations_are_the_same_at_batch_1_and_30_and_any_padding_side(side: 
         assert [h.score for h in alone] == pytest.approx([h.score for h in hypotheses], abs=1e-4)
 
 
+@pytest.mark.parametrize("beams", [1, 5])
+def test_writing_on_the_device_is_what_it_is_on_a_cpu(beams: int, device: torch.device) -> None:
+    model, rows = translator().double(), sources()
+    width = max(map(len, rows))
+    ids, keep = torch.full((30, width), 7), torch.zeros(30, width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)], keep[i, : len(row)] = row, True
+    here = model.generate(ids, keep, length=12, beams=beams, nbest=beams)
+    model, ids, keep = model.to(device), ids.to(device), keep.to(device)
+    there = model.generate(ids, keep, length=12, beams=beams, nbest=beams)
+    assert [[h.tokens for h in row] for row in there] == [[h.tokens for h in row] for row in here]
+    scores = [[h.score for row in found for h in row] for found in (there, here)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    greedy = model.generate(ids, keep, length=12, sampling=GREEDY)
+    best = model.generate(ids, keep, length=12, sampling=Sampling(top_k=1))  # drawn, and there is no choice
+    assert [[h.tokens for h in row] for row in best] == [[h.tokens for h in row] for row in greedy]
+    if beams == 1:
+        assert [row[0].tokens for row in greedy] == [row[0].tokens for row in here]
+    drawn = [model.generate(ids, keep, length=12, sampling=Sampling(seed=seed)) for seed in (3, 3, 4)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
 def test_a_score_is_the_log_probability_over_the_length(penalty: float) -> None:
     """Teacher-forced, without padding anywhere; the tokens count with the end."""

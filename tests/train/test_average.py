@@ -1,5 +1,6 @@
 """Averaging of the last weights: what is saved is their mean, and a run that was interrupted goes on exactly."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,19 @@ from tests.test_traps import Bench, CrashError, crash, settings
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, device: torch.device) -> Iterator[Bench]:
     made = Bench(tmp_path)
     plain = settings()
     plain["trainer"] |= {
+        "accelerator": device.type,
+        "deterministic": device.type == "cuda",  # or two equal runs may differ in their last bits
         "max_epochs": 2,
         "callbacks": [{"class_path": "AverageLast", "init_args": {"last": 0.5, "every": 1}}],
     }
     plain["checkpoint"] = {"every_n_train_steps": 1, "save_top_k": -1}
     made.config = made.write("average.yaml", plain)
-    return made
+    yield made
+    torch.use_deterministic_algorithms(False)
 
 
 def states(run: Path) -> list[dict]:

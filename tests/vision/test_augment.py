@@ -64,6 +64,15 @@ def test_an_image_is_its_own_whatever_stands_beside_it(setting: Augment, channel
     assert whole.max() < 255.01
 
 
+@pytest.mark.parametrize("setting", POLICIES, ids=range(len(POLICIES)))
+def test_the_device_draws_the_same_and_changes_images_alike(setting: Augment, device: torch.device) -> None:
+    index = INDEX.to(device)
+    assert torch.equal(draws(1, 5, index, 7, stream=2).cpu(), draws(1, 5, INDEX, 7, stream=2))
+    there, here = setting.views(pixels().to(device), 1, 5, index).cpu(), setting.views(pixels(), 1, 5, INDEX)
+    off = (there - here).abs() > 0.05
+    assert off.float().mean() < 2e-3  # a level that is cut at a threshold may fall to its other side
+
+
 def test_nothing_is_nothing() -> None:
     x = pixels()
     assert torch.equal(Augment().views(x, 1, 2, INDEX), x.float())
