@@ -17,6 +17,7 @@ import yaml
 
 from zoo.cli import main
 from zoo.text.task import Translation
+from zoo.train.unset import left_behind
 
 QUIET = ["--trainer.enable_progress_bar", "false"]
 NUMBERS = {"train": 60, "val": 6, "test": 6, "limit": 100, "tokens_per_batch": 200, "vocab_size": 270}
@@ -240,6 +241,22 @@ def test_what_another_class_leaves_behind_is_said(bench: Bench, capsys: pytest.C
     replaced = ["--model.optimizer", "Muon", "--model.optimizer.lr", 0.1, "--model.optimizer.weight_decay=0.2", *short]
     assert bench.fit(*replaced, config=config, run="set") == 0
     assert "starts from its own defaults" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--trainer.logger=false", "--trainer.logger=null", "--trainer.logger.version=3"])
+def test_a_setting_that_is_left_out_leaves_nothing_behind(bench: Bench, option: str) -> None:
+    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": "here", "version": 1}}
+    config = str(bench.write("c.yaml", {"trainer": {"logger": logger}}))
+    assert left_behind(["--config", config, option]) == []
+
+
+def test_a_part_in_a_file_of_its_own_is_read(bench: Bench) -> None:
+    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": "here", "version": 1}}
+    config = str(bench.write("c.yaml", {"trainer": {"logger": logger}}))
+    part = str(bench.write("part.yaml", {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "there"}}))
+    assert left_behind(["-c", config, "--trainer.logger", part]) == [
+        "trainer.logger: TensorBoardLogger in place of CSVLogger starts from its own defaults; left behind: version"
+    ]
 
 
 def test_a_default_of_another_class_leaves_nothing_behind(bench: Bench) -> None:

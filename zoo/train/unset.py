@@ -143,7 +143,8 @@ def _sections(args: list[str]) -> Iterator[Settings]:
         if name in ("-c", "--config"):
             yield yaml.safe_load(value) if value.startswith("{") else read(value)
             continue
-        section: Any = yaml.safe_load(value) if value.startswith("{") or value == "null" else value
+        plain = value.startswith("{") or value in ("null", "true", "false")
+        section: Any = yaml.safe_load(value) if plain else value
         if value.endswith((".yaml", ".yml")) and Path(value).is_file():  # the settings of a part, in a file of its own
             section = read(value)
         for key in reversed(name.lstrip("-").split(".")):
