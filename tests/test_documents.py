@@ -78,7 +78,7 @@ assert main("{numbers} --trainer.logger mine.Printed --run runs/logged {own} {pa
     assert "2 steps" in done.stdout
     assert "zoo.text.task.Translation" in done.stdout  # the logger was given the settings
     assert (tmp_path / "runs" / "logged" / "metrics.csv").is_file()
-    launched = [sys.executable, "myzoo.py", "translate", "runs/logged", "1 2 3"]
+    launched = [sys.executable, "-m", "zoo", "--import", "mine", "translate", "runs/logged", "1 2 3"]
     assert subprocess.run(launched, cwd=tmp_path, capture_output=True, check=False).returncode == 0
 
 

@@ -39,7 +39,7 @@ def bring(name: str) -> None:
     try:
         importlib.import_module(name)
     except Exception as error:  # a module may fail in any way
-        if isinstance(error, ModuleNotFoundError) and error.name in accumulate(name.split("."), "{}.{}".format):
+        if isinstance(error, ModuleNotFoundError) and error.name in [*accumulate(name.split("."), "{}.{}".format)]:
             raise UserError(f"{OPTION} {name}: no such module, in {os.getcwd()} or installed") from None
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"
