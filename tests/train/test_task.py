@@ -227,3 +227,11 @@ def test_dropout_goes_by_the_seed_that_was_set(monkeypatch: pytest.MonkeyPatch) 
         drawn.append(torch.cat(task.states))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_training_makes_nothing_of_numbers_that_are_slow() -> None:
+    small = torch.tensor(1e-30)
+    torch.set_flush_denormal(False)
+    assert small * 1e-10 > 0
+    fit(Toy(), batches(1, (2, 5)))
+    assert small * 1e-10 == 0

@@ -27,6 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo import own as own_modules
+from zoo.core import denormals
 from zoo.core.setting import Setting
 from zoo.errors import UserError
 from zoo.options import Options
@@ -212,6 +213,7 @@ class CLI(LightningCLI):
 def build(args: list[str], run: Path, extra: list[Callback] | None = None, known: dict[str, Any] | None = None) -> CLI:
     """Everything that the settings name; UserError in one line where they do not fit. `known`: settings of the network
     that it begins or goes on with."""
+    denormals.flush()  # before the first of torch's threads begins
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

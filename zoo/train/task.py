@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.utils.data import DistributedSampler, IterableDataset
 
 from zoo.atomic import write_atomically
+from zoo.core import denormals
 from zoo.core.block import Block
 from zoo.core.network import Network
 from zoo.errors import TrainingError, UserError
@@ -55,6 +56,9 @@ class Task(L.LightningModule):
         self.register_buffer("step_tokens", torch.zeros((), dtype=torch.float64), persistent=False)
         self.seen_tokens = 0
         self.reported = False  # a test has said what it found
+
+    def setup(self, stage: str) -> None:
+        denormals.flush()
 
     def loss(self, batch: Any) -> TokenLoss:
         """Sums over the batch's real tokens."""

@@ -52,8 +52,10 @@ def check_text(what: str, text: str | None) -> None:
 
 def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded":
     """The model on its device; UserError where it is of none of these kinds, or has no tokenizer."""
+    from zoo.core import denormals
     from zoo.weights.load import device_of, load, tokenizer_of
 
+    denormals.flush()
     device = device_of(given.device)
     loaded = load(given.model, checkpoint=given.checkpoint)
     if loaded.config["kind"] not in kinds:
