@@ -1,7 +1,7 @@
 """What numbers below 1.2e-38 cost a step of training: python experiments/music/denormals.py RUN
 
-RUN: a trained run of configs/music/jsb.yaml. Forward and backward of one batch, with such numbers computed and with them
-taken for zero, in turn; medians of 7 rounds. Writes results/denormals.json.
+RUN: a trained run of configs/music/jsb.yaml. Forward and backward of one batch, with such numbers computed and taken for
+zero, in turn; medians of 7 rounds. Writes results/denormals.json.
 """
 
 import statistics

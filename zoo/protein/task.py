@@ -223,6 +223,7 @@ class OnTrunk(ProteinTask):
     learns = ""  # what its data must know of a protein
 
     def setup(self, stage: str) -> None:
+        super().setup(stage)
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if data.labelled != self.learns:
             knows = f"knows {data.labelled}" if data.labelled else "knows none of it"

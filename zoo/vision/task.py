@@ -135,6 +135,7 @@ class Classification(Task):
                 raise UserError(f"teacher: {error}") from None
 
     def setup(self, stage: str) -> None:
+        super().setup(stage)
         if self.run is not None and stage == "fit":
             ours, theirs = self.trainer.datamodule.preprocess, preprocess_of(self.run)  # type: ignore[attr-defined]
             if theirs is not None and (ours.mean, ours.std) != (theirs.mean, theirs.std):
