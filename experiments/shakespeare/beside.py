@@ -1,7 +1,7 @@
 """nanoGPT's recipe for a CPU beside `zoo fit`: python experiments/shakespeare/beside.py [SEEDS]
 
-For each seed in turn, on one thread: `zoo fit --config configs/text/shakespeare.yaml` with as many steps and with half
-of them, and a decoder written by hand (zoo/bench/peers.py) in a plain loop, by what nanoGPT's README and train.py set:
+For each seed in turn, on one thread: `zoo fit --config configs/text/shakespeare.yaml`, the same by Muon with half the
+steps, and a decoder written by hand (zoo/bench/peers.py) in a plain loop, by what nanoGPT's README and train.py set:
 2,000 steps of 12 rows of 64 characters, AdamW with betas 0.9 and 0.99, a rate of 1e-3 that warms up for 100 steps and
 falls by a cosine to 1e-4, decay 0.1, gradients clipped at 1, no dropout. All are of 0.8 M parameters, take windows of
 the same nine tenths of the text, validate on all of the last tenth after every 500 steps, and are timed with that;
@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,14 +28,12 @@ CONFIG = "configs/text/shakespeare.yaml"
 STEPS, VALIDATE, ROWS, LENGTH = 2000, 500, 12, 64
 
 
-def ours(seed: int, steps: int) -> dict[str, float]:
+def ours(seed: int, *more: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         given = ["--config", CONFIG, "--run", str(run), "--seed_everything", str(seed)]
-        more = ["--trainer.max_steps", str(steps), "--trainer.enable_progress_bar", "false"]
-        subprocess.run(
-            [sys.executable, "-m", "zoo", "fit", *given, *more], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        )
+        command = [sys.executable, "-m", "zoo", "fit", *given, *more, "--trainer.enable_progress_bar", "false"]
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         subprocess.run([sys.executable, "-m", "zoo", "test", str(run)], check=True, stdout=subprocess.DEVNULL)
         about, test = (json.loads((run / name).read_text()) for name in ("run.json", "test.json"))
     return {
@@ -44,6 +41,11 @@ def ours(seed: int, steps: int) -> dict[str, float]:
         "seconds": sum(leg["seconds"] for leg in about["legs"]),
         "parameters": about["parameters"],
     }
+
+
+def muon(seed: int) -> dict[str, float]:
+    settings = {"model.optimizer": "Muon", "model.optimizer.lr": "0.01", "trainer.max_steps": str(STEPS // 2)}
+    return ours(seed, *(f"--{name}={value}" for name, value in settings.items()))
 
 
 def by_hand(seed: int) -> dict[str, float]:
@@ -98,8 +100,8 @@ def main() -> None:
     begin = time.time()
     trained = {
         f"nanoGPT-style, {STEPS:,} steps": by_hand,
-        f"zoo, {STEPS:,} steps": partial(ours, steps=STEPS),
-        f"zoo, {STEPS // 2:,} steps": partial(ours, steps=STEPS // 2),
+        f"zoo, {STEPS:,} steps": ours,
+        f"zoo by Muon, {STEPS // 2:,} steps": muon,
     }
     seeds = [int(seed) for seed in sys.argv[1:] or ("1", "2", "3")]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in trained}
