@@ -64,8 +64,23 @@ def shakespeare() -> str:
             run["device"],
         ]
         for run in results("shakespeare")
+        if "tests" in run
     ]
     return rows(["run", "parameters", "nats a character", "steps", "time", "device"], body)
+
+
+def shakespeare_beside() -> str:
+    (kept,) = results("shakespeare", "beside.json")
+    body = [
+        [
+            name,
+            f"{runs[0]['parameters'] / 1e6:.1f} M",
+            over_seeds([run["nll"] for run in runs], 3),
+            over_seeds([run["seconds"] for run in runs], 0) + " s",
+        ]
+        for name, runs in kept["runs"].items()
+    ]
+    return rows(["training", "parameters", "nats a character", kept["device"]], body)
 
 
 def planted() -> str:
@@ -443,6 +458,13 @@ def music_memory() -> str:
     return rows(["n", *names], body)
 
 
+def music_denormals() -> str:
+    (run,) = results("music", "denormals.json")
+    times = run["seconds"]
+    body = [[f"{name}", f"{seconds:.2f} s", f"{seconds / times['computed']:.2f}"] for name, seconds in times.items()]
+    return rows(["numbers below 1.2e-38 are", "forward and backward", "share"], body)
+
+
 def mixers() -> str:
     columns = {
         "text": ("exact", "translated exactly, %", 100, 1),
@@ -587,6 +609,7 @@ def glance() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "multi30k": multi30k,
     "shakespeare": shakespeare,
+    "shakespeare_beside": shakespeare_beside,
     "sentences": sentences,
     "sentences_search": partial(sentences_search, "TREC", "search", "TREC, a quarter held out"),
     "sentences_search_sst2": partial(sentences_search, "SST-2", "search-sst2", "SST-2"),
@@ -614,6 +637,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "music_samples": music_samples,
     "music_sense": music_sense,
     "music_memory": music_memory,
+    "music_denormals": music_denormals,
     "music_pop909": music_pop909,
 }
 

@@ -1,6 +1,7 @@
 """What all tests share: seeds, one thread a worker, a data folder of their own."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @pytest.fixture(autouse=True)
-def _same_draws() -> None:
+def _same_draws() -> Iterator[None]:
     torch.manual_seed(0)
+    yield
+    torch.set_flush_denormal(False)  # what trains in this process has set it
 
 
 @pytest.fixture(scope="session", autouse=True)

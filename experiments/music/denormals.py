@@ -1,7 +1,7 @@
 """What numbers below 1.2e-38 cost a step of training: python experiments/music/denormals.py RUN
 
-RUN: a trained run of configs/music/jsb.yaml. Forward and backward of one batch, with such numbers computed and taken for
-zero, in turn; medians of 7 rounds. Writes results/denormals.json.
+RUN: a trained run of configs/music/jsb.yaml. Forward and backward of one batch, with such numbers computed and taken
+for zero, in turn; medians of 7 rounds. Writes results/denormals.json.
 """
 
 import statistics
@@ -34,7 +34,7 @@ def main(run: str) -> None:
             model.zero_grad()
     medians = {name: round(statistics.median(times), 4) for name, times in seconds.items()}
     parameters = sum(p.numel() for p in model.parameters())
-    found = {"parameters": parameters, "tokens": int(batch.keep.sum()), "seconds a step": medians}
+    found = {"parameters": parameters, "tokens": int(batch.keep.sum()), "seconds": medians}
     keep(__file__, "denormals", begin, found, given="RUN")
     print(found)
 

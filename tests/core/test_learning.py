@@ -3,10 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from tests.core.architectures import ALL, FULL_SIZE, build
 from zoo.check import promises
-from zoo.core import LayerNorm, Layout, RelativeBuckets, RMSNorm, Rotary, Stack, StackConfig
+from zoo.core import Cache, LayerNorm, Layout, RelativeBuckets, RMSNorm, Rotary, Stack, StackConfig
 from zoo.core.block import DropPath
 from zoo.core.init import Undrawn, initialise
 
@@ -125,6 +126,17 @@ def test_gradients_of_single_sequences() -> None:
             torch.testing.assert_close(found[name], p.grad, rtol=1e-4, atol=1e-5)
             if expected is not None:
                 torch.testing.assert_close(expected[i], p.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_wrapped_blocks_still_have_states() -> None:
+    config = StackConfig(dim=8, depth=2, heads=2, causal=True)
+    stack, x = Stack(config), torch.randn(3, 8)
+    expected = stack(x, Layout.dense(1, 3))
+    stack.blocks = nn.ModuleList(checkpoint_wrapper(block) for block in stack.blocks)
+    cache = Cache(stack, 1, 3)
+    with torch.no_grad():
+        parts = [stack(row, cache.next(), cache=cache) for row in x.split(1)]
+    torch.testing.assert_close(torch.cat(parts), expected)
 
 
 def test_networks_built_undrawn_have_their_constants_and_shapes() -> None:

@@ -177,6 +177,7 @@ def test_a_choice_that_makes_no_sense_is_refused_as_it_is_made(build, message: s
         ({"position": Rotary}, r"position: expected an object as Rotary\(\.\.\.\), got <class"),
         ({"mixer": "LSTM"}, r"mixer: expected an object as LSTM\("),
         ({"norm": "rmsnorm"}, r"norm: expected an object as LayerNorm\("),
+        ({"norm": {"class_path": "RMSNorm"}}, r"norm: expected an object as LayerNorm\("),
         ({"scale": 0.5}, r"scale: expected an object as FixedScale\(\.\.\.\), got 0.5"),
         ({"bias": False}, r"bias: expected an object as Bias\(\.\.\.\), got False"),
     ],

@@ -244,7 +244,7 @@ def _blocks(
     scale: float,
     dropout: float,
 ) -> Tensor:
-    if dropout:
+    if dropout or looked_into():
         return _explicit(q, k, v, mask, causal, bias, scale, dropout)
     return by_blocks(q, each_query_head(k, q), each_query_head(v, q), mask, causal, bias, scale)
 

@@ -76,7 +76,7 @@ def check_kinds(settings: Any) -> None:
             continue
         if issubclass(kind, Setting):
             named = value.__name__ if isinstance(value, type) else value
-            example = named if named in kind.choices else min(kind.choices)
+            example = named if isinstance(named, str) and named in kind.choices else min(kind.choices)
         elif dataclasses.is_dataclass(kind):
             example = kind.__name__
         else:

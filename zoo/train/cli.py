@@ -213,7 +213,6 @@ class CLI(LightningCLI):
 def build(args: list[str], run: Path, extra: list[Callback] | None = None, known: dict[str, Any] | None = None) -> CLI:
     """Everything that the settings name; UserError in one line where they do not fit. `known`: settings of the network
     that it begins or goes on with."""
-    denormals.flush()  # before the first of torch's threads begins
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -263,6 +262,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
     if {"-h", "--help"} & set(argv):
         print(HELP)
         return 0
+    denormals.flush()  # before the first of torch's threads begins
     argv = ["--help" if arg == "--help-settings" else arg for arg in argv]
     own = Options(prog="zoo fit", add_help=False)
     own.add_argument("--run", type=Path)
@@ -347,6 +347,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
 
 def evaluate(verb: str, argv: list[str]) -> int:
     """`zoo validate|test|predict RUN [--checkpoint best|last|PATH] [--data.X ...]`: a run's settings and weights."""
+    denormals.flush()  # before the first of torch's threads begins
     own = Options(
         prog=f"zoo {verb}",
         description="Open a run with its settings and weights. Any setting can be given by its name, as in "

@@ -96,7 +96,8 @@ class Task(L.LightningModule):
     def _check_ranks(self) -> None:
         """UserError where every process would train on the same batches."""
         loader = self.trainer.train_dataloader
-        dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
+        dataset = getattr(loader, "dataset", None)
+        sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", getattr(loader, "sampler", None))
         streamed = dataset is None or isinstance(dataset, IterableDataset)  # which shares it out by itself
         if self.trainer.world_size > 1 and not streamed and not isinstance(sampler, DistributedSampler):
             raise UserError(

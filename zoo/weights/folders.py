@@ -18,7 +18,7 @@ from zoo.vision.published import publish_size
 from zoo.weights.compare import differences
 from zoo.weights.families import Given, Origin, common_type, family_of, published, stored_names, type_name
 from zoo.weights.files import UNUSED, whole_folder, write_json, write_tensors
-from zoo.weights.load import KINDS, Loaded, ending, read_settings, tokenizer_of, writing
+from zoo.weights.load import KINDS, Loaded, class_of, ending, read_settings, tokenizer_of, writing
 
 # What may lie beside published weights and goes with them, byte by byte, like the tokenizers of texts (FILES).
 BESIDE = """added_tokens.json merges.txt vocab.txt sentencepiece.bpe.model generation_config.json
@@ -38,7 +38,7 @@ def save(model: Network, folder: str | Path, tokenizer: Any = None, *, classes: 
     folder or none), and for a network that is none of zoo's.
     """
     kind = type(model).__name__
-    if kind not in KINDS:
+    if kind not in KINDS or type(model) is not class_of(kind):
         raise UserError(f"zoo.load opens no {kind}: {', '.join(KINDS)} are what it knows")
     config = {"kind": kind, "settings": model.to_plain()} | ({"classes": list(classes)} if classes else {})
     with whole_folder(Path(folder)) as out:
