@@ -169,7 +169,7 @@ def test_numbers_there_and_back() -> None:
 
 def test_settings_and_back(tmp_path: Path) -> None:
     path = tmp_path / Preprocess.filename
-    FIT.save(path)
+    FIT.save(tmp_path)
     assert Preprocess.load(path) == FIT
 
 

@@ -267,7 +267,7 @@ def test_a_teacher_knows_the_same_classes_and_sees_its_own_numbers(
     assert images.fit("same", *taught) == 0
     assert torch.equal(*seen.pop())
     theirs = replace(fit, mean=(0.9, 0.8, 0.7), std=(0.1, 0.2, 0.3))
-    theirs.save(run / Preprocess.filename)
+    theirs.save(run)
     assert images.fit("others", *taught) == 0
     ours, given = seen.pop()
     torch.testing.assert_close(theirs.denormalise(given), fit.denormalise(ours), rtol=0, atol=1e-3)
