@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "zoo"
 FLOORS = [
     {"errors", "atomic"},  # standard library only
-    {"options", "own", "progress", "provenance"},
+    {"imports", "options", "progress", "provenance"},
     {"core"},
     {"data", "train"},
     {"text", "vision", "music", "protein"},

@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from zoo import __version__, own
+from zoo import __version__, imports
 from zoo.errors import TrainingError, UserError, nearest
 
 
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    modules, argv = own.split(argv)
+    modules, argv = imports.split(argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -91,7 +91,7 @@ def _run(argv: list[str]) -> int:
             raise UserError(f"unknown verb {name!r}{nearest(name, list(VERBS))}")
         verb = VERBS[name]
         for module in modules:
-            own.bring(module)
+            imports.bring(module)
         run = importlib.import_module(verb.module).main
         code: int = run(name, rest) if verb.named else run(rest)
         return code

@@ -11,7 +11,7 @@ class TrainingError(RuntimeError):
     """A run that must not go on (a loss that is not a number), said in one line. Exit code 1."""
 
 
-def own(module: str = "MODULE") -> str:
+def if_yours(module: str = "MODULE") -> str:
     """A hint for a name that only the user's own code can have given a meaning."""
     return f"; if it is your own, name its module: zoo --import {module} ..., or import it before zoo.load"
 

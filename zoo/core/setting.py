@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from zoo.errors import nearest, own
+from zoo.errors import if_yours, nearest
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Setting:
         check_names(value, ["class_path", "init_args"], where)
         name = value["class_path"]
         if name not in cls.choices:
-            raise ValueError(f"{where}: unknown {cls.__name__} {name!r}{nearest(name, list(cls.choices))}{own()}")
+            raise ValueError(f"{where}: unknown {cls.__name__} {name!r}{nearest(name, list(cls.choices))}{if_yours()}")
         kind = cls.choices[name]
         built = read(kind, value.get("init_args") or {}, where)
         assert isinstance(built, cls)

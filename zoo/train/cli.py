@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from zoo import own as own_modules
+from zoo import imports
 from zoo.core import denormals
 from zoo.core.setting import Setting
 from zoo.errors import UserError
@@ -287,7 +287,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
         if foreign := _foreign(run):  # a model that was imported or published, or whatever else lies there
             raise UserError(f"{foreign} is of no run: nothing is overwritten, give another --run FOLDER")
-    keeper = RunFolder(run, [*own_modules.options(), "fit", *argv], resumed=ours.resume is not None)
+    keeper = RunFolder(run, [*imports.options(), "fit", *argv], resumed=ours.resume is not None)
     callbacks = [keeper, Throughput(), StopOnSignal(run / CHECKPOINTS / LAST)]
     source = None if ours.init_from is None else begun(ours.init_from, opened)
     laid, taken = (args, {}) if source is None else lay_below(args, source, set(LINKS))

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import yaml
 
-from zoo.errors import UserError, nearest, own
+from zoo.errors import UserError, if_yours, nearest
 
 _NOISE = (
     "Does not validate",
@@ -76,10 +76,10 @@ def _reason(message: str, where: str, options: dict[str, Action]) -> str:
     """The part of a complaint that says what is wrong."""
     missing = re.search(r"Problem with given class_path '(([\w.]+)\.\w+)':\s*No module named '([\w.]+)'", message)
     if missing and f"{missing[2]}.".startswith(f"{missing[3]}."):  # and no library that it asks for
-        return f"there is no {missing[1]!r}{own(missing[2])}"
+        return f"there is no {missing[1]!r}{if_yours(missing[2])}"
     if found := re.search(r"Expected a dot import path string: (\S+)", message):
         hint = nearest(found[1], _choices(options.get(where)))
-        return f"there is no {found[1]!r}{hint if hint.startswith('; did') else hint + own()}"
+        return f"there is no {found[1]!r}{hint if hint.startswith('; did') else hint + if_yours()}"
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
         return f"{found[1]!r} is no {found[2]}{nearest(found[1], _choices(options.get(where)))}"
     if found := re.search(

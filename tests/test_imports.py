@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zoo import own
+from zoo import imports
 from zoo.cli import main
 
 MINE = """
@@ -113,7 +113,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(
     error = capsys.readouterr().err
     assert error.startswith(f"zoo data: {said}")
     assert error.count("\n") == 1
-    assert own.brought == []
+    assert imports.brought == []
 
 
 def test_help_names_the_option_and_imports_nothing(capsys: pytest.CaptureFixture[str]) -> None:
