@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from zoo.errors import TrainingError, UserError
 from zoo.train.losses import TokenLoss, token_loss
@@ -212,6 +213,14 @@ def test_processes_with_the_same_batches_are_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(
         UserError, match=r"2 processes would train on the same batches: .*\(SequentialSampler\) knows no"
     ):
+        task._check_ranks()
+    data: Any = [0, 1, 2, 3]
+    shared = DistributedSampler(data, num_replicas=2, rank=0)
+    for options in ({"sampler": shared}, {"batch_sampler": BatchSampler(shared, 2, False)}, {"batch_sampler": [[0]]}):
+        monkeypatch.setattr(type(run), "train_dataloader", DataLoader(data, **options))
+        task._check_ranks()
+    monkeypatch.setattr(type(run), "train_dataloader", DataLoader(data, batch_size=2, shuffle=True))
+    with pytest.raises(UserError, match=r"\(RandomSampler\) knows no rank"):
         task._check_ranks()
 
 

@@ -320,7 +320,9 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             print(f"as in {ours.init_from}: {said}", file=sys.stderr)
         del source  # its weights
     keeper.settings = cli.text()
-    for logger in cli.trainer.loggers:  # what compares runs goes by their settings
+    for logger in (
+        cli.trainer.loggers if cli.trainer.is_global_zero else ()
+    ):  # what compares runs goes by their settings
         logger.log_hyperparams(dict(_flat(yaml.safe_load(keeper.settings))))
     path = str(checkpoint) if ours.resume is not None else None
     try:

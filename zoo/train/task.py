@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.utils.data import DistributedSampler, IterableDataset
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
 from zoo.atomic import write_atomically
 from zoo.core import denormals
@@ -96,10 +96,11 @@ class Task(L.LightningModule):
     def _check_ranks(self) -> None:
         """UserError where every process would train on the same batches."""
         loader = self.trainer.train_dataloader
-        dataset = getattr(loader, "dataset", None)
-        sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", getattr(loader, "sampler", None))
-        streamed = dataset is None or isinstance(dataset, IterableDataset)  # which shares it out by itself
-        if self.trainer.world_size > 1 and not streamed and not isinstance(sampler, DistributedSampler):
+        batches = getattr(loader, "batch_sampler", None)
+        sampler = getattr(loader, "sampler", None)
+        if batches is not None:  # torch's own go by a sampler; another may share batches out by itself
+            sampler = batches.sampler if type(batches) is BatchSampler else batches
+        if self.trainer.world_size > 1 and type(sampler) in (RandomSampler, SequentialSampler):
             raise UserError(
                 f"{self.trainer.world_size} processes would train on the same batches: the training loader's sampler "
                 f"({type(sampler).__name__}) knows no rank; give it a DistributedSampler, or one of zoo/data/batches.py"
