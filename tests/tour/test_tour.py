@@ -1,19 +1,23 @@
 """The tour: its table, its page, and what is said when it is asked for what is not."""
 
 import base64
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from zoo.cli import main
 from zoo.tour import Example, Picture, Stop
+from zoo.tour.beside import as_file, beside, settings
 from zoo.tour.draw import curve, heat
 from zoo.tour.page import page
 
 STOP = Stop(
     domain="text",
+    tokens="words & signs",
     task="a task <b>",
     model="a model",
     parameters=1234567,
@@ -22,6 +26,8 @@ STOP = Stop(
     best=100.0,
     seconds=12.3,
     steps=3,
+    stacks={"encoder": {"dim": 8, "causal": False}, "decoder": {"dim": 8, "causal": True, "theta": 0.5}},
+    emblem=heat(["r"], ["c", "d"], [[0.0, 0.25]]),
     examples=(Example(given="<script>", made="a", right="a"), Example(given="x", made="y", right="z")),
     pictures=(Picture(svg=heat(["r"], ["c"], [[0.5]]), caption="where it looks"),),
     losses=(3.0, 2.0, 1.0),
@@ -59,6 +65,41 @@ def test_the_page_is_whole_and_asks_nobody() -> None:
     assert "a task &lt;b&gt;" in html
     assert "1,234,567" in html
     assert html.count("class=wrong") == 2  # one wrong example a stop
+
+
+def test_only_settings_that_differ_stand_in_columns() -> None:
+    other = dataclasses.replace(STOP, domain="vision", stacks={"encoder": {"dim": 16, "causal": False}})
+    stacks, differ, shared = settings([STOP, other])
+    assert stacks == ["text encoder", "text decoder", "vision"]
+    assert differ == {"dim": [8, 8, 16], "causal": [False, True, False], "theta": ["-", 0.5, "-"]}
+    assert shared == {}
+    assert settings([STOP])[2] == {"dim": 8}
+    html = page([STOP, other], "a machine")
+    assert "One block, 3 stacks" in html
+    assert "<tr><td>causal</td><td>no</td><td>yes</td><td>no</td></tr>" in html
+
+
+def test_the_domains_stand_side_by_side_in_a_file_of_its_own() -> None:
+    drawing = as_file(beside([STOP, STOP]))
+    root = ElementTree.fromstring(drawing)  # well formed: a browser shows nothing of an SVG that is not
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count("text") == 2
+    assert texts.count("tokens: words & signs") == 2
+    assert "<title>" not in drawing
+    assert drawing.count('fill-opacity="0.250"') == 2
+    assert 'fill-opacity="0.000"' not in drawing
+    width = float(root.attrib["width"])
+    for part in root.iter("{http://www.w3.org/2000/svg}svg"):
+        assert float(part.attrib.get("x", 0)) + float(part.attrib["width"]) <= width
+
+
+@pytest.mark.parametrize("name", ["index.html", "beside.svg"])
+def test_another_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    assert main(["tour", "text", "--seconds", "5", "--out", str(tmp_path)]) == 2
+    assert f"{name} exists already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_curve_goes_from_the_first_value_to_the_last() -> None:

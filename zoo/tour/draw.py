@@ -1,5 +1,6 @@
 """Drawings as inline SVG: no library, no request to anywhere."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -60,6 +61,30 @@ def bars(boxes: Sequence[tuple[float, float, float]], unit: str, width: int = 64
         f'<text x="10" y="{height - 5}">0</text>'
         f'<text x="{width - 10}" y="{height - 5}" text-anchor="end">{last:.0f} {escape(unit)}</text></svg>'
     )
+
+
+def size(svg: str) -> tuple[float, float]:
+    """Width and height of a drawing of this module."""
+    wide, high = re.findall(r'viewBox="0 0 (\S+) (\S+)"', svg)[0]
+    return float(wide), float(high)
+
+
+def placed(svg: str, x: float, y: float, width: float, height: float) -> str:
+    """A drawing of this module as a part of another, as large as fits the box."""
+    opened = re.sub(r' style="[^"]*"', "", svg[: svg.index(">")]) + svg[svg.index(">") :]
+    return opened.replace("<svg ", f'<svg x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" ', 1)
+
+
+def tiles(drawings: Sequence[str], columns: int, gap: int = 8) -> str:
+    """Drawings of one size in rows of `columns`, as one."""
+    wide, high = size(drawings[0])
+    rows = -(-len(drawings) // columns)
+    parts = [
+        placed(drawing, i % columns * (wide + gap), i // columns * (high + gap), wide, high)
+        for i, drawing in enumerate(drawings)
+    ]
+    box = f"0 0 {columns * (wide + gap) - gap:g} {rows * (high + gap) - gap:g}"
+    return f'<svg viewBox="{box}" role="img">{"".join(parts)}</svg>'
 
 
 def raster(values: Sequence[Sequence[float]], over: Sequence[Sequence[float]], label: str, width: int = 104) -> str:

@@ -15,6 +15,7 @@ from zoo.tour.stop import Picture, Sound, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
+from zoo.weights.compare import flat
 
 STEPS = 600  # enough where the machine is quick
 CHORDS = 16
@@ -34,8 +35,10 @@ def run(seconds: float) -> Stop:
     score = sum(float(part.nll) for part in parts) / sum(int(part.tokens) for part in parts)
     (tokens,) = write(task.network, data.view, bars=CHORDS // 4, sampling=Sampling(seed=1))
     heard = data.view.heard(data.view.decode(tokens))
+    roll = bars([(note.begin, note.begin + note.length, note.pitch) for note in heard], "seconds")
     return Stop(
         domain="music",
+        tokens="a voice's note, or its going on",
         task="Four-part harmony in any key, voice by voice",
         model="causal, 2 layers, 64 wide, rotary",
         parameters=sum(p.numel() for p in task.network.parameters()),
@@ -45,9 +48,11 @@ def run(seconds: float) -> Stop:
         digits=3,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
+        stacks={"decoder": flat(stack.to_plain())},
+        emblem=roll,
         pictures=(
             Picture(
-                svg=bars([(note.begin, note.begin + note.length, note.pitch) for note in heard], "seconds"),
+                svg=roll,
                 caption=f"{CHORDS // 4} bars that the model wrote: each box is a note, higher ones above.",
             ),
         ),

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from html import escape
 
 from zoo import __version__
+from zoo.tour.beside import beside, settings
 from zoo.tour.draw import curve
 from zoo.tour.stop import Sound, Stop
+from zoo.weights.compare import shown
 
 # What every such page begins with: by it the verb knows one of its own, which it may replace.
 BEGINS = (
@@ -31,6 +33,7 @@ figure { margin: 1.4rem 0; } svg { width: 100%; height: auto; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
 .axis { stroke: var(--line); } .line { fill: none; stroke: var(--mark); stroke-width: 1.6; }
 .heat { fill: var(--mark); }
+.name { font-size: 17px; font-weight: 600; } svg .name, svg .score { fill: var(--ink); }
 .wrong { color: var(--mark); }
 """
 
@@ -42,7 +45,7 @@ def page(stops: Sequence[Stop], about: str) -> str:
         f"{BEGINS}<style>{_STYLE}</style></head><body>"
         "<h1>One Transformer, every domain</h1>"
         f"<p>zoo {escape(__version__)}. Each model below is the same block, trained from nothing just now. "
-        f"{escape(about)}</p>{_table(stops)}{sections}</body></html>\n"
+        f"{escape(about)}</p><figure>{beside(stops)}</figure>{_table(stops)}{_settings(stops)}{sections}</body></html>\n"
     )
 
 
@@ -56,6 +59,23 @@ def _table(stops: Sequence[Stop]) -> str:
         for s in stops
     )
     return f"<div class='scroll'><table>{head}{rows}</table></div>"
+
+
+def _settings(stops: Sequence[Stop]) -> str:
+    """Where the stacks differ, a column each; what they share is said in a line."""
+    stacks, differ, shared = settings(stops)
+    if len(stacks) < 2:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("setting", *stacks))
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td>{''.join(f'<td>{escape(shown(value))}</td>' for value in values)}</tr>"
+        for name, values in differ.items()
+    )
+    same = ", ".join(f"{escape(name)} {escape(shown(value))}" for name, value in shared.items())
+    return (
+        f"<h2>One block, {len(stacks)} stacks</h2><p>They are instances of one class. These settings tell them apart:"
+        f"</p><div class='scroll'><table><tr>{head}</tr>{rows}</table></div><p>All share: {same}.</p>"
+    )
 
 
 def _section(stop: Stop) -> str:

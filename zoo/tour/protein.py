@@ -15,6 +15,7 @@ from zoo.tour.stop import Example, Picture, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
+from zoo.weights.compare import flat
 
 LENGTH = 32
 STEPS = 1500  # enough where the machine is quick
@@ -24,10 +25,11 @@ def run(seconds: float) -> Stop:
     """Train and score within `seconds`."""
     begin = time.perf_counter()
     data = Planted(length=LENGTH, train=30_000, val=100, test=100, tokens_per_batch=48 * (LENGTH + 2))
+    # one layer is enough: attention finds the partner, the feed-forward knows what it asks for
+    stack = StackConfig(dim=64, depth=1, heads=4, position=Learned(LENGTH + 2), ffn=Plain("gelu", 256))
     torch.manual_seed(1)
     task = PlantedContacts(
-        # one layer is enough: attention finds the partner, the feed-forward knows what it asks for
-        StackConfig(dim=64, depth=1, heads=4, position=Learned(LENGTH + 2), ffn=Plain("gelu", 256)),
+        stack,
         data.vocab_size,
         rate=0.2,
         optimizer=Muon(lr=0.01),
@@ -39,18 +41,22 @@ def run(seconds: float) -> Stop:
     spent = time.perf_counter() - begin
     losses = train(task, data, name="protein", seconds=0.75 * seconds - spent, steps=STEPS, seed=1)
     found = look(task.network, data.family)
+    shown = pictures(found, untrained, data.family)
     return Stop(
         domain="protein",
+        tokens="residues",
         task=f"A family's {LENGTH} planted contacts, found from its sequences alone",
         model="masked language model, 1 layer, 64 wide",
         parameters=sum(p.numel() for p in task.network.parameters()),
-        metric="% of the best L pairs are contacts",
+        metric="% of the best L pairs touch",
         score=100 * found.jacobian,
         best=100.0,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
+        stacks={"encoder": flat(stack.to_plain())},
+        emblem=shown[0].svg,
         examples=tuple(examples(found, data.family)),
-        pictures=pictures(found, untrained, data.family),
+        pictures=shown,
         losses=tuple(losses),
     )
 

@@ -1,6 +1,8 @@
 """What a domain shows on the tour. Standard library only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Stop:
     """What a domain learned in its minute."""
 
     domain: str
+    tokens: str  # what becomes a token
     task: str
     model: str
     parameters: int
@@ -41,6 +44,8 @@ class Stop:
     best: float  # the best possible score
     seconds: float  # of the whole stop: data, training, scoring
     steps: int
+    stacks: Mapping[str, Mapping[str, Any]]  # the settings of each stack of the model, by dotted names
+    emblem: str  # inline SVG: the picture that stands beside those of the other domains
     examples: tuple[Example, ...] = ()
     pictures: tuple[Picture, ...] = ()
     sounds: tuple[Sound, ...] = ()

@@ -15,6 +15,7 @@ from zoo.tour.stop import Example, Picture, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
+from zoo.weights.compare import flat
 
 STEPS = 1000  # enough where the machine is quick
 
@@ -24,10 +25,11 @@ def run(seconds: float) -> Stop:
     begin = time.perf_counter()
     data = Numbers(limit=1_000_000, train=60_000, val=100, test=500, tokens_per_batch=2048)
     encoder = StackConfig(dim=64, depth=2, heads=2, position=Sinusoidal(), ffn=Plain("relu", 256))
+    decoder = encoder.replace(causal=True, cross=True)
     torch.manual_seed(1)
     task = Translation(
         encoder,
-        encoder.replace(causal=True, cross=True),
+        decoder,
         data.vocab_size,
         optimizer=Muon(lr=0.01),
         schedule=Cosine(warmup=30),
@@ -36,10 +38,12 @@ def run(seconds: float) -> Stop:
     losses = train(task, data, name="text", seconds=0.75 * seconds - spent, steps=STEPS, seed=1)
     sources, references = data.sources("test"), data.references("test")
     made = [rows[0][1] for rows in translate(task.network, data.tokenizer, sources, beams=1, length=64, batch=128)]
+    drawn = attention(task, data.tokenizer, "two hundred thirty-one thousand")
     right = sum(a == b for a, b in zip(made, references, strict=True))
     shown = sorted(range(len(sources)), key=lambda i: (made[i] == references[i], i))[:1] + list(range(4))
     return Stop(
         domain="text",
+        tokens="pieces of words",
         task="Numbers in words, English to Spanish",
         model="encoder-decoder, 2 + 2 layers, 64 wide",
         parameters=sum(p.numel() for p in task.network.parameters()),
@@ -48,8 +52,10 @@ def run(seconds: float) -> Stop:
         best=100.0,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
+        stacks={name: flat(stack.to_plain()) for name, stack in (("encoder", encoder), ("decoder", decoder))},
+        emblem=drawn.svg,
         examples=tuple(Example(given=sources[i], made=made[i], right=references[i]) for i in dict.fromkeys(shown)),
-        pictures=(attention(task, data.tokenizer, "two hundred thirty-one thousand"),),
+        pictures=(drawn,),
         losses=tuple(losses),
     )
 

@@ -1,11 +1,12 @@
 """The tour's stop for images: scanned digits of 8 x 8 pixels, a third of them held out."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 
 from zoo.core import Learned, Mean, Plain, StackConfig
-from zoo.tour.draw import heat, raster
+from zoo.tour.draw import heat, raster, tiles
 from zoo.tour.stop import Picture, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
@@ -16,6 +17,7 @@ from zoo.vision.lens import look
 from zoo.vision.model import ViT
 from zoo.vision.patches import ConvStem
 from zoo.vision.task import Classification
+from zoo.weights.compare import flat
 
 STEPS = 900  # enough where the machine is quick
 
@@ -43,8 +45,10 @@ def run(seconds: float) -> Stop:
     with torch.no_grad():
         made = torch.cat([task.network(part).argmax(-1) for part in images.split(128)])
     right = int((made == held.labels).sum())
+    wrong_first = (made == held.labels).long().argsort(stable=True).tolist()
     return Stop(
         domain="vision",
+        tokens="patches of 2 x 2 pixels",
         task="Scanned digits, 8 x 8, to their number",
         model="ViT behind a convolution, 2 layers, 48 wide",
         parameters=sum(p.numel() for p in task.network.parameters()),
@@ -53,7 +57,16 @@ def run(seconds: float) -> Stop:
         best=100.0,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
-        pictures=(confusion(held.labels, made, data.names), looks(task.network, data, made)),
+        stacks={"encoder": flat(stack.to_plain())},
+        emblem=tiles(looks(task.network, data, made, range(4)), columns=2),
+        pictures=(
+            confusion(held.labels, made, data.names),
+            Picture(
+                svg="".join(looks(task.network, data, made, wrong_first[:8])),
+                caption="What each digit was read from, from the least of its patches to the most: attention of all "
+                "layers, weighted by the gradient of what was read; the wrong ones first.",
+            ),
+        ),
         unit="nats an image",
         losses=tuple(losses),
     )
@@ -71,22 +84,18 @@ def confusion(right: torch.Tensor, made: torch.Tensor, names: tuple[str, ...]) -
     )
 
 
-def looks(model: ViT, data: Digits, made: torch.Tensor, count: int = 8) -> Picture:
-    """Digits with what each was read from over them: first those that were taken for another."""
-    held = data.held("test")
-    order = (made != held.labels).float().argsort(descending=True, stable=True)[:count]
-    found = look(model, data.preprocess.normalise(held.images[order]))
-    side = model.grid
-    drawn = [
-        raster(
-            (held.images[row, 0] / 255).tolist(),
-            (weights / weights.max().clamp(min=1e-12)).view(side, side).tolist(),
-            f"{data.names[int(held.labels[row])]}, read as {data.names[int(made[row])]}",
+def looks(model: ViT, data: Digits, made: torch.Tensor, rows: Sequence[int]) -> list[str]:
+    """Held-out digits, each drawn with what it was read from over it."""
+    held, side = data.held("test"), model.grid
+    found = look(model, data.preprocess.normalise(held.images[list(rows)]))
+    drawn = []
+    for row, weights in zip(rows, found.weighted, strict=True):
+        least, most = weights.aminmax()  # a patch of sixteen never has much: what differs is shown
+        drawn.append(
+            raster(
+                (held.images[row, 0] / 255).tolist(),
+                ((weights - least) / (most - least).clamp(min=1e-12)).view(side, side).tolist(),
+                f"{data.names[int(held.labels[row])]}, read as {data.names[int(made[row])]}",
+            )
         )
-        for row, weights in zip(order.tolist(), found.weighted, strict=True)
-    ]
-    return Picture(
-        svg="".join(drawn),
-        caption="Where each digit was read from: attention of all layers, weighted by the gradient of what was read; "
-        "the wrong ones first.",
-    )
+    return drawn

@@ -23,14 +23,16 @@ def main(argv: list[str]) -> int:
     for name in given.domain:
         if name not in STOPS:
             raise UserError(f"unknown domain {name!r}{nearest(name, list(STOPS))}")
-    from zoo.tour.page import BEGINS, page
+    from zoo.tour import beside, page
 
-    path = given.out / "index.html"
-    check_ours("--out", path, BEGINS)
+    path, drawing = given.out / "index.html", given.out / "beside.svg"
+    check_ours("--out", path, page.BEGINS)
+    check_ours("--out", drawing, beside.BEGINS)
     stops: list[Stop] = [importlib.import_module(STOPS[n]).run(given.seconds) for n in given.domain or STOPS]
     given.out.mkdir(parents=True, exist_ok=True)
     about = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}."
-    write_atomically(path, page(stops, about))
+    write_atomically(path, page.page(stops, about))
+    write_atomically(drawing, beside.as_file(beside.beside(stops)))
     print(table(stops))
     for stop in stops:
         if stop.examples:

@@ -120,14 +120,15 @@ def compare(left: Described, right: Described) -> str:
     for title, found in parts:
         if title:
             rows.append((f"[{title}]", "", ""))
-        rows += [(name, _shown(a), _shown(b)) for name, (a, b) in found.items()] or [("no difference", "", "")]
+        rows += [(name, shown(a), shown(b)) for name, (a, b) in found.items()] or [("no difference", "", "")]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value, for a reader."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else ABSENT if value is None else str(value)
 
 
