@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from tests.test_traps import Bench, settings
 from zoo.cli import main
@@ -93,6 +94,54 @@ def test_a_run_folder_that_exists_is_left_as_it_is(bench: Bench, capsys: pytest.
     capsys.readouterr()
     assert "already holds a run; give another --run FOLDER, or go on" in one_line(capsys, bench.fit())
     assert {p: p.read_bytes() for p in bench.run.rglob("*") if p.is_file()} == before
+
+
+def test_two_trainings_do_not_share_a_run(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that comes second is refused while the first trains, before it has left a checkpoint, and after it."""
+    with monkeypatch.context() as patch:
+        bench.stop_at(patch, 0, lambda: second.append((bench.fit("--seed_everything", 2), capsys.readouterr().err)))
+        second: list[tuple[int, str]] = []
+        assert bench.fit() == 0
+    ((code, said),) = second
+    assert code == 2
+    assert f"{bench.run}: another zoo fit trains in this run; give another --run FOLDER" in said
+    assert bench.merged()["seed_everything"] == 1
+    assert bench.fit("--resume", "last", "--trainer.max_epochs", 3) == 0  # nothing is locked any more
+
+    def too_late(run: Path) -> None:
+        """As it looked when the second began to read its data."""
+
+    monkeypatch.setattr("zoo.train.cli.check_free", too_late)
+    before = {p: p.read_bytes() for p in bench.run.rglob("*") if p.is_file()}
+    capsys.readouterr()
+    assert "already holds a run" in one_line(capsys, bench.fit("--seed_everything", 2))
+    assert {p: p.read_bytes() for p in bench.run.rglob("*") if p.is_file()} == before
+
+
+def test_data_may_move_while_a_run_stands_still(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same pairs at another place are the same data, by their hash; other pairs there are not."""
+    pairs = "".join(f"word {number}\tpalabra {number}\n" for number in range(60))
+    (bench.folder / "pairs.tsv").write_text(pairs)
+    monkeypatch.chdir(bench.folder)
+    plain = yaml.safe_load(bench.config.read_text())
+    plain["data"] = {"class_path": "TextPairs", "init_args": {"tsv": "pairs.tsv", "held_out": 8, "vocab_size": 270}}
+    config = bench.write("pairs.yaml", plain)
+    assert bench.fit("--trainer.max_epochs", -1, config=config) == 0
+    (bench.folder / "elsewhere").mkdir()
+    (bench.folder / "pairs.tsv").rename(bench.folder / "elsewhere" / "moved.tsv")
+    monkeypatch.chdir(bench.folder / "elsewhere")
+    on = ["fit", "--run", str(bench.run), "--resume", "last", "--trainer.max_steps", "3", "--data.tsv"]
+    assert main([*on, "moved.tsv"]) == 0
+    assert bench.merged()["data"]["init_args"]["tsv"] == "moved.tsv"
+    (bench.folder / "elsewhere" / "others.tsv").write_text(pairs.replace("palabra 7", "otra"))
+    capsys.readouterr()
+    said = one_line(capsys, main([*on[:-2], "4", "--data.tsv", "others.tsv"]))
+    assert "--resume goes on with the same data: that of data.tsv others.tsv is not what the run began with" in said
+    assert bench.merged()["data"]["init_args"]["tsv"] == "moved.tsv"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

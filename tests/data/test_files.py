@@ -1,13 +1,14 @@
 """Text files that strangers wrote: what is wrong is said with file and line."""
 
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data.files import read_lines, read_text, stream_text
+from zoo.data.files import files_under, read_lines, read_text, stream_text
 from zoo.errors import UserError
 
 
@@ -53,6 +54,22 @@ def test_a_truncated_archive_and_a_missing_file(tmp_path: Path) -> None:
         read_lines(path)
     with pytest.raises(ValueError, match="no such file"):
         read_lines(tmp_path / "none")
+
+
+def test_links_to_folders_are_followed_each_folder_once(tmp_path: Path) -> None:
+    root, store = tmp_path / "texts", tmp_path / "store"
+    for name in ("texts/own/a.txt", "texts/own/b.TXT", "store/part/c.txt", "store/part/d.md", "texts/.git/e.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (root / "linked").symlink_to(store / "part")
+    (root / "again").symlink_to(root / "own")  # what lies in the folder itself is found there
+    (root / "own" / "circle").symlink_to(root)
+    (root / "nowhere").symlink_to(tmp_path / "none")
+    (root / "gone.txt").symlink_to(tmp_path / "none")  # a file that cannot be read is its reader's to say
+    others: Counter[str] = Counter()
+    found = [str(path.relative_to(root)) for path in files_under(root, {".txt"}, others)]
+    assert found == ["gone.txt", "linked/c.txt", "own/a.txt", "own/b.TXT"]
+    assert others == {".md": 1, "no ending": 1}
 
 
 @given(st.lists(st.sampled_from(["a", "é", "\n", "\r\n", "\r", "long line", " "]), max_size=40), st.integers(1, 9))

@@ -1,6 +1,8 @@
 """Two processes train what one does: with copies of the model (ddp), with one copy shared (fsdp); by the overlays."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,3 +107,39 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, workers: int) -> None:
 
     whole, killed = weights("whole"), weights("killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_are_told_to_stop_leave_one_checkpoint_together(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches every process of the terminal, behind whatever batch each is; SIGTERM the first alone."""
+    plain = settings()
+    plain["data"]["init_args"] = DATA
+    plain["trainer"] |= {"max_steps": 100_000, "max_epochs": -1, "limit_val_batches": 0}
+    plain["checkpoint"] = {"every_n_train_steps": 20, "save_top_k": 0}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(plain))
+    words = ["fit", "--config", tmp_path / "base.yaml", "--config", OVERLAYS / "ddp.yaml", "--run", tmp_path / "run"]
+    # a shell gives what it begins in the background SIGINT ignored; a terminal does not
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from zoo.cli import main; sys.exit(main(sys.argv[1:]))"
+    (tmp_path / "zoo_fit.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "zoo_fit.py", *map(str, words), "--trainer.enable_progress_bar", "false"],
+        env=os.environ | ALONE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number, said[-2000:]
+    (stopped,) = re.findall(r"stopped at step (\d+); go on with --resume last", said)
+    assert torch.load(last, weights_only=True)["global_step"] == int(stopped) > 20
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["legs"][0]["to"] == int(stopped)

@@ -1,5 +1,6 @@
 """Sets of images: public formats, the user's own, what is wrong with them; batches that do not depend on workers."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.vision.pictures import write_cifar, write_folder, write_mnist
 from zoo.errors import UserError
 from zoo.vision.augment import Augment, MixupOrCutMix, RandAugment
 from zoo.vision.data import MNIST, Cifar10Jpeg, Digits, ImageFolder, ParquetImages, TorchvisionSet
-from zoo.vision.files import hold_out, read_idx
+from zoo.vision.files import hold_out, on_disk, read_idx
 from zoo.vision.images import Preprocess
 from zoo.vision.pictures import Decoding, Pictures, decode_all
 
@@ -342,6 +343,31 @@ def test_what_is_cut_away_belongs_to_what_is_decoded(tmp_path: Path) -> None:
         for like in (None, tmp_path / "model")
     )
     assert not torch.equal(whole.images, cut.images)
+
+
+def test_what_is_decoded_is_found_by_whatever_name_its_folder_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder in another spelling is the same; another folder, whose files look alike from outside, is not."""
+    write_folder(tmp_path / "images")
+    made: list[Path] = []
+
+    def decoded(source: Pictures, fit: Preprocess, path: Path, doing: str) -> object:
+        made.append(path)
+        return decode_all(source, fit, path, doing)
+
+    monkeypatch.setattr("zoo.vision.data.decode_all", decoded)
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    places = (tmp_path / "images", Path("images"), Path("../") / tmp_path.name / "images", tmp_path / "link")
+    first, *others = (ImageFolder(place, image_size=8, held_out=4).held("train") for place in places)
+    assert len(made) == 1
+    assert all(torch.equal(first.images, other.images) for other in others)
+    shutil.copytree(tmp_path / "images", tmp_path / "copy")  # with its times of change
+    ImageFolder(tmp_path / "copy", image_size=8, held_out=4).held("train")
+    assert len(set(made)) == 2
+    digests = {on_disk([(place / "class0" / "0.png", 0)]).digest for place in (*places, tmp_path / "copy")}
+    assert len(digests) == 1
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

@@ -45,18 +45,36 @@ def files_under(folder: Path, endings: Container[str], others: Counter[str]) -> 
     """The files of a folder and of those in it that end so (".txt", in any case), in order; `others` counts the rest by
     their endings.
 
-    What is hidden (.name, and __MACOSX, which archives of that system bring) is not looked at.
+    What is hidden (.name, and __MACOSX, which archives of that system bring) is not looked at. Links to folders are
+    followed, each folder once.
     """
     found = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
-        if hidden or path.is_dir():
-            continue
+    for path in sorted(_walk(folder)):
         if path.suffix.lower() in endings:
             found.append(path)
         else:
             others[path.suffix.lower() or "no ending"] += 1
     return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are not hidden. A folder that links lead to as well is walked at its own place."""
+    seen: set[str] = set()
+    waiting = [str(folder)]
+    while waiting:
+        for here, folders, files in os.walk(waiting.pop(0)):
+            real = os.path.realpath(here)
+            folders[:] = [] if real in seen else sorted(name for name in folders if not _hidden(name))
+            if real in seen:
+                continue
+            seen.add(real)
+            yield from (Path(here, name) for name in files if not _hidden(name))
+            links = (path for name in folders if os.path.islink(path := os.path.join(here, name)))
+            waiting += [path for path in links if not Path(real).is_relative_to(os.path.realpath(path))]  # no circles
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def say_others(where: Path | str, others: Counter[str], what: str) -> None:

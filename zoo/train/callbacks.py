@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 
@@ -22,7 +23,7 @@ import zoo
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
 from zoo.provenance import commit, device_name
-from zoo.train.checkpoint import CONFIG
+from zoo.train.checkpoint import CONFIG, LOCK, check_free
 from zoo.train.start import say_other_data
 from zoo.train.task import Task
 
@@ -35,12 +36,14 @@ class RunFolder(Callback):
 
     config.yaml (`settings`, merged), config.json (the network's settings and the names of
     classes, read by `zoo.load`), run.json (command, versions, seed, hash of the data; when training ends its steps and
-    seconds; when it goes on, by which command), and what the data module brings of its own (a tokenizer).
+    seconds; when it goes on, by which command), and what the data module brings of its own (a tokenizer). UserError
+    where another process trains in the folder.
     """
 
     def __init__(self, folder: Path, command: list[str], *, resumed: bool = False):
         self.folder, self.command, self.resumed = folder, command, resumed
         self.settings = ""  # known once the command line was read
+        self.lock = FileLock(folder / LOCK)  # the system's, so that a killed process leaves none
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not trainer.is_global_zero:
@@ -50,6 +53,12 @@ class RunFolder(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         manifest = data.manifest()
         self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.folder}: another zoo fit trains in this run; give another --run FOLDER") from None
+        except NotImplementedError:  # a file system without locks
+            pass
         if self.resumed and path.is_file():  # a run that goes on keeps how it began
             before = json.loads(path.read_text())
             say_other_data(self.folder, before, manifest)
@@ -57,6 +66,7 @@ class RunFolder(Callback):
             write_atomically(path, json.dumps(before | {"resumed": again}, indent=2) + "\n")
             write_atomically(self.folder / CONFIG, self.settings)
             return
+        check_free(self.folder)  # again: another may have begun and ended since
         about = {
             "command": shlex.join(["zoo", *self.command]),
             "commit": commit(),
@@ -77,10 +87,13 @@ class RunFolder(Callback):
         self.begun, self.first = time.time(), trainer.global_step
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SystemExit) and hasattr(
-            self, "begun"
-        ):  # told to stop, with a checkpoint (StopOnSignal)
+        # told to stop, with a checkpoint (StopOnSignal)
+        if isinstance(exception, SystemExit) and hasattr(self, "begun"):
             self.on_train_end(trainer, pl_module)
+        self.lock.release()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.lock.release()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -156,7 +169,8 @@ class StopOnSignal(Callback):
     """SIGTERM and Ctrl-C: leave a checkpoint at the end of the step, exit with 128 + the signal, as clusters expect.
 
     The checkpoint is written at once, for who asked may not wait. Where a validation or the end of an epoch belongs to
-    the batch, those are done first, with the checkpoint that they write. A second Ctrl-C does not wait.
+    the batch, those are done first, with the checkpoint that they write. A second Ctrl-C does not wait. Several
+    processes, which hear a signal behind different batches or not at all, agree behind each one.
     """
 
     def __init__(self, checkpoint: Path):
@@ -166,8 +180,7 @@ class StopOnSignal(Callback):
         self.before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # several processes would not hear it behind the same batch and wait for each other: Lightning's way stays there
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.before[number] = signal.signal(number, self._interrupt)
 
@@ -186,9 +199,13 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        received = signal.SIGTERM if trainer.received_sigterm else self.received
         loop = trainer.fit_loop.epoch_loop
-        if received is None or loop._should_accumulate():  # gradients of half a step are in no checkpoint
+        if loop._should_accumulate():  # gradients of half a step are in no checkpoint
+            return
+        if trainer.world_size > 1:
+            heard = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
+            self.received = int(trainer.strategy.reduce(heard, reduce_op="max")) or None
+        if self.received is None:
             return
         trainer.save_checkpoint(self.checkpoint)
         self.due = trainer.is_last_batch or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
@@ -206,7 +223,8 @@ class StopOnSignal(Callback):
     def _leave(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:
             print(f"stopped at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
-        raise SystemExit(128 + (self.received or signal.SIGTERM))
+        assert self.received is not None
+        raise SystemExit(128 + self.received)
 
 
 class AverageLast(WeightAveraging):

@@ -13,6 +13,13 @@ from zoo.errors import UserError
 CONFIG = "config.yaml"  # of a run: its merged settings
 CHECKPOINTS = "checkpoints"  # folder of a run
 LAST = "last.ckpt"
+LOCK = ".lock"  # of a run: held while one trains in it
+
+
+def check_free(run: Path) -> None:
+    """UserError where there is something to lose: a run that stopped before its first checkpoint may begin anew."""
+    if (run / CONFIG).exists() and any((run / CHECKPOINTS).glob("*.ckpt")):
+        raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
 
 
 class AtomicCheckpointIO(CheckpointIO):

@@ -32,7 +32,16 @@ from zoo.core.setting import Setting
 from zoo.errors import UserError
 from zoo.options import Options
 from zoo.train.callbacks import AverageLast, Checkpoints, RunFolder, StopOnSignal, Throughput
-from zoo.train.checkpoint import CHECKPOINTS, CONFIG, LAST, AtomicCheckpointIO, find_checkpoint, open_checkpoint
+from zoo.train.checkpoint import (
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    LOCK,
+    AtomicCheckpointIO,
+    check_free,
+    find_checkpoint,
+    open_checkpoint,
+)
 from zoo.train.complaints import check_file, one_line
 from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
@@ -44,6 +53,7 @@ from zoo.train.start import (
     check_classes,
     check_reach,
     described,
+    differs,
     fitting,
     load_weights,
     recorded,
@@ -96,7 +106,7 @@ class Parser(LightningArgumentParser):
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
         try:
             return super().parse_args(*args, **kwargs)
-        except UserError:
+        except (UserError, MemoryError):
             raise
         except Exception as error:  # argparse's and jsonargparse's own, and ValueErrors of settings as they are built
             raise UserError(one_line(str(error), self)) from None
@@ -283,8 +293,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             args = ["--config", str(run / CONFIG), *_options(moved), *args]
     elif rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
         # other ranks begin when the first has already written
-        if _holds_run(run):
-            raise UserError(f"{run} already holds a run; give another --run FOLDER, or go on with --resume last")
+        check_free(run)
         if foreign := _foreign(run):  # a model that was imported or published, or whatever else lies there
             raise UserError(f"{foreign} is of no run: nothing is overwritten, give another --run FOLDER")
     keeper = RunFolder(run, [*imports.options(), "fit", *argv], resumed=ours.resume is not None)
@@ -389,16 +398,12 @@ def _complete(stored: dict[str, Any], trainer: L.Trainer) -> bool:
     return steps_done or (trainer.max_epochs is not None and -1 < trainer.max_epochs <= epochs)
 
 
-def _holds_run(run: Path) -> bool:
-    """Whether there is something to lose: a run that stopped before its first checkpoint may begin anew."""
-    return (run / CONFIG).exists() and any((run / CHECKPOINTS).glob("*.ckpt"))
-
-
 def _foreign(run: Path) -> Path | None:
     """Something in a folder that no run has written. What a shell was told to write there (a log) is none of it."""
     if (run / "run.json").is_file() or not run.is_dir():
         return None
-    return next((path for path in sorted(run.iterdir()) if path.suffix not in (".log", ".out", ".err")), None)
+    ours = (".log", ".out", ".err", LOCK)
+    return next((path for path in sorted(run.iterdir()) if (path.suffix or path.name) not in ours), None)
 
 
 def _options(values: dict[str, str]) -> list[str]:
@@ -412,7 +417,7 @@ def _name(args: list[str]) -> str:
 
 def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
     """A run goes on as it began: UserError names the first setting that differs. `moved`: options that only say where
-    the same is read."""
+    the same is read; where the data itself is read may change as long as it is the same by its hash."""
     if not path.is_file():
         raise UserError(f"{path} is missing: this folder holds no run to go on with")
     before = cli.parser.parse_path(str(path))
@@ -422,14 +427,26 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
             continue
         if now.get(name) == then.get(name):
             continue
+        if name.startswith("data.") and isinstance(now.get(name), Path):
+            if differs(recorded(path.parent), cli.datamodule.manifest()):
+                raise UserError(
+                    f"--resume goes on with the same data: that of {name.replace('.init_args', '')} {now[name]} is not "
+                    "what the run began with (its hash in run.json)"
+                )
+            continue
         if name.startswith("trainer.max_") and cli.ends:
             said = "learning rates, and what is averaged, go by the new end from here on"
             print(f"{name} was {then.get(name)}, is {now.get(name)}: {said}", file=sys.stderr)
         if not name.startswith((*FREE, "config")):
             raise UserError(
-                f"--resume goes on with the same settings: {name} was {then.get(name)!r}, now {now.get(name)!r}; "
+                f"--resume goes on with the same settings: {name} was {_shown(then.get(name))}, now "
+                f"{_shown(now.get(name))}; "
                 "begin a new run with --init-from to change it"
             )
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, Path) else repr(value)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

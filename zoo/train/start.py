@@ -81,9 +81,14 @@ def check_classes(run: Path, data: DataModule) -> None:
         raise UserError(f"{run} knows other classes than this data, which {said or 'has them in another order'}")
 
 
+def differs(began: dict[str, Any], manifest: dict[str, Any]) -> bool:
+    """Whether the data is not what a run `began` with (its run.json), by the hashes of a manifest."""
+    return bool(began.get("data", {}).get("sha256") != manifest.get("sha256"))
+
+
 def say_other_data(run: Path, began: dict[str, Any], manifest: dict[str, Any], therefore: str = "") -> None:
-    """A line on stderr where the data is not what a run `began` with (its run.json), by the hashes of a manifest."""
-    if began.get("data", {}).get("sha256") != manifest.get("sha256"):
+    """A line on stderr where the data is not what a run began with."""
+    if differs(began, manifest):
         print(f"{run}: the data is not what the run began with (its hash in run.json){therefore}", file=sys.stderr)
 
 

@@ -11,6 +11,7 @@ trained on too and small crops have pixels of their own.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,7 +148,7 @@ class ImageData(DataModule):
     def _decoded(self, source: Pictures, fit: Preprocess, split: Split) -> Pixels:
         """All pictures as one tensor: from the data folder where they have been decoded before."""
         shape = f"{fit.size} {fit.channels} {fit.fit} {fit.interpolation} {fit.shorter}"
-        key = hashlib.sha256(f"{source.digest} {shape} with aspects".encode())
+        key = hashlib.sha256(os.fsencode(f"{source.digest} {source.place} {shape} with aspects"))
         path = data_folder() / "decoded" / f"{key.hexdigest()[:32]}.npy"
         beside = path.with_suffix(".json")
         if not (path.is_file() and beside.is_file()):

@@ -226,13 +226,22 @@ def _digest(path: Path, last: int | None = None) -> object:
 
 
 def on_disk(files: Sequence[tuple[Path | str, int]]) -> Pictures:
-    """Files on disk. What stands for their content are names, sizes and times of change."""
+    """Files on disk. What stands for their content are names in the folder that holds them all, sizes and times of
+    change: a folder that was moved, or is named in another way, holds the same."""
     paths = [Path(path) for path, _ in files]
+    root = os.path.commonpath([os.path.abspath(path.parent) for path in paths]) if paths else ""
     digest = hashlib.sha256()
     for path in paths:
         about = path.stat() if path.exists() else None  # a link to nowhere is left out when it is read
-        digest.update(f"{path} {about and about.st_size} {about and about.st_mtime_ns}\n".encode())
-    return Pictures([label for _, label in files], partial(_read, paths), partial(_name, paths), digest.hexdigest())
+        name = os.path.relpath(path, root)
+        digest.update(os.fsencode(f"{name} {about and about.st_size} {about and about.st_mtime_ns}\n"))
+    return Pictures(
+        [label for _, label in files],
+        partial(_read, paths),
+        partial(_name, paths),
+        digest.hexdigest(),
+        os.path.realpath(root),
+    )
 
 
 def _read(paths: list[Path], row: int) -> bytes:

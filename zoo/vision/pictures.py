@@ -44,6 +44,7 @@ class Pictures:
     read: Callable[[int], bytes]
     where: Callable[[int], str]
     digest: str  # of all that `read` gives, or of what stands for it (names, sizes, times of change)
+    place: str = ""  # the folder that its names are of, where the digest is of names
 
     def __len__(self) -> int:
         return len(self.labels)
