@@ -137,6 +137,38 @@ def test_scans_are_divided_by_mutations(public) -> None:
     assert len(gb1.held("test")) == 20
 
 
+def test_a_scan_keeps_a_protein_on_one_side(public, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stop makes one protein of many variants: the fewest mutations say whether it is tested, and all of its rows go
+    the same way. What a stop leaves nothing of is counted."""
+    path = public / "nn4dms_dms" / "avgfp.tsv.gz"
+    with gzip.open(path, "at") as out:
+        for stop in range(1, 16):
+            for mutations in range(1 if stop < 9 else 4, 7):
+                later = (f",{GFP[p]}{p}W" for p in range(stop + 1, stop + mutations))
+                out.write(f"{GFP[stop]}{stop}*{''.join(later)}\t{mutations}\t{stop + mutations / 10}\t0\n")
+        out.write(f"{GFP[0]}0*,K1W\t2\t-1\t0\n")
+    data = DeepScan(held_out=0.25)
+    parts = {split: {c.sequence for c in data.held(split)} for split in ("train", "val", "test")}
+    assert "1 of 130 variants leave nothing of the protein: left out" in capsys.readouterr().err
+    assert not parts["train"] & parts["val"]
+    assert not (parts["train"] | parts["val"]) & parts["test"]
+    short = {GFP[:stop]: [] for stop in range(1, 16)}
+    for split in parts:
+        for chain in data.held(split):
+            if chain.sequence in short:
+                short[chain.sequence].append((split == "test", chain.labels))
+    for stop, rows in enumerate(short.values(), 1):
+        assert [tested for tested, _ in rows] == [stop >= 9] * len(rows)
+        assert [label for _, label in rows] == [stop + m / 10 for m in range(1 if stop < 9 else 4, 7)]
+
+
+def test_a_scan_of_fewer_mutations_says_what_divides_it(public) -> None:
+    with pytest.raises(UserError, match=r"1 to 5 mutations: data.most \(5\) must be from 1 to 4, so that some are"):
+        DeepScan(most=5)
+    with pytest.raises(UserError, match=r"data.most \(0\) must be from 1 to 4"):
+        DeepScan(most=0)
+
+
 def test_planted_sequences_are_fresh_in_every_part() -> None:
     data = Planted(length=32, train=200, val=50, test=50)
     parts = [{c.sequence for c in data.held(s)} for s in ("train", "val", "test")]

@@ -14,11 +14,11 @@ import numpy as np
 from zoo.data import public
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
-from zoo.protein.data import ORGANISMS, Chain, Known, Organism, ProteinData, part, part_proteins
+from zoo.protein.data import ORGANISMS, Chain, Known, Organism, ProteinData, part_proteins
 from zoo.protein.files import Labelled, is_table, labelled_proteins, read_fasta, read_proteins, read_table
 from zoo.protein.homologs import relatives
 from zoo.protein.tokens import clean
-from zoo.protein.variants import Wildtype, parse
+from zoo.protein.variants import NothingLeftError, Wildtype, parse
 from zoo.train.data import Split
 
 UNLABELLED = ".-? "  # of a residue whose label is not known
@@ -164,7 +164,11 @@ Scan = Literal["avgfp", "bgl3", "pab1", "ube4b"]
 class DeepScan(ValueData):
     """Deep mutational scans (Gelman et al. 2021's collection): `name` one of avGFP's fluorescence (Sarkisyan et al.
     2016), Bgl3, Pab1, Ube4b. Trained on variants of at most `most` mutations, tested on those with more (TAPE's split
-    of avGFP: 3); `held_out`: the share of the first that is validated on.
+    of avGFP: 3); `held_out`: the share of the first that is validated on. All rows of a protein are on one side: a stop
+    makes one protein of many variants, and the one with the fewest mutations says where it belongs.
+
+    Variants that leave nothing of the protein are left out, and counted on stderr. UserError for a `most` with which
+    there is nothing to train or test on.
     """
 
     def __init__(
@@ -182,15 +186,32 @@ class DeepScan(ValueData):
         # written as "offset=126 (...)": the number of the first residue
         self.wildtype = Wildtype(wild.sequence, int(re.search(r"offset=(\d+)", wild.about)[1]))  # type: ignore[index]
         path = folder / f"{name}.tsv.gz"
-        few: list[Chain] = []
-        many: list[Chain] = []
+        rows: list[tuple[str, float]] = []
+        fewest: dict[str, int] = {}  # mutations by which each protein is made
+        gone = 0
         for row in read_table(path, ["variant", "num_mutations", "score"]):
             try:
                 sequence = self.wildtype.apply(parse(row["variant"]))
+            except NothingLeftError:
+                gone += 1
+                continue
             except ValueError as error:
                 raise UserError(f"{path}, line {row.line}: {error}") from None
-            (few if int(row["num_mutations"]) <= most else many).append(Chain(sequence, float(row["score"])))
-        train, held = part(few, held_out, seed)
+            rows.append((sequence, float(row["score"])))
+            mutations = int(row["num_mutations"])
+            fewest[sequence] = min(mutations, fewest.get(sequence, mutations))
+        if gone:
+            every = gone + len(rows)
+            print(f"{path}: {gone} of {every} variants leave nothing of the protein: left out", file=sys.stderr)
+        low, high = min(fewest.values()), max(fewest.values())
+        if not low <= most < high:
+            raise UserError(
+                f"{path}: variants of {low} to {high} mutations: data.most ({most}) must be from {low} to {high - 1}, "
+                "so that some are trained on and some tested"
+            )
+        few = [row for row in rows if fewest[row[0]] <= most]
+        train, held = ([Chain(*row) for row in side] for side in part_proteins(few, held_out, seed))
+        many = [Chain(*row) for row in rows if fewest[row[0]] > most]
         self.parts = {"train": train, "val": held, "test": many}
 
 

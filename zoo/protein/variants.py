@@ -50,6 +50,10 @@ class Change:
 Variant = tuple[Change, ...] | str
 
 
+class NothingLeftError(ValueError):
+    """A variant that is no protein at all: a stop at its first residue, or all of it deleted."""
+
+
 def parse(text: str) -> Variant:
     """The changes of a variant, or a whole sequence. ValueError names the part that is neither."""
     text = text.strip()
@@ -113,7 +117,8 @@ class Wildtype:
         return None
 
     def apply(self, variant: Variant) -> str:
-        """The variant's whole sequence. ValueError where it does not fit, or two changes touch the same residue."""
+        """The variant's whole sequence. ValueError where it does not fit, or two changes touch the same residue;
+        NothingLeftError where none is left of it."""
         if isinstance(variant, str):
             return variant
         if wrong := self.disagreement(variant):
@@ -126,7 +131,7 @@ class Wildtype:
             sequence, before = sequence[:begin] + change.new + sequence[end:], change.first
         sequence = sequence.partition("*")[0]
         if not sequence:
-            raise ValueError("the variant leaves nothing of the protein")
+            raise NothingLeftError("the variant leaves nothing of the protein")
         return sequence
 
     def places(self, variant: Variant) -> list[int] | None:
