@@ -1,8 +1,10 @@
-"""Are samples whole pieces, and do they make sense: python experiments/music/samples.py RUN [--count 1000]
+"""Are samples whole pieces, and do they make sense: python experiments/music/samples.py [RUN] [--count 1000]
 
 Of a run of chorales on the 16th grid and of the same network with random weights: `--count` pieces of 4 bars each are
 held against the grammar, read back from tokens and from MIDI; then 60 of 16 bars are measured (zoo/music/sense.py)
 beside the test set. Random weights of the two other views are sampled too. Writes results/samples.json.
+
+Without RUN the real pieces alone are measured: results/pieces.json.
 """
 
 import argparse
@@ -11,18 +13,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import zoo
 from zoo.core.decode import Sampling
 from zoo.music import sense
-from zoo.music.chorale import sounding
+from zoo.music.chorale import Chorale, sounding
 from zoo.music.compose import write
 from zoo.music.data import JSBChorales
 from zoo.music.model import MusicLM
 from zoo.music.tokens import Events, Frames, View
 from zoo.progress import bar
 from zoo.provenance import keep
+from zoo.train.data import Split
 
 BATCH = 250
 
@@ -51,12 +55,28 @@ def held(view: View, rows: list[list[int]]) -> dict[str, Any]:
     return {"samples": len(rows), "tokens": sum(map(len, rows)), "hold": counts}
 
 
+def pieces(split: Split) -> list[np.ndarray]:
+    return [sounding(piece) for piece in JSBChorales("16th").pieces(split)]
+
+
+def real() -> dict[str, Any]:
+    """What the measures say of Bach's own."""
+    sets: dict[str, Split] = {"test set": "test", "training set": "train"}
+    reference = sense.chords(pieces("test"))
+    return {name: sense.measure(pieces(split), Chorale().bar, reference) for name, split in sets.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--count", type=int, default=1000)
     given = parser.parse_args()
     begin = time.time()
+    measured = real()
+    if given.run is None:
+        keep(__file__, "pieces", begin, {"sense": measured})
+        print(json.dumps(measured, indent=1))
+        return
     loaded = zoo.load(given.run)
     model, view = loaded.model, loaded.tokenizer
     torch.manual_seed(0)
@@ -68,14 +88,9 @@ def main() -> None:
         net = MusicLM(model.stack.config, other.vocab_size, end=other.end).eval()
         name = type(other).__name__.lower()
         valid[f"{name}, random weights"] = held(other, sampled(net, other, given.count, None, name, length=128))
-    test = [sounding(piece) for piece in JSBChorales("16th").pieces("test")]
-    reference = sense.chords(test)
-    measured = {"test set": sense.measure(test, view.bar, reference)}
-    train = [sounding(piece) for piece in JSBChorales("16th").pieces("train")]
-    measured["training set"] = sense.measure(train, view.bar, reference)
     for name, net in kinds.items():
-        pieces = [sounding(view.decode(tokens)) for tokens in sampled(net, view, 60, 16, f"{name}, 16 bars")]
-        measured[name] = sense.measure(pieces, view.bar, reference)
+        drawn = [sounding(view.decode(tokens)) for tokens in sampled(net, view, 60, 16, f"{name}, 16 bars")]
+        measured[name] = sense.measure(drawn, view.bar, sense.chords(pieces("test")))
     kept = {
         "run": json.loads((given.run / "run.json").read_text())["command"],
         "valid": valid,

@@ -48,7 +48,7 @@ def test_pieces_are_harmony() -> None:
         assert all(s > a > t > b for s, a, t, b in chords)
         assert (sounding(piece) > 0).all()
         near += [max(abs(x - y) for x, y in zip(a[:3], b[:3], strict=True)) for a, b in pairwise(chords)]
-        assert not any(parallels(a, b, FIFTH, OCTAVE) for a, b in pairwise(chords))
+        assert not any(parallels(a, b, FIFTH, OCTAVE, contrary=True) for a, b in pairwise(chords))
     assert sum(move <= rule.NEAR for move in near) > 0.9 * len(near)
 
 

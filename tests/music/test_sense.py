@@ -21,12 +21,36 @@ def test_parallels_are_counted_where_both_move() -> None:
     silent = FIFTHS.copy()
     silent[:, 0] = REST
     assert count(silent, sense.FIFTH) == 0
-    draw = np.random.default_rng(0)
-    for _ in range(50):
-        two = draw.integers(40, 80, (2, 4)).tolist()
-        moved = [(a, b) for a in range(4) for b in range(a) if two[0][a] != two[1][a] and two[0][b] != two[1][b]]
-        apart = [{(chord[b] - chord[a]) % 12 for chord in two} for a, b in moved]
-        assert sense.parallels(*two, sense.FIFTH, sense.OCTAVE) == sum(one in ({0}, {7}) for one in apart)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counts"),  # of two voices: fifths and octaves; then with those in contrary motion
+    [
+        ((67, 60), (69, 62), (1, 0, 1, 0)),
+        ((60, 67), (62, 69), (1, 0, 1, 0)),  # crossed voices: a fifth is a fifth
+        ((60, 65), (62, 67), (0, 0, 0, 0)),  # and a fourth a fourth
+        ((67, 60), (62, 69), (0, 0, 1, 0)),  # a fifth again, the other voice above: each moves its own way
+        ((60, 67), (70, 75), (0, 0, 0, 0)),  # a fifth, then a fourth
+        ((67, 60), (81, 62), (1, 0, 1, 0)),  # a twelfth: over an octave
+        ((67, 60), (76, 57), (0, 0, 1, 0)),  # the same in contrary motion
+        ((72, 60), (74, 62), (0, 1, 0, 1)),
+        ((60, 60), (62, 62), (0, 1, 0, 1)),  # in unison
+        ((72, 60), (77, 53), (0, 0, 0, 1)),  # an octave, then two, apart
+        ((67, 60), (67, 60), (0, 0, 0, 0)),
+        ((72, 60), (72, 48), (0, 0, 0, 0)),  # one stays
+        ((67, 60), (72, 60), (0, 0, 0, 0)),
+    ],
+)
+def test_parallels_by_hand(before: tuple[int, int], after: tuple[int, int], counts: tuple[int, ...]) -> None:
+    every = [
+        sense.parallels((*before, REST, REST), (*after, REST, REST), interval, contrary=contrary)
+        for contrary in (False, True)
+        for interval in (sense.FIFTH, sense.OCTAVE)
+    ]
+    assert every == list(counts)
+    # whichever two of the four voices they are
+    low = [sense.parallels((REST, before[0], REST, before[1]), (REST, after[0], REST, after[1]), i) for i in (7, 0)]
+    assert low == list(counts[:2])
 
 
 def test_crossings_spans_and_chords() -> None:

@@ -1,9 +1,10 @@
 """Four-part harmony written by a rule whose entropy is known: the built-in data of music.
 
 A piece is a row of chords in a major key: degrees follow each other by a table, and a chord's voicing is drawn evenly
-from those that fit the voices' ranges, keep every voice near where it was and make no parallel fifths or octaves. Now
-and then the soprano fills a third with the note between. Nothing else is left to chance, so the likelihood of a piece
-under its own rule is a sum over the keys that it could be in: no model can expect a lower loss.
+from those that fit the voices' ranges, keep every voice near where it was and make no parallel fifths or octaves, in
+contrary motion neither. Now and then the soprano fills a third with the note between. Nothing else is left to chance,
+so the likelihood of a piece under its own rule is a sum over the keys that it could be in: no model can expect a lower
+loss.
 """
 
 import math
@@ -52,7 +53,7 @@ def voicings(key: int, degree: int) -> tuple[Voicing, ...]:
 def following(key: int, degree: int, before: Voicing) -> tuple[Voicing, ...]:
     """The voicings of a degree that may come after one; where all are too far, those that are nearest."""
     every = voicings(key, degree)
-    apart = tuple(v for v in every if not parallels(before, v, FIFTH, OCTAVE)) or every
+    apart = tuple(v for v in every if not parallels(before, v, FIFTH, OCTAVE, contrary=True)) or every
     good = tuple(v for v in apart if _near(before, v))
     if good:
         return good

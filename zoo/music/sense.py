@@ -12,19 +12,20 @@ import numpy as np
 
 from zoo.music.chorale import REST
 
-PAIRS = [(high, low) for low in range(1, 4) for high in range(low)]
+PAIRS = [(high, low) for low in range(1, 4) for high in range(low)]  # of voices: they may cross
 FIFTH, OCTAVE = 7, 0  # semitones, over any octaves
 
 
-def parallels(before: Sequence[int], after: Sequence[int], *intervals: int) -> int:
-    """Pairs of voices that both move and keep one of `intervals` between them, from four pitches to the next four; what
-    is negative is silent."""
+def parallels(before: Sequence[int], after: Sequence[int], *intervals: int, contrary: bool = False) -> int:
+    """Pairs of voices that move in the same direction and keep one of `intervals` between them, whichever is higher,
+    from four pitches to the next four; what is negative is silent. `contrary`: in opposite directions counts too."""
     count = 0
-    for high, low in PAIRS:
-        apart = (before[high] - before[low]) % 12
-        moved = before[high] != after[high] and before[low] != after[low]
-        sounds = min(before[high], before[low], after[high], after[low]) >= 0
-        count += moved and sounds and apart in intervals and (after[high] - after[low]) % 12 == apart
+    for one, other in PAIRS:
+        if min(before[one], before[other], after[one], after[other]) < 0:
+            continue
+        motion = (after[one] - before[one]) * (after[other] - before[other])
+        apart, then = (abs(chord[one] - chord[other]) % 12 for chord in (before, after))
+        count += (motion > 0 or (contrary and motion < 0)) and apart == then and apart in intervals
     return count
 
 
@@ -72,11 +73,11 @@ def measure(pieces: Sequence[np.ndarray], bar: int, reference: Counter[tuple[int
     return {
         "pieces": len(pieces),
         "bars": bars,
-        "parallel fifths a bar": sum(parallels(*move, FIFTH) for move in moves) / bars,
-        "parallel octaves a bar": sum(parallels(*move, OCTAVE) for move in moves) / bars,
+        "parallel fifths a bar, similar motion": sum(parallels(*move, FIFTH) for move in moves) / bars,
+        "parallel octaves a bar, similar motion": sum(parallels(*move, OCTAVE) for move in moves) / bars,
         "steps with a voice crossing": float(np.mean([crossing(piece) for piece in pieces])),
         "span of the voices, semitones": np.mean([span(piece) for piece in pieces], axis=0).tolist(),
-        "chords that the test set has too": overlap(chords(pieces), reference),
+        "overlap of chords with the test set": overlap(chords(pieces), reference),
         "self-similarity by bars": {
             lag: float(np.mean([similarity(piece, lag * bar) for piece in some])) for lag, some in long.items() if some
         },
