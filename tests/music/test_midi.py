@@ -14,7 +14,7 @@ from zoo.cli import main
 from zoo.errors import UserError
 from zoo.music import midi
 from zoo.music.data import MidiFolder, MidiPieces, pop909_files
-from zoo.music.events import Song
+from zoo.music.events import TEMPOS, Song
 from zoo.music.midi import Collection
 from zoo.music.tokens import Chorale, Events, Frames
 from zoo.music.view import TempoMap, View
@@ -244,6 +244,17 @@ def test_tempos_of_events_that_were_moved_are_counted() -> None:
     assert midi.told(losses.counts).count(",") == 1
     assert Events().tempo_map(made) is None
     assert not midi.told(Events().quantise(midi.parse(Events().score(song).dumps_midi()))[1].counts)
+    assert [(step, TEMPOS[place]) for step, place in song.tempos] == [(0, 101.71), (24, 48), (48, 48)]
+
+
+@pytest.mark.parametrize("told", [((0, 192), (0, 48), (0, 96)), ((5, 96), (0, 192)), ((0, 192), (7, 48), (7, 96))])
+def test_of_tempos_on_one_step_the_last_stays(told: tuple[tuple[int, float], ...]) -> None:
+    made = score([(0, 480, 60)])
+    for time, qpm in told:
+        made.tempos.append(symusic.Tempo(time, qpm))
+    for read in (made, midi.parse(made.dumps_midi())):
+        song = Events().piece(read)
+        assert [(step, TEMPOS[place]) for step, place in song.tempos] == [(0, 96)]
 
 
 def test_a_tempo_map_says_when_ticks_sound_and_where_bars_end() -> None:

@@ -268,7 +268,9 @@ class Events(View):
         notes = []
         for number, track in enumerate(tracks):
             notes += self._quantised(number, track, score.tpq, losses)
-        changes = sorted((round(t.time * grid), nearest(TEMPOS, t.qpm)) for t in score.tempos)
+        # of two on one step the later stays; of two on one tick the one that stands later in the file
+        timed = sorted(score.tempos, key=lambda t: t.time)
+        changes = [(round(t.time * grid), nearest(TEMPOS, t.qpm)) for t in timed]
         losses.counts["tempos moved to the nearest"] = sum(
             not math.isclose(t.qpm, TEMPOS[nearest(TEMPOS, t.qpm)], rel_tol=1e-4)  # MIDI counts microseconds
             for t in score.tempos
