@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.transforms import InterpolationMode, autoaugment
 from torchvision.transforms.v2 import functional as tv
 
 from zoo.vision import augment
@@ -169,50 +170,54 @@ def test_crops_have_pixels_of_their_own_up_to_twice_the_size() -> None:
     assert [Augment(crop=crop).held_size(224) for crop in (1.0, 0.5, 0.25, 0.08)] == [224, 317, 448, 448]
 
 
-RANGES = TrivialAugment().ranges(64)
+THEIRS = {
+    "shear x": "ShearX",
+    "shear y": "ShearY",
+    "shift x": "TranslateX",
+    "shift y": "TranslateY",
+    "rotate": "Rotate",
+    "identity": "Identity",
+    "brightness": "Brightness",
+    "colour": "Color",
+    "contrast": "Contrast",
+    "sharpness": "Sharpness",
+    "posterize": "Posterize",
+    "solarize": "Solarize",
+    "autocontrast": "AutoContrast",
+    "equalize": "Equalize",
+}
+POLICY = {
+    "RandAugment": (RandAugment, autoaugment.RandAugment(), True),
+    "TrivialAugment": (TrivialAugment, autoaugment.TrivialAugmentWide(), False),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "m", "expected"),
-    [
-        ("brightness", 0.5, lambda x: tv.adjust_brightness(x, 1 + 0.5 * 0.99)),
-        ("brightness", -0.5, lambda x: tv.adjust_brightness(x, 1 - 0.5 * 0.99)),
-        ("colour", 0.4, lambda x: tv.adjust_saturation(x, 1 + 0.4 * 0.99)),
-        ("contrast", -0.6, lambda x: tv.adjust_contrast(x, 1 - 0.6 * 0.99)),
-        ("sharpness", 0.7, lambda x: tv.adjust_sharpness(x, 1 + 0.7 * 0.99)),
-        ("posterize", 1.0, lambda x: tv.posterize(x, 2)),
-        ("posterize", 0.5, lambda x: tv.posterize(x, 5)),
-        ("solarize", 0.5, lambda x: tv.solarize(x, 127.5)),
-        ("autocontrast", 0.0, tv.autocontrast),
-        ("equalize", 0.0, tv.equalize),
-    ],
-)
-def test_colour_operations_are_torchvisions(name: str, m: float, expected) -> None:
-    x = pixels(6)
-    found = augment.COLOUR[name](x.float(), torch.full((6,), m), RANGES)
-    assert (found - expected(x).float()).abs().max() <= 2  # torchvision rounds on the way to whole numbers
-
-
-@pytest.mark.parametrize("name", augment.GEOMETRIC)
-def test_geometric_operations_are_torchvisions(name: str) -> None:
-    """On a picture without fine detail, away from the edge: torchvision takes the nearest pixel."""
-    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
-    picture = (255 * (0.5 + 0.25 * torch.sin(4 * x + 1) + 0.25 * torch.cos(3 * y))).view(1, 1, 64, 64)
-    m, small = torch.tensor([0.2]), {**RANGES, "shift": 0.5, "shear": 0.5}
-    found = augment._sample(picture, augment.GEOMETRIC[name](m, small), "zeros")
-    given = {"angle": 0.0, "translate": [0.0, 0.0], "scale": 1.0, "shear": [0.0, 0.0]}
-    match name.split():
-        case ["rotate"]:
-            given["angle"] = -0.2 * RANGES["rotate"]
-        case ["shift", axis]:
-            given["translate"] = [-0.1 * 64 * (axis == "x"), -0.1 * 64 * (axis == "y")]
-        case ["shear", axis]:
-            degrees = math.degrees(math.atan(0.1))
-            given["shear"] = [degrees * (axis == "x"), degrees * (axis == "y")]
-    expected = tv.affine(picture, **given)
-    middle = (slice(None), slice(None), slice(16, 48), slice(16, 48))
-    assert (found - expected)[middle].abs().max() < 3.5
-    assert (picture - expected)[middle].abs().max() > 5  # it does something
+@pytest.mark.parametrize("size", [40, 64, 331])
+@pytest.mark.parametrize("level", [0, 4, 9, 15, 22, 30])
+@pytest.mark.parametrize("policy", POLICY)
+def test_policies_do_what_torchvisions_do(policy: str, level: int, size: int) -> None:
+    """Every operation at a level, to both sides, of the whole image with its rim; smoothly, where torchvision takes the
+    nearest pixel unless told otherwise."""
+    ours, theirs, given = POLICY[policy]
+    space = theirs._augmentation_space(31, *([(size, size)] if given else []))
+    assert {THEIRS[name] for name in augment.OPERATIONS} == space.keys()
+    images = pixels(2, size=size)
+    ranges = ours().ranges(size)
+    for name in augment.OPERATIONS:
+        values, signed = space[THEIRS[name]]
+        for side in (1, -1) if signed else (1,):
+            m = torch.full((2,), side * level / 30)
+            value = round(float(values[level]), 3) * side if values.ndim else 0.0  # 15.999 pixels are 16
+            if name in augment.GEOMETRIC:
+                x, bound = images.float(), 0.02
+                found = augment._sample(x, augment.GEOMETRIC[name](m, ranges), "zeros")
+                value = -value if name.startswith("shift") else value  # the other way around
+            else:
+                x, bound = images, 2.0  # torchvision rounds on the way to whole numbers
+                found = augment.COLOUR[name](x.float(), m, ranges)
+            expected = autoaugment._apply_op(x, THEIRS[name], value, InterpolationMode.BILINEAR, None)
+            off = (found - expected.float()).abs()
+            assert off.max() <= bound, (name, side)
 
 
 @pytest.mark.parametrize("mix", [Mixup(), Mixup(alpha=1.0, share=0.5), CutMix(), CutMix(alpha=0.3), MixupOrCutMix()])
@@ -275,9 +280,9 @@ def test_a_shift_of_a_policy_is_as_many_pixels_as_torchvisions() -> None:
 
     for size in (64, 224):
         trivial, _ = TrivialAugmentWide._AUGMENTATION_SPACE["TranslateX"]
-        assert TrivialAugment().ranges(size)["shift"] * size == pytest.approx(float(trivial(31, size, size)[-1]))
+        assert TrivialAugment().ranges(size)["shift"] == pytest.approx(float(trivial(31, size, size)[-1]))
         rand, _ = TheirRandAugment._AUGMENTATION_SPACE["TranslateX"]
-        assert RandAugment().ranges(size)["shift"] * size == pytest.approx(float(rand(31, size, size)[-1]))
+        assert RandAugment().ranges(size)["shift"] == pytest.approx(float(rand(31, size, size)[-1]))
     white = torch.full((400, 1, 224, 224), 255.0)
     u = torch.stack([torch.full((400,), 2.5 / len(augment.OPERATIONS)), torch.ones(400) * 0.999, torch.ones(400)], -1)
     moved = augment._operate(white, TrivialAugment(), u, "zeros")

@@ -54,7 +54,7 @@ class Policy(Setting):
     steps: int
 
     def ranges(self, size: int) -> dict[str, float]:
-        """How far each operation goes at most, for images of `size` pixels; a shift as a share of the side."""
+        """How far each operation goes at most, for images of `size` pixels; a shift in pixels. And that `size`."""
         raise NotImplementedError
 
     def strength(self, u: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class TrivialAugment(Policy):
     steps = 1
 
     def ranges(self, size: int) -> dict[str, float]:
-        return {"shear": 0.99, "shift": min(32 / size, 1), "rotate": 135.0, "factor": 0.99, "bits": 6.0}
+        return {"shear": 0.99, "shift": min(32, size), "size": size, "rotate": 135.0, "factor": 0.99, "bits": 6.0}
 
     def strength(self, u: Tensor) -> Tensor:
         return (u * 31).floor() / 30
@@ -100,7 +100,8 @@ class RandAugment(Policy):
         return self.count
 
     def ranges(self, size: int) -> dict[str, float]:
-        return {"shear": 0.3, "shift": 150 / 331, "rotate": 30.0, "factor": 0.9, "bits": 4.0}
+        shift = 150 / 331 * size
+        return {"shear": 0.3, "shift": shift, "size": size, "rotate": 30.0, "factor": 0.9, "bits": 4.0}
 
     def strength(self, u: Tensor) -> Tensor:
         return torch.full_like(u, self.level / 30)
@@ -346,11 +347,18 @@ def _rotations(m: Tensor, ranges: dict[str, float]) -> Tensor:
     return _maps(m, m00=angle.cos(), m01=-angle.sin(), m10=angle.sin(), m11=angle.cos())
 
 
+def _pixels(m: Tensor, ranges: dict[str, float]) -> Tensor:
+    """A shift by whole pixels, in halves of a side: nothing is blurred."""
+    return (m * ranges["shift"]).trunc() * 2 / ranges["size"]
+
+
+# Shears are about the upper left corner, as in the policies that were published: its place is -1, so that each row is
+# moved by its place plus 1.
 GEOMETRIC: dict[str, Callable[[Tensor, dict[str, float]], Tensor]] = {
-    "shear x": lambda m, ranges: _maps(m, m01=m * ranges["shear"]),
-    "shear y": lambda m, ranges: _maps(m, m10=m * ranges["shear"]),
-    "shift x": lambda m, ranges: _maps(m, m02=m * 2 * ranges["shift"]),
-    "shift y": lambda m, ranges: _maps(m, m12=m * 2 * ranges["shift"]),
+    "shear x": lambda m, ranges: _maps(m, m01=m * ranges["shear"], m02=m * ranges["shear"]),
+    "shear y": lambda m, ranges: _maps(m, m10=m * ranges["shear"], m12=m * ranges["shear"]),
+    "shift x": lambda m, ranges: _maps(m, m02=_pixels(m, ranges)),
+    "shift y": lambda m, ranges: _maps(m, m12=_pixels(m, ranges)),
     "rotate": _rotations,
 }
 
