@@ -3,8 +3,8 @@
     python experiments/protein/contacts.py RUN
 
 Twenty chains fit the regression (Rao et al. 2021, section 3.2), a hundred others are judged: 30 to 250 residues,
-C-alpha atoms nearer than 8 angstroms, the best L pairs at least 6, 12 and 24 apart along the chain, beside chance and
-beside the same network untrained, fitted in the same way. Writes results/contacts-RUN.json.
+C-alpha atoms nearer than 8 angstroms, the best L, L/2 and L/5 pairs at least 6, 12 and 24 apart along the chain, beside
+chance and beside the same network untrained, fitted in the same way. Writes results/contacts-RUN.json.
 """
 
 import sys

@@ -57,6 +57,16 @@ def test_precision_at_length_by_hand() -> None:
     assert perfect["P@L 6+"] == pytest.approx(min(touching, 20) / 20)
     assert perfect["chance 6+"] == pytest.approx(touching / len(i))
     assert precisions(-chain.contacts().astype(float), chain, ranges=(6,))["P@L 6+"] == 0
+    # by how many of the best pairs is right: the k best are the contacts, then pairs that are none
+    places = np.argwhere(np.triu(chain.contacts(), 6))
+    assert len(places) >= 4
+    scores = np.zeros((20, 20))
+    for rank, (i, j) in enumerate(places[:3]):
+        scores[i, j] = 9 - rank
+    scores -= 1e-3 * chain.contacts()
+    some = precisions(scores, chain, ranges=(6,))
+    assert [some[f"P@L{part} 6+"] for part in ("", "/2", "/5")] == [3 / 20, 3 / 10, 3 / 4]
+    assert list(some) == ["P@L 6+", "chance 6+", "P@L/2 6+", "P@L/5 6+"]
 
 
 def test_the_correction_takes_what_row_and_column_give_alone() -> None:
@@ -206,7 +216,8 @@ def test_a_structure_is_read_from_mmcif(tmp_path: Path, capsys: pytest.CaptureFi
     model = folder(tmp_path / "m", masked())
     (tmp_path / "x.fasta").write_text(f">x\n{chain.sequence}\n")
     assert main(["contacts", model, str(tmp_path / "x.fasta"), "--structure", str(tmp_path / "s.cif")]) == 0
-    assert "P@L 24+: " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert all(f"P@L{part} 24+: " in err for part in ("", "/2", "/5"))
     (tmp_path / "y.fasta").write_text(">y\nMKV\n")
     assert main(["contacts", model, str(tmp_path / "y.fasta"), "--structure", str(tmp_path / "s.cif")]) == 2
     assert "has 30 residues that are not those of 'y' (3)" in capsys.readouterr().err

@@ -139,12 +139,14 @@ def precision(
 def precisions(
     scores: np.ndarray, backbone: Backbone, *, ranges: Sequence[int] = (SHORT, MEDIUM, LONG)
 ) -> dict[str, float]:
-    """Precision of the best L pairs of "n m" at each least distance along the chain, and its chance level.
+    """Precision of the best L, L/2 and L/5 pairs of "n m" at each least distance along the chain, and its chance level.
 
     L is the number of residues; pairs whose atoms were not seen are left out, and distances without any pair.
     """
     contacts, seen, found = backbone.contacts(), backbone.seen(), {}
     for apart in ranges:
-        share, chance = precision(scores, contacts, separation=apart, top=len(scores), seen=seen)
-        found |= {} if np.isnan(share) else {f"P@L {apart}+": share, f"chance {apart}+": chance}
+        for name, part in {"P@L": 1, "P@L/2": 2, "P@L/5": 5}.items():
+            top = max(len(scores) // part, 1)
+            share, chance = precision(scores, contacts, separation=apart, top=top, seen=seen)
+            found |= {} if np.isnan(share) else {f"{name} {apart}+": share, f"chance {apart}+": chance}
     return found

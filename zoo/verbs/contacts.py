@@ -22,10 +22,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("proteins", type=Path, help="FASTA, or a table with a column 'sequence'; plain or .gz")
     parser.add_argument("--method", choices=["attention", "jacobian"], help="default: attention where it was fitted")
     parser.add_argument("--top", type=int, help="pairs of a protein (default: as many as it has residues)")
-    parser.add_argument("--separation", type=int, default=6, help="residues between the two, at least (default 6)")
+    parser.add_argument(
+        "--separation", type=int, default=6, help="how far apart two are along the chain, at least: j - i (default 6)"
+    )
     parser.add_argument("--maps", type=Path, metavar="FOLDER", help="draw each map to FOLDER/NAME.png")
     parser.add_argument(
-        "--structure", type=Path, help="mmCIF of the (only) protein, whose sequence is given whole: says the precision"
+        "--structure",
+        type=Path,
+        help="mmCIF of the (only) protein, whose sequence is given whole: says the precision of the best L, L/2 and L/5 pairs",
     )
     parser.add_argument("--chain", help="its chain (default: the first)")
     parser.add_argument("--fit", type=Path, metavar="CHAINS.npz", help="fit the regression to 20 known chains first")
