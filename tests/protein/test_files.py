@@ -1,11 +1,14 @@
 """Reading proteins that strangers wrote: what is wrong with a file is one line that names record and line."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zoo.errors import UserError
+from zoo.protein import homologs
 from zoo.protein.files import read_fasta, read_proteins, read_table, separator_of
 from zoo.protein.homologs import relatives
 
@@ -131,3 +134,39 @@ def test_short_and_repetitive_proteins_have_relatives() -> None:
 
 def test_nothing_has_no_relatives() -> None:
     assert relatives(["MKV"], []).tolist() == [False]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, homologs.AT_ONCE])
+def test_relatives_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """However many words are counted at once: each pair of proteins by its sets of words."""
+    monkeypatch.setattr(homologs, "AT_ONCE", at_once)
+    draw = np.random.default_rng(0)
+    answers = []
+    for _ in range(100):
+        letters = list("ACDEFG")[: draw.integers(2, 7)]
+        some, others = (["".join(draw.choice(letters, draw.integers(0, 30))) for _ in range(9)] for _ in range(2))
+        word, least = draw.integers(1, 5, 2).tolist()
+        words = {p: {p[i : i + word] for i in range(len(p) - word + 1)} for p in (*some, *others)}
+        expected = [
+            any(
+                p == other or len(words[p] & words[other]) >= max(min(least, len(words[p]), len(words[other])), 1)
+                for other in others
+            )
+            for p in some
+        ]
+        assert relatives(some, others, word=word, least=least).tolist() == expected
+        answers += expected
+    assert 100 < sum(answers) < 800
+
+
+def test_many_relatives_take_no_more_memory_than_some() -> None:
+    draw = np.random.default_rng(0)
+    family = draw.choice(list("ACDEFGHIKLMNPQRSTVWY"), (800, 150))
+    family[:, :140] = family[0, :140]
+    proteins = ["".join(row) for row in family]
+    tracemalloc.start()
+    try:
+        assert relatives(proteins[:400], proteins[400:]).all()
+        assert tracemalloc.get_traced_memory()[1] < 200e6  # every pair and word of them: 20 million
+    finally:
+        tracemalloc.stop()

@@ -14,24 +14,31 @@ import numpy as np
 from zoo.protein.tokens import RESIDUES
 
 WORD, LEAST = 7, 3
+AT_ONCE = 1 << 21  # words shared by pairs of proteins that are counted together
 
 
 def relatives(proteins: Sequence[str], of: Sequence[str], *, word: int = WORD, least: int = LEAST) -> np.ndarray:
     """True for each of `proteins` that is one of `of`, or shares at least `least` words with one of them: "s"."""
     known, owner = _distinct(*_words(of, word))
     asked, row = _distinct(*_words(proteins, word))
-    begin, end = np.searchsorted(known, asked), np.searchsorted(known, asked, side="right")
-    count = end - begin
-    # every pair of a protein and one that it shares a word with, once a word
-    first = np.repeat(begin - np.concatenate(([0], count.cumsum()[:-1])), count)
-    partner = owner[first + np.arange(len(first))]
-    pairs, shared = np.unique(np.repeat(row, count) * (len(of) + 1) + partner, return_counts=True)
-    pair = np.divmod(pairs, len(of) + 1)
     sizes = np.bincount(row, minlength=len(proteins)), np.bincount(owner, minlength=len(of))
-    needed = np.minimum(sizes[0][pair[0]], sizes[1][pair[1]]).clip(max=least)
+    begin, end = np.searchsorted(known, asked), np.searchsorted(known, asked, side="right")
+    order = np.flatnonzero(end > begin)
+    order = order[np.argsort(row[order], kind="stable")]
+    row, begin, count = row[order], begin[order], (end - begin)[order]
     there = set(of)
     found = np.array([protein in there for protein in proteins], dtype=bool)  # some are shorter than a word
-    found[pair[0][shared >= needed]] = True
+    # every pair of a protein and one that it shares a word with, once a word: they may be as many as the square of the
+    # proteins, so whole proteins are gone through until AT_ONCE pairs are together
+    before = (count.cumsum() - count)[np.searchsorted(row, row)]
+    for some in np.split(np.arange(len(row)), np.flatnonzero(np.diff(before // AT_ONCE)) + 1):
+        times = count[some]
+        first = np.repeat(begin[some] - (times.cumsum() - times), times)
+        partner = owner[first + np.arange(len(first))]
+        pairs, shared = np.unique(np.repeat(row[some], times) * (len(of) + 1) + partner, return_counts=True)
+        mine, theirs = np.divmod(pairs, len(of) + 1)
+        needed = np.minimum(sizes[0][mine], sizes[1][theirs]).clip(max=least)
+        found[mine[shared >= needed]] = True
     return found
 
 

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--structure",
         type=Path,
-        help="mmCIF of the (only) protein, whose sequence is given whole: says the precision of the best L, L/2 and L/5 pairs",
+        help="mmCIF of the (only) protein, its sequence given whole: says the precision of the best L, L/2, L/5 pairs",
     )
     parser.add_argument("--chain", help="its chain (default: the first)")
     parser.add_argument("--fit", type=Path, metavar="CHAINS.npz", help="fit the regression to 20 known chains first")
