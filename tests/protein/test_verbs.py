@@ -2,6 +2,9 @@
 
 import json
 import math
+import resource
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from tests.test_bad_input import one_line
 from zoo.cli import main
 from zoo.core import Learned, Rotary, StackConfig
 from zoo.protein import ProteinLM, ResidueModel, SequenceModel
-from zoo.protein.reading import read_whole, window_of
+from zoo.protein.reading import AHEAD, read_whole, window_of
 from zoo.protein.scoring import MASKED, Reading, agreement, score
 from zoo.protein.tokens import Residues
 from zoo.protein.variants import Wildtype, parse
@@ -133,10 +136,31 @@ def test_windows_of_a_model_without_reach_are_the_whole() -> None:
         return model.trunk.embedding(ids)
 
     options = {"overlap": 6, "device": torch.device("cpu"), "budget": 64}
-    found = dict(read_whole(alone, rows, longest=20, **options))
-    assert sorted(found) == [0, 1, 2]
-    for index, ids in enumerate(rows):
-        torch.testing.assert_close(found[index], model.trunk.embedding(torch.tensor(ids)).detach())
+    found = list(read_whole(alone, rows, longest=20, **options))
+    assert len(found) == 3
+    for out, ids in zip(found, rows, strict=True):
+        torch.testing.assert_close(out, model.trunk.embedding(torch.tensor(ids)).detach())
+
+
+def test_whole_proteins_come_in_order_and_few_wait_for_their_turn() -> None:
+    draw = np.random.default_rng(0)
+    rows = [Residues().frame("M" * int(n)) for n in draw.integers(1, 50, 600)]
+    seen, given, batches, most = 0, 0, 0, 0
+
+    def sizes(ids: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        nonlocal seen, batches
+        seen, batches = seen + int(keep.sum()), batches + 1
+        return keep.sum(1, keepdim=True).expand(ids.shape)
+
+    found = []
+    for out in read_whole(sizes, rows, longest=60, overlap=6, device=torch.device("cpu"), budget=256):
+        found.append(len(out))
+        given += len(out)
+        most = max(most, seen - given)
+        assert (out == len(out)).all()
+    assert found == [len(ids) for ids in rows]
+    assert most <= (AHEAD + 1) * 256
+    assert batches < 1.3 * sum(found) / 256  # proteins still go together with others of their length
 
 
 def test_the_window_is_what_the_model_can_place() -> None:
@@ -291,6 +315,52 @@ def test_embed_writes_residues_and_their_means(files: Path, capsys: pytest.Captu
     assert main(["embed", model, str(files / "many.fasta"), "--out", str(files / "e.npz")]) == 2
     assert main(["embed", model, str(files / "many.fasta"), "--out", str(files / "e.txt")]) == 2
     assert "ends in .npz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--pooled"]])
+def test_embed_holds_the_residues_of_one_protein_at_a_time(
+    files: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    alive: list[weakref.ref] = []
+    most = 0
+
+    def made(_, rows: list[list[int]], **options: object) -> Iterator[torch.Tensor]:
+        nonlocal most
+        for ids in rows:
+            vectors = np.full((len(ids), 4), len(ids), dtype=np.float32)
+            alive.append(weakref.ref(vectors))
+            yield torch.from_numpy(vectors)
+            del vectors
+            most = max(most, sum(one() is not None for one in alive))
+
+    monkeypatch.setattr("zoo.protein.reading.read_whole", made)
+    (files / "x.fasta").write_text("".join(f">p{i}\nMK{'V' * i}\n" for i in range(30)))
+    model = folder(files / "m", masked())
+    assert main(["embed", model, str(files / "x.fasta"), "--out", str(files / "e.npz"), *more]) == 0
+    assert most <= 2
+    held = np.load(files / "e.npz")
+    assert held["pooled"].tolist() == [[i + 4.0] * 4 for i in range(30)]
+    if not more:
+        assert all((held["residues"][held["offsets"][i] : held["offsets"][i + 1]] == i + 4).all() for i in range(30))
+        assert (held["residues"].dtype, len(held["residues"])) == (np.float32, held["offsets"][-1])
+
+
+@pytest.mark.parametrize("verb", ["embed", "annotate"])
+def test_a_disk_that_is_full_is_one_line_and_leaves_nothing(
+    files: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    net, more = {"embed": (masked(), {}), "annotate": (ResidueModel(STACK, 3), {"classes": ["C", "H", "E"]})}[verb]
+    model = folder(files / "m", net.eval(), **more)
+    (files / "x.fasta").write_text("".join(f">p{i}\n{WILD}\n" for i in range(60)))
+    before = sorted(files.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # no file may become longer
+    try:
+        code = main([verb, model, str(files / "x.fasta"), "--out", str(files / "out.npz")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"zoo {verb}: {files / 'out.npz'}: File too large\n" == one_line(capsys, code)
+    assert sorted(files.iterdir()) == before
 
 
 def test_contacts_lists_draws_and_refuses(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

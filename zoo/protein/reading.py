@@ -1,6 +1,8 @@
 """Proteins through a model: batches by length, windows where they are long, the order of the input kept by index."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from zoo.protein.tokens import Residues
 from zoo.protein.windows import Cut, cuts
 
 LONGEST, OVERLAP, BUDGET = 1024, 256, 8192  # tokens of a window, of what two windows share, of a batch
+AHEAD = 8  # batches that are made up together, by length, where sequences are wanted in their order
 
 # What a model gives for rows of tokens: (ids "b n", keep "b n") -> "b n ...".
 Read = Callable[[Tensor, Tensor], Tensor]
@@ -40,11 +43,13 @@ def read(
     budget: int = BUDGET,
     name: str = "",
     wanted: Sequence[Sequence[int]] | None = None,
+    ahead: float = math.inf,
 ) -> Iterator[tuple[int, Cut, Tensor]]:
     """What `function` gives for each token of framed sequences: (index, window, "n ..." of the part that counts).
 
-    Windows come by length, those of one sequence not always one after the other. `wanted`: places of each sequence;
-    windows in which none of them counts are left out. A bar named `name` goes by windows.
+    Windows come by length, those of one sequence not always one after the other; where `ahead` is given, so many tokens
+    of the sequences as they stand come before the next. `wanted`: places of each sequence; windows in which none of
+    them counts are left out. A bar named `name` goes by windows.
     """
     jobs = [
         (index, cut)
@@ -52,15 +57,24 @@ def read(
         for cut in cuts(len(ids), longest, overlap)
         if wanted is None or any(cut.first <= place < cut.last for place in wanted[index])
     ]
-    batches = TokenBudgetSampler([cut.end - cut.begin for _, cut in jobs], budget, shuffle=False) if jobs else []
+    runs: dict[float, list[tuple[int, Cut]]] = {}
+    tokens = 0
+    for index, cut in jobs:
+        runs.setdefault(tokens // ahead, []).append((index, cut))
+        tokens += cut.end - cut.begin
     with bar(doing=name, unit="window", total=len(jobs)) as shown:
-        for batch in batches:
-            chosen = [jobs[number] for number in batch]
+        for chosen in (batch for run in runs.values() for batch in _batches(run, budget)):
             rows = [sequences[index][cut.begin : cut.end] for index, cut in chosen]
             ids, keep = (x.to(device) for x in rows_of(rows, Residues.pad))
             for (index, cut), out in zip(chosen, function(ids, keep), strict=True):
                 yield index, cut, out[cut.first - cut.begin : cut.last - cut.begin]
             shown.update(len(chosen))
+
+
+def _batches(jobs: list[tuple[int, Cut]], budget: int) -> Iterator[list[tuple[int, Cut]]]:
+    """Windows by length, of `budget` tokens together."""
+    for batch in TokenBudgetSampler([cut.end - cut.begin for _, cut in jobs], budget, shuffle=False):
+        yield [jobs[number] for number in batch]
 
 
 def read_whole(
@@ -72,16 +86,18 @@ def read_whole(
     device: torch.device,
     budget: int = BUDGET,
     name: str = "",
-) -> Iterator[tuple[int, Tensor]]:
-    """As `read`, put together: (index, "n ..." of the whole sequence), as they are done."""
+) -> Iterator[Tensor]:
+    """As `read`, put together: "n ..." of each whole sequence, in their order. What waits for its turn are a few
+    batches, however many sequences there are."""
     missing = [len(cuts(len(ids), longest, overlap)) for ids in sequences]
     held: dict[int, list[tuple[int, Tensor]]] = {}
     options = {"longest": longest, "overlap": overlap, "device": device, "budget": budget, "name": name}
-    for index, cut, out in read(function, sequences, **options):  # type: ignore[arg-type]
+    turn = 0
+    for index, cut, out in read(function, sequences, ahead=AHEAD * budget, **options):  # type: ignore[arg-type]
         held.setdefault(index, []).append((cut.first, out.cpu()))
-        if len(held[index]) == missing[index]:
-            parts = sorted(held.pop(index), key=lambda pair: pair[0])
-            yield index, torch.cat([part for _, part in parts])
+        while turn in held and len(held[turn]) == missing[turn]:
+            yield torch.cat([part for _, part in sorted(held.pop(turn), key=itemgetter(0))])
+            turn += 1
 
 
 @torch.no_grad()

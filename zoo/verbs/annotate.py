@@ -1,11 +1,18 @@
 """`zoo annotate MODEL X.fasta`: a label for every residue, with its probability."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zoo.atomic import write_atomically
+from zoo.atomic import whole_file
 from zoo.options import Options, check_new
 from zoo.verbs.opening import add_options, open_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.protein.files import Protein
 
 
 def main(argv: list[str]) -> int:
@@ -32,31 +39,33 @@ def main(argv: list[str]) -> int:
     names = names_of(loaded)
     longest, overlap = window_of(loaded.model, given.longest)
     rows = [loaded.tokenizer.frame(record.sequence) for record in records]
-    found = dict(
-        read_whole(
-            lambda ids, keep: loaded.model(ids, keep).float().softmax(-1),
-            rows,
-            longest=longest,
-            overlap=overlap,
-            device=next(loaded.model.parameters()).device,
-            name="annotate",
-        )
+    made = read_whole(
+        lambda ids, keep: loaded.model(ids, keep).float().softmax(-1),
+        rows,
+        longest=longest,
+        overlap=overlap,
+        device=next(loaded.model.parameters()).device,
+        name="annotate",
     )
-    lines = [] if given.fasta else ["\t".join(["name", "position", "residue", "label", *names])]
-    for index, record in enumerate(records):
-        shares = found[index][1:-1]  # start and end have no label
-        labels = [names[best] for best in shares.argmax(-1).tolist()]
-        if given.fasta:
-            lines += [f">{record.name}", "".join(labels)]
-            continue
-        lines += [
-            "\t".join([record.name, str(place), letter, label, *(f"{share:.4f}" for share in row)])
-            for place, (letter, label, row) in enumerate(zip(record.sequence, labels, shares.tolist(), strict=True), 1)
-        ]
-    text = "\n".join(lines) + "\n"
+    lines = _lines(records, (shares[1:-1] for shares in made), names, fasta=given.fasta)  # start and end have no label
     if given.out is None:
-        sys.stdout.write(text)
+        sys.stdout.writelines(lines)
     else:
-        write_atomically(given.out, text)
+        with whole_file(given.out) as file:
+            file.writelines(line.encode() for line in lines)
         print(f"written: {given.out}", file=sys.stderr)
     return 0
+
+
+def _lines(records: "list[Protein]", made: "Iterable[Tensor]", names: list[str], *, fasta: bool) -> Iterator[str]:
+    """What is written of proteins whose residues have such probabilities, "n c" each."""
+    if not fasta:
+        yield "\t".join(["name", "position", "residue", "label", *names]) + "\n"
+    for record, shares in zip(records, made, strict=True):
+        labels = [names[best] for best in shares.argmax(-1).tolist()]
+        if fasta:
+            yield f">{record.name}\n{''.join(labels)}\n"
+            continue
+        for place, (letter, label, row) in enumerate(zip(record.sequence, labels, shares.tolist(), strict=True), 1):
+            cells = [record.name, str(place), letter, label, *(f"{share:.4f}" for share in row)]
+            yield "\t".join(cells) + "\n"

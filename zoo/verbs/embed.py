@@ -1,12 +1,18 @@
 """`zoo embed MODEL X.fasta --out FILE.npz`: vectors of residues, and of whole proteins."""
 
-import os
 import sys
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from zoo.atomic import whole_file
 from zoo.errors import UserError
 from zoo.options import Options, check_new
 from zoo.verbs.opening import add_options, open_model
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def main(argv: list[str]) -> int:
@@ -39,30 +45,47 @@ def main(argv: list[str]) -> int:
         found, layout = loaded.model.trunk(ids, keep)
         return layout.give(found, keep)
 
-    found = {
-        index: out[1:-1].float().numpy()
-        for index, out in read_whole(
-            states,
-            rows,
-            longest=longest,
-            overlap=overlap,
-            device=next(loaded.model.parameters()).device,
-            name="embed",
-        )
-    }
-    ordered = [found[index] for index in range(len(records))]
-    arrays = {
-        "names": np.array([record.name for record in records]),
-        "pooled": np.stack([vectors.mean(0) for vectors in ordered]),
-    }
-    if not given.pooled:
-        arrays |= {
-            "residues": np.concatenate(ordered),
-            "offsets": np.concatenate(([0], np.cumsum([len(vectors) for vectors in ordered]))),
-        }
-    beside = given.out.with_name(f"{given.out.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
-        np.savez(file, **arrays)
-    beside.replace(given.out)
+    made = read_whole(
+        states,
+        rows,
+        longest=longest,
+        overlap=overlap,
+        device=next(loaded.model.parameters()).device,
+        name="embed",
+    )
+    vectors = (out[1:-1].float().numpy() for out in made)  # start and end are no residues
+    offsets = np.cumsum([0, *(len(record.sequence) for record in records)])
+    with whole_file(given.out) as file, zipfile.ZipFile(file, "w") as archive:  # what an npz is
+        if given.pooled:
+            pooled = [each.mean(0) for each in vectors]
+        else:
+            pooled = _residues(archive, vectors, int(offsets[-1]))
+            _member(archive, "offsets", offsets)
+        _member(archive, "names", np.array([record.name for record in records]))
+        _member(archive, "pooled", np.stack(pooled))
     print(f"written: {given.out}", file=sys.stderr)
     return 0
+
+
+def _member(archive: zipfile.ZipFile, name: str, array: "np.ndarray") -> None:
+    """An array of an npz."""
+    from numpy.lib import format as npy
+
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as out:
+        npy.write_array(out, array, allow_pickle=False)
+
+
+def _residues(archive: zipfile.ZipFile, vectors: "Iterable[np.ndarray]", count: int) -> "list[np.ndarray]":
+    """The array "residues" of an npz, `count` rows, written a protein at a time; the mean of each protein."""
+    from numpy.lib import format as npy
+
+    pooled: list[np.ndarray] = []
+    with archive.open("residues.npy", "w", force_zip64=True) as out:
+        for each in vectors:
+            if not pooled:
+                shape = (count, each.shape[1])
+                about = {"descr": npy.dtype_to_descr(each.dtype), "fortran_order": False, "shape": shape}
+                npy.write_array_header_1_0(out, about)
+            out.write(each.tobytes())
+            pooled.append(each.mean(0))
+    return pooled
