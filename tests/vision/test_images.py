@@ -11,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.vision.pictures import jpeg
 from zoo.errors import UserError
-from zoo.vision.images import Preprocess, open_image
+from zoo.vision.images import Preprocess, decode, open_image
+from zoo.vision.pictures import Decoding, Pictures
 
 FIT = Preprocess(8, 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -194,3 +196,55 @@ def test_settings_that_are_none(tmp_path: Path, change: dict, message: str) -> N
     path.write_text("[1]")
     with pytest.raises(UserError, match="expected settings by name"):
         Preprocess.load(path)
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[np.ndarray]:
+    """Two of 640 x 424 pixels."""
+    from sklearn.datasets import load_sample_images
+
+    return [picture[:424] for picture in load_sample_images().images]
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize(
+    ("size", "shorter", "decoded"), [(13, None, 80), (10, 13, 80), (26, None, 160), (53, None, 320)]
+)
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(
+    photographs: list[np.ndarray], size: int, shorter: int | None, decoded: int, fit: str, interpolation: str
+) -> None:
+    preprocess = Preprocess(size, 3, (0.5,) * 3, (0.5,) * 3, shorter=shorter, fit=fit, interpolation=interpolation)
+    for values in photographs:
+        raw = jpeg(values, quality=90)
+        whole, small = decode(raw, "x"), decode(raw, "x", preprocess.side)
+        assert (whole.width, small.width) == (640, decoded)
+        off = (preprocess.pixels(whole).float() - preprocess.pixels(small).float()).abs()
+        assert off.mean() < 0.5
+        assert off.max() < 10
+
+
+def test_what_is_not_many_times_larger_is_decoded_whole(photographs: list[np.ndarray]) -> None:
+    values = photographs[0]
+    for kept, side in ((values, 54), (values[:423], 13), (values[:, :639], 13)):  # no multiples: half a pixel too many
+        raw = jpeg(kept)
+        assert decode(raw, "x", side).tobytes() == decode(raw, "x").tobytes()
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, "PNG")
+    assert decode(out.getvalue(), "x", 2).size == (640, 424)
+    out, turned = io.BytesIO(), Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(values).save(out, "JPEG", exif=turned)
+    assert decode(out.getvalue(), "x", 13).size == (53, 80)
+    with pytest.raises(UserError, match="not a whole image"):
+        decode(jpeg(values)[:9000], "x", 13)
+
+
+def test_a_set_is_decoded_for_the_size_that_it_is_held_at(photographs: list[np.ndarray]) -> None:
+    raw = [jpeg(values) for values in photographs]
+    fit = Preprocess(13, 3, (0.5,) * 3, (0.5,) * 3)
+    held = Decoding(Pictures([0, 1], raw.__getitem__, str, ""), fit)
+    images, aspects, _ = held.take(torch.tensor([1, 0]))
+    assert torch.equal(images[1], fit.pixels(decode(raw[0], "x", 13)))
+    assert not torch.equal(images[1], fit.pixels(decode(raw[0], "x")))
+    assert aspects.tolist() == pytest.approx([640 / 424] * 2)

@@ -53,7 +53,7 @@ def classify(
         some = paths[begin : begin + batch]
         for place, path in enumerate(some):
             try:
-                pixels[place] = preprocess.pixels(open_image(path))
+                pixels[place] = preprocess.pixels(open_image(path, preprocess.side))
             except UserError as error:
                 if len(paths) == 1:
                     raise

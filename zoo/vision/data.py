@@ -40,7 +40,7 @@ from zoo.vision.files import (
     say_copies,
     splits_lie_in,
 )
-from zoo.vision.images import Preprocess
+from zoo.vision.images import REDUCED, Preprocess
 from zoo.vision.pictures import Decoding, Pictures, Pixels, Views, apart, decode_all, digest_of, some_of
 from zoo.vision.published import preprocess_of
 
@@ -147,7 +147,7 @@ class ImageData(DataModule):
 
     def _decoded(self, source: Pictures, fit: Preprocess, split: Split) -> Pixels:
         """All pictures as one tensor: from the data folder where they have been decoded before."""
-        shape = f"{fit.size} {fit.channels} {fit.fit} {fit.interpolation} {fit.shorter}"
+        shape = f"{fit.size} {fit.channels} {fit.fit} {fit.interpolation} {fit.shorter} {REDUCED}"
         key = hashlib.sha256(os.fsencode(f"{source.digest} {source.place} {shape} with aspects"))
         path = data_folder() / "decoded" / f"{key.hexdigest()[:32]}.npy"
         beside = path.with_suffix(".json")

@@ -100,7 +100,7 @@ def draw(
     if about is not None and about not in names:
         raise UserError(f"unknown class {about!r}{nearest(about, list(names))}")
     device = next(model.parameters()).device
-    images = preprocess.encode([open_image(file)]).to(device)
+    images = preprocess.encode([open_image(file, preprocess.side)]).to(device)
     classes = None if about is None else torch.tensor([list(names).index(about)], device=device)
     looks = look(model, images, classes)
     overlay(preprocess.denormalise(images), looks, names, out, layer=layer)

@@ -136,7 +136,7 @@ class Decoding:
 
 def _decoded(source: Pictures, fit: Preprocess, row: int) -> tuple[Tensor, float]:
     """A picture's pixels, "c s s", and its aspect."""
-    image = decode(source.read(row), source.where(row))
+    image = decode(source.read(row), source.where(row), fit.side)
     return fit.pixels(image), image.width / image.height
 
 
