@@ -1,12 +1,18 @@
-"""Averaging of the last weights: what is saved is their mean, and a run that was interrupted goes on exactly."""
+"""Averages of weights: what is saved is their mean, and a run that was interrupted goes on exactly."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
+from tests.test_bad_input import one_line
 from tests.test_traps import Bench, CrashError, crash, settings
+from zoo.train.callbacks import AverageLast, ExponentialMovingAverage
+
+OVERLAYS = Path(__file__).parents[2] / "configs" / "overlay"
 
 
 @pytest.fixture
@@ -39,19 +45,66 @@ def test_what_is_saved_is_the_mean_of_the_last_half(bench: Bench) -> None:
     for state, weight in zip(saved[:first], own[:first], strict=True):
         assert torch.equal(state["state_dict"][name], weight)  # nothing is averaged yet
     assert steps >= 6
-    # the step before the half begins is the first term
-    expected = torch.stack(own[first - 1 :]).mean(0)
+    expected = torch.stack(own[first:]).mean(0)
     torch.testing.assert_close(saved[-1]["state_dict"][name], expected)
     assert (saved[-1]["state_dict"][name] - own[-1]).abs().max() > 1e-4
 
 
-def test_a_run_goes_on_exactly(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert bench.fit(run="whole") == 0
+class Steps(L.LightningModule):
+    """Its weight is the number of steps that it has made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: torch.Tensor) -> torch.Tensor:
+        return -self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+def averaged(callback: Callback, steps: int) -> float:
+    model = Steps()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = L.Trainer(max_steps=steps, callbacks=[callback], accelerator="cpu", **quiet)
+    trainer.fit(model, torch.utils.data.DataLoader(torch.zeros(steps, 1)))
+    return model.weight.item()
+
+
+@pytest.mark.parametrize(
+    ("last", "every", "terms"), [(0.2, 10, [81, 91]), (0.2, 7, [81, 88, 95]), (1.0, 50, [1, 51]), (0.01, 10, [100])]
+)
+def test_terms_of_the_mean_are_of_the_last_part_alone(last: float, every: int, terms: list[int]) -> None:
+    assert averaged(AverageLast(last, every), 100) == pytest.approx(sum(terms) / len(terms))
+
+
+@pytest.mark.parametrize(("decay", "steps"), [(0.998, 3), (0.998, 60), (0.9, 200)])
+def test_a_moving_average_of_a_short_run_is_of_its_end(decay: float, steps: int) -> None:
+    expected = 1.0
+    for step in range(2, steps + 1):
+        share = min(decay, step / (9 + step))  # (1 + t) / (10 + t) after t = step - 1
+        expected = share * expected + (1 - share) * step
+    found = averaged(ExponentialMovingAverage(decay), steps)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert steps * 0.85 < found < steps  # a tenth of the run behind its end, or less
+    if decay == 0.9:
+        assert found == pytest.approx(steps - 9, abs=1e-3)  # far from the beginning: decay / (1 - decay) steps
+
+
+@pytest.mark.parametrize("more", [[], ["--config", OVERLAYS / "ema.yaml"]], ids=["last", "moving"])
+def test_a_run_goes_on_exactly(bench: Bench, monkeypatch: pytest.MonkeyPatch, more: list) -> None:
+    assert bench.fit(*more, run="whole") == 0
     with monkeypatch.context() as patch:
         bench.stop_at(patch, 9, crash)
         with pytest.raises(CrashError):
-            bench.fit()
-    assert bench.fit("--resume", "last") == 0
+            bench.fit(*more)
+    assert bench.fit(*more, "--resume", "last") == 0
     assert torch.equal(bench.weights(), bench.weights("whole"))
 
 
@@ -59,6 +112,6 @@ def test_senseless_settings_are_one_line(bench: Bench, capsys: pytest.CaptureFix
     plain = settings()
     plain["trainer"]["callbacks"] = [{"class_path": "AverageLast", "init_args": {"last": 2.0}}]
     assert bench.fit(config=bench.write("wrong.yaml", plain)) == 2
-    err = capsys.readouterr().err
-    assert "last (2.0) must be in (0, 1]" in err
-    assert err.count("\n") == 1
+    assert "last (2.0) must be in (0, 1]" in one_line(capsys, 2)
+    plain["trainer"]["callbacks"] = [{"class_path": "ExponentialMovingAverage", "init_args": {"decay": 1.0}}]
+    assert "decay (1.0) must be in [0, 1)" in one_line(capsys, bench.fit(config=bench.write("wrong.yaml", plain)))

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor
 
 import zoo
 from zoo.atomic import write_atomically
@@ -227,11 +228,22 @@ class StopOnSignal(Callback):
         raise SystemExit(128 + self.received)
 
 
-class AverageLast(WeightAveraging):
-    """Validates, tests and saves the mean of the weights over the last part of training (Vaswani et al. 2017, 6.1).
+class Average(WeightAveraging):
+    """Base of what validates, tests and saves a mean of the weights. Lightning's callback keeps both in a checkpoint,
+    so that a run goes on exactly."""
 
-    `last`: the share of all steps that is averaged over; `every`: steps between two terms of the mean. Until then the
-    mean is the model itself. Lightning's callback keeps both in a checkpoint, so that a run goes on exactly.
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            name = type(self).__name__
+            raise UserError(f"{name} needs whole weights on each process: it does not go with sharded training")
+        super().setup(trainer, pl_module, stage)
+
+
+class AverageLast(Average):
+    """The mean of the weights over the last part of training (Vaswani et al. 2017, 6.1).
+
+    `last`: the share of all steps that is averaged over; `every`: steps between two terms of the mean, the first of
+    which is the first step of that part. Until then the mean is the model itself.
     """
 
     def __init__(self, last: float = 0.2, every: int = 10):
@@ -242,11 +254,6 @@ class AverageLast(WeightAveraging):
         super().__init__(use_buffers=False)
         self.last, self.every, self.first = last, every, 0
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise UserError("AverageLast needs whole weights on each process: it does not go with sharded training")
-        super().setup(trainer, pl_module, stage)
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         total = trainer.estimated_stepping_batches
         if math.isinf(total):
@@ -256,10 +263,27 @@ class AverageLast(WeightAveraging):
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         if step_idx is None:
             return False
-        if step_idx < self.first:
-            self._average_model.n_averaged.zero_()  # the next term is taken as it is
+        if step_idx <= self.first:
+            self._average_model.n_averaged.zero_()  # this term is taken as it is
             return True
         return (step_idx - self.first) % self.every == 0
+
+
+class ExponentialMovingAverage(Average):
+    """The mean of the weights of all steps, each of which counts `decay` times as much as the next; of early steps the
+    less, so that a short run does not keep weights of its beginning.
+
+    After t steps the decay is at most (1 + t) / (10 + t), which is how TensorFlow's moving averages begin.
+    """
+
+    def __init__(self, decay: float = 0.998):
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay ({decay}) must be in [0, 1)")
+
+        def mean(before: Tensor, now: Tensor, steps: Tensor) -> Tensor:
+            return before + (now - before) * (1 - ((1 + steps) / (10 + steps)).clamp(max=decay))
+
+        super().__init__(use_buffers=False, avg_fn=mean)
 
 
 # Dense peaks of data sheets, FLOP/s: half precision, float32 (tensor cores at TF32 where torch uses them by default).
