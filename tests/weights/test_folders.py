@@ -3,6 +3,7 @@
 import json
 import shutil
 import weakref
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,39 @@ def same_tensors(left: Path, right: Path) -> None:
     for name in a:
         assert a[name].dtype == b[name].dtype, name
         assert torch.equal(a[name], b[name]), name
+
+
+def test_any_of_several_ends_ends_a_text(saved: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As chat models of Llama publish them: through import and export, with the library's own generate beside."""
+    transformers = library("transformers")
+    folder = saved("llama/grouped heads")
+    prompts = torch.arange(3, 27).view(8, 3)
+    theirs = transformers.LlamaForCausalLM.from_pretrained(folder).eval()
+    free = {"do_sample": False, "max_new_tokens": 12, "pad_token_id": 0}
+    rows = theirs.generate(prompts, eos_token_id=None, **free)[:, 3:].tolist()
+    tokens = sorted({token for row in rows for token in row})
+    stops = {pair: {next((t for t in row if t in pair), None) for row in rows} for pair in combinations(tokens, 2)}
+    second, third = next(pair for pair, found in stops.items() if found == {*pair, None})  # one row goes on
+    never = next(token for token in range(1, 60) if token not in tokens)
+    ends = [never, second, third]
+    for name in ("config.json", "generation_config.json"):
+        about = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(about | {"eos_token_id": ends}))
+    expected = theirs.generate(prompts, eos_token_id=ends, **free)[:, 3:]
+    stopped = [next((at for at, token in enumerate(row) if token in ends), None) for row in expected.tolist()]
+    assert cli.main(["import", str(folder), str(tmp_path / "b")]) == 0
+    for at in (folder, tmp_path / "b"):
+        loaded = zoo.load(at)
+        assert (loaded.model.end, loaded.model.ends) == (never, (second, third))
+        found = loaded.model.generate(prompts, length=12)
+        for ours, other, stop in zip(found, expected, stopped, strict=True):
+            upto = len(ours) if stop is None else stop + 1
+            assert torch.equal(ours[:upto], other[:upto])
+            assert set(ours[upto:].tolist()) <= {never}
+    assert "eos_token_id" not in capsys.readouterr().err
+    assert cli.main(["export", str(tmp_path / "b"), str(tmp_path / "c"), "--to", "hf"]) == 0
+    for name in ("config.json", "generation_config.json"):
+        assert json.loads((tmp_path / "c" / name).read_text()) == json.loads((folder / name).read_text())
 
 
 @pytest.mark.parametrize("reference", REFERENCES, ids=str)

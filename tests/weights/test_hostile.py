@@ -302,6 +302,46 @@ def test_settings_of_training_are_told(folder: Path, capsys: pytest.CaptureFixtu
     assert "min_length" not in said
 
 
+def test_every_habit_is_told_by_name(
+    folder: Path, kept: dict[str, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of generation_config.json: what is not known to change nothing, of an imported folder too."""
+    beside = folder / "generation_config.json"
+    still = {"eos_token_id": 2, "pad_token_id": 0, "use_cache": True, "transformers_version": "5", "top_p": 1.0}
+    still |= {"temperature": 0.6, "top_k": 50, "do_sample": False, "num_beams": 1, "guidance_scale": None}
+    still |= {"early_stopping": False, "begin_suppress_tokens": [], "sequence_bias": {}, "_from_model_config": True}
+    beside.write_text(json.dumps(still))
+    zoo.load(folder)
+    assert capsys.readouterr().err == ""
+    acts: dict[str, object] = {"do_sample": True, "top_p": 0.9, "begin_suppress_tokens": [220], "new_habit": "x"}
+    acts |= {"sequence_bias": {"1": -1.0}, "exponential_decay_length_penalty": [15, 1.6], "max_new_tokens": 9}
+    acts |= {"forced_eos_token_id": 2, "guidance_scale": 3.0, "num_beam_groups": 2, "diversity_penalty": 0.5}
+    acts |= {"encoder_repetition_penalty": 1.1, "early_stopping": True, "suppress_tokens": [*range(100)]}
+    beside.write_text(json.dumps(still | acts))
+    assert cli.main(["import", str(folder), str(tmp_path / "o")]) == 0
+    capsys.readouterr()
+    for opened in (folder, tmp_path / "o"):
+        zoo.load(opened)
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"{opened}/generation_config.json: ")
+        for name, value in (acts | {"temperature": 0.6, "top_k": 50}).items():
+            assert f"{name} {value!r}"[:40] in said
+        assert not any(f" {name} " in said for name in still.keys() - acts.keys() - {"temperature", "top_k"})
+        assert len(said) < 800  # a list of a hundred tokens is cut
+    bart = put(kept["bart"], tmp_path / "bart")
+    said = json.loads((bart / "generation_config.json").read_text())
+    (bart / "generation_config.json").write_text(json.dumps(said | {"decoder_start_token_id": 7}))
+    zoo.load(bart)
+    assert "decoder_start_token_id 7" in capsys.readouterr().err
+
+
+def test_keys_of_tools_that_compute_nothing(kept: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
+    folder = put(kept["llama"], tmp_path / "m")
+    before = zoo.load(folder)
+    change(folder, unsloth_fixed=True, unsloth_version="2025.1", **{"transformers.js_config": {"dtype": "q4"}})
+    assert zoo.load(folder).config == before.config
+
+
 def test_how_a_published_model_writes_is_read_where_its_library_reads_it(
     kept: dict[str, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,7 +354,8 @@ def test_how_a_published_model_writes_is_read_where_its_library_reads_it(
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
     assert "config.json: eos_token_id [2, 7]: only 2 ends a text here" in said[0]
-    assert "config.json: length_penalty 2.0, num_beams 4, max_length 142 are not taken on: they are habits" in said[1]
+    told = "length_penalty 2.0, num_beams 4, early_stopping True, max_length 142, forced_eos_token_id 2"
+    assert f"config.json: {told} are not taken on: they are habits" in said[1]
     (folder / "generation_config.json").write_text('{"eos_token_id": [5, 2], "num_beams": 1, "max_length": 20}')
     assert zoo.load(folder).model.end == 5
     said = capsys.readouterr().err

@@ -109,10 +109,11 @@ def stream(
     *,
     length: int,
     end: int | None = None,
+    ends: tuple[int, ...] = (),
     sampling: Sampling = GREEDY,
     constraint: Constraint | None = None,
 ) -> Iterator[Tensor]:
-    """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen `end`.
+    """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen `end`, or one of `ends`.
 
     `scores`: "b ... v", those of the first token. A sequence that has ended goes on as `end`. ValueError where the
     constraint bars every token of a sequence.
@@ -129,6 +130,8 @@ def stream(
         if end is not None:
             tokens = tokens.masked_fill(ended, end)
             ended = ended | (tokens == end)
+            for other in ends:
+                ended = ended | (tokens == other)
         yield tokens
         if count + 1 == length or (end is not None and bool(ended.all())):
             return

@@ -30,13 +30,15 @@ class Context:
 class Writer(Network):
     """A network that reads tokens from left to right through a causal `stack`, and can go on with them.
 
-    Subclasses give `stack`, `head` (states "t d" to scores "t ... v"), `end` (the token that ends a sequence, or None)
-    and `hidden`. Where the stack looks at a context, `hidden` takes it as `context`, made by `look`.
+    Subclasses give `stack`, `head` (states "t d" to scores "t ... v"), `end` (the token that ends a sequence, or None),
+    `ends` where further tokens do, and `hidden`. Where the stack looks at a context, `hidden` takes it as `context`,
+    made by `look`.
     """
 
     stack: Stack
     head: nn.Module
     end: int | None
+    ends: tuple[int, ...] = ()
 
     def hidden(self, ids: Tensor, keep: Tensor | None = None, cache: Cache | None = None) -> tuple[Tensor, Layout]:
         """States "t d" of the real tokens of "b ... n" (`keep`: "b n") before the head, with their layout.
@@ -83,7 +85,15 @@ class Writer(Network):
             continuing = Continuing(hidden, self.head, Cache(self.stack, len(prompts), given + length))
             states, layout = hidden(prompts, keep, cache=continuing.cache)
             scores = self.head(layout.last(states))
-            yield from stream(continuing, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
+            yield from stream(
+                continuing,
+                scores,
+                length=length,
+                end=self.end,
+                ends=self.ends,
+                sampling=sampling,
+                constraint=constraint,
+            )
 
         for tokens in unrecorded()(write)():
             yield tokens.clone()  # a tensor of inference could not be trained on

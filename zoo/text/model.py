@@ -200,7 +200,8 @@ class CausalLM(Writer):
     """A language model that reads from left to right. ValueError where the stack is not causal or looks at a context.
 
     `tied`: the output map is the table of embeddings. `embed_scale`: embeddings are multiplied by sqrt(d). `start` and
-    `end`: the tokens that texts begin and end with, None where they do not.
+    `end`: the tokens that texts begin and end with, None where they do not. `ends`: further tokens at which writing
+    stops (the end of a turn); ValueError where there is no `end` besides.
     """
 
     def __init__(
@@ -213,11 +214,14 @@ class CausalLM(Writer):
         head_bias: bool = False,
         start: int | None = None,
         end: int | None = None,
+        ends: tuple[int, ...] = (),
         init: Scheme = "normal",
     ):
         super().__init__()
         if not stack.causal or stack.cross:
             raise ValueError("a language model reads the past alone: set causal, and leave cross unset")
+        if ends and end is None:
+            raise ValueError(f"ends {ends} are further tokens that end a text: set end too")
         self.settings = {
             "stack": stack,
             "vocab_size": vocab_size,
@@ -226,9 +230,10 @@ class CausalLM(Writer):
             "head_bias": head_bias,
             "start": start,
             "end": end,
+            "ends": ends,
             "init": init,
         }
-        self.start, self.end = start, end
+        self.start, self.end, self.ends = start, end, ends
         self.stack = Stack(stack)
         self.embedding = nn.Embedding(vocab_size, stack.dim)
         self.head = nn.Linear(stack.dim, vocab_size, bias=head_bias)

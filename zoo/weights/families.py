@@ -69,7 +69,7 @@ SILENT = frozenset(
     temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
     encoder_no_repeat_ngram_size bad_words_ids num_return_sequences exponential_decay_length_penalty suppress_tokens
     begin_suppress_tokens remove_invalid_values tf_legacy_loss use_bfloat16 attn_implementation
-    _attn_implementation""".split()
+    _attn_implementation transformers.js_config unsloth_fixed unsloth_version""".split()
 )
 # Keys whose other values would change what is computed, with the value that does not.
 PLAIN = {"chunk_size_feed_forward": 0, "pruned_heads": {}, "is_decoder": False, "add_cross_attention": False}
@@ -142,6 +142,15 @@ class Given:
         if value is not None and type(value) is not int:
             raise self.refused(name, "the id of a token is needed")
         return value
+
+    def ends(self) -> dict[str, Any]:
+        """The tokens that end a text, as arguments of a language model: the first, which goes on where a text has
+        ended, and any others."""
+        end, said = self.token("eos_token_id"), self.values.get("eos_token_id")
+        others = tuple(dict.fromkeys(said[1:])) if isinstance(said, list) else ()
+        if any(type(other) is not int for other in others):
+            raise self.refused("eos_token_id", "ids of tokens are needed")
+        return {"end": end, "ends": tuple(other for other in others if other != end)}
 
     def only(self, **values: Any) -> None:
         """Settings that zoo has with one value alone."""

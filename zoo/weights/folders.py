@@ -27,7 +27,8 @@ preprocessor_config.json""".split()
 # Settings that change no output of a trained model.
 TRAINING = ("dropout", "attention_dropout", "drop_path", "init")
 WRITING = ("unwritten",)  # what the search leaves out is said elsewhere, if anywhere
-ENDS = ("start", "end")  # a language model that sees a text whole computes the same, whatever texts begin and end with
+# a language model that sees a text whole computes the same, whatever texts begin and end with
+ENDS = ("start", "end", "ends")
 
 
 def save(model: Network, folder: str | Path, tokenizer: Any = None, *, classes: Sequence[str] = ()) -> None:

@@ -49,7 +49,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         return common | last_token_classes(given)
     return common | {
         "tied": given.flag("tie_word_embeddings", True),
-        "end": given.token("eos_token_id"),
+        **given.ends(),
     }
 
 

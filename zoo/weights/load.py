@@ -144,6 +144,8 @@ def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded:
             raise UserError(f"{folder / 'config.json'}: origin holds {config['origin']!r}") from None
         if (folder / UNUSED).is_file():
             origin = replace(origin, unused=read_file(folder / UNUSED))
+        writes = writing(folder, origin.config)
+        say(writes, told(writes, config["settings"]))
     return Loaded(model.eval(), _tokens(folder, config["kind"], published=origin is not None), config, origin)
 
 
@@ -164,9 +166,8 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     with Undrawn():
         model = build(class_of(kind), settings, where)
     fill(model.to(common_type(tensor for name, tensor in tensors.items() if name not in unused)), ours, place)
-    for source, notes in ((given, given.notes), (writes, told(writes, settings))):
-        for note in notes:
-            print(f"{source.where}: {note}", file=sys.stderr)
+    say(given, given.notes)
+    say(writes, told(writes, settings))
     origin = Origin(architecture, config, {name: type_name(t) for name, t in tensors.items()}, unused)
     plain = {"kind": kind, "settings": model.to_plain()}
     if names := class_names(config, settings.get("classes", 0)):
@@ -174,23 +175,42 @@ def _published(folder: Path, config: dict[str, Any]) -> Loaded:
     return Loaded(model.eval(), _tokens(folder, kind, published=True), plain, origin)
 
 
-# What publishers have `generate` do unless told otherwise, with the value that does nothing. Here the verbs are told.
-HABITS = {"no_repeat_ngram_size": 0, "min_length": 0, "forced_bos_token_id": None, "bad_words_ids": None}
-HABITS |= {"repetition_penalty": 1.0, "suppress_tokens": None, "encoder_no_repeat_ngram_size": 0}
-HABITS |= {"length_penalty": 1.0, "num_beams": 1, "max_length": 20}
+# What publishers have `generate` do unless told otherwise, with the values that do nothing (besides null and nothing
+# in brackets). Here the verbs are told.
+DRAWING: dict[str, tuple[Any, ...]] = {"temperature": (1.0,), "top_k": (0,), "top_p": (1.0,), "min_p": (0.0,)}
+DRAWING |= {"top_h": (), "typical_p": (1.0,), "epsilon_cutoff": (0.0,), "eta_cutoff": (0.0,)}  # where it draws at all
+HABITS: dict[str, tuple[Any, ...]] = {"no_repeat_ngram_size": (0,), "min_length": (0,), "forced_bos_token_id": ()}
+HABITS |= {"bad_words_ids": (), "repetition_penalty": (1.0,), "suppress_tokens": (), "begin_suppress_tokens": ()}
+HABITS |= {"encoder_no_repeat_ngram_size": (0,), "encoder_repetition_penalty": (1.0,), "sequence_bias": ()}
+HABITS |= {"length_penalty": (1.0,), "num_beams": (1,), "early_stopping": (False, "never"), "num_beam_groups": (1,)}
+HABITS |= {"diversity_penalty": (0.0,), "max_length": (20,), "max_new_tokens": (), "min_new_tokens": (0,)}
+HABITS |= {"forced_eos_token_id": (), "exponential_decay_length_penalty": (), "guidance_scale": (1.0,)}
+HABITS |= {"num_return_sequences": (1,), "do_sample": (False,), "penalty_alpha": (0.0,), "token_healing": (False,)}
+HABITS |= DRAWING
+# Keys of generation_config.json that change nothing of what is written: tokens that are read elsewhere (those of ends
+# apart), who wrote the file, what is returned, how it is computed, and what other models guess to save time.
+UNHEARD = frozenset(
+    """eos_token_id bos_token_id pad_token_id transformers_version _from_model_config _commit_hash renormalize_logits
+    remove_invalid_values use_cache cache_implementation cache_config max_cache_len prefill_chunk_size low_memory
+    compile_config disable_compile output_attentions output_hidden_states output_scores output_logits
+    return_dict_in_generate is_assistant num_assistant_tokens num_assistant_tokens_schedule
+    assistant_confidence_threshold assistant_early_exit assistant_lookbehind target_lookbehind
+    prompt_lookup_num_tokens max_matching_ngram_size use_mtp""".split()
+)
+BESIDE = "generation_config.json"
 
 
 def writing(folder: Path, config: dict[str, Any]) -> Given:
     """What is published of how a model writes: all of it stands in generation_config.json where there is one, else in
     config.json, as transformers goes by."""
-    beside = folder / "generation_config.json"
+    beside = folder / BESIDE
     return Given(read_json(beside), beside, {}) if beside.is_file() else Given(config, folder / "config.json", {})
 
 
 def ending(writes: Given, settings: dict[str, Any]) -> dict[str, Any]:
-    """A network's arguments with the token that ends a text by `writing`, where that says one."""
-    end = writes.token("eos_token_id") if "end" in settings else None
-    return settings if end is None else settings | {"end": end}
+    """A network's arguments with the tokens that end a text by `writing`, where that says some."""
+    found = writes.ends() if "end" in settings else {"end": None}
+    return settings if found["end"] is None else settings | {name: found[name] for name in found if name in settings}
 
 
 def told(writes: Given, settings: dict[str, Any]) -> list[str]:
@@ -198,15 +218,36 @@ def told(writes: Given, settings: dict[str, Any]) -> list[str]:
     end a text, and habits, in a line each."""
     said, notes = writes.values, []
     ends = said.get("eos_token_id")
-    if "end" in settings and isinstance(ends, list) and any(end != settings["end"] for end in ends):
+    known = [settings.get("end"), *settings.get("ends", ())]
+    if "end" in settings and isinstance(ends, list) and any(end not in known for end in ends):
         notes.append(f"eos_token_id {ends}: only {settings['end']} ends a text here")
-    if said.get("bad_words_ids") == [[token] for token in settings.get("unwritten", ())]:
-        said = {**said, "bad_words_ids": None}
-    found = [f"{name} {said[name]!r}" for name, plain in HABITS.items() if said.get(name) not in (None, plain, [])]
+    taken = {
+        "bad_words_ids": [[token] for token in settings.get("unwritten", ())],
+        "decoder_start_token_id": settings.get("start", said.get("decoder_start_token_id")),
+    }
+    names = [*HABITS, *(sorted({*said} - {*HABITS} - UNHEARD) if writes.where.name == BESIDE else [])]
+    found = [
+        f"{name} {shortened(said[name])}"
+        for name in names
+        if said.get(name) not in (None, [], {}, *HABITS.get(name, ()), taken.get(name))
+        and (name not in DRAWING or said.get("do_sample"))
+    ]
     if found:
         what = "is not taken on: it is a habit" if len(found) == 1 else "are not taken on: they are habits"
         notes.append(f"{', '.join(found)} {what} of its generate, no part of the model")
     return notes
+
+
+def say(given: Given, notes: list[str]) -> None:
+    """Notes on what a file says, on stderr."""
+    for note in notes:
+        print(f"{given.where}: {note}", file=sys.stderr)
+
+
+def shortened(value: Any, most: int = 60) -> str:
+    """A value as it would be written, or how it begins: lists of tokens may be long."""
+    whole = repr(value)
+    return whole if len(whole) <= most else f"{whole[: most - 3]}..."
 
 
 def class_names(config: dict[str, Any], count: int) -> list[str]:
