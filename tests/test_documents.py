@@ -1,6 +1,7 @@
 """Documents say what is: tables are those of the result files, links lead somewhere, commands and settings exist."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,18 @@ def test_links_and_commands_exist(path: Path) -> None:
         assert (ROOT / config).is_file(), config
     for make in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
         assert f"\n{make}:" in (ROOT / "Makefile").read_text(), make
+
+
+def test_what_the_readme_shows_in_python_is_typed(tmp_path: Path) -> None:
+    """By mypy, as strictly as it can, as in a project that uses zoo. Of torch, backward is not typed."""
+    pytest.importorskip("mypy")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "shown.py").write_text("\n".join(blocks))
+    options = ["--strict", "--untyped-calls-exclude", "torch", "--cache-dir", str(ROOT / ".mypy_cache" / "shown")]
+    command = [sys.executable, "-m", "mypy", *options, "shown.py"]
+    environment = os.environ | {"MYPYPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_example_of_the_core_runs() -> None:

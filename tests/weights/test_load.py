@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 import zoo
 from zoo.core import Sinusoidal, StackConfig
-from zoo.text import Seq2Seq
+from zoo.errors import UserError
+from zoo.text import CausalLM, Seq2Seq
 
 
 @pytest.fixture
@@ -39,6 +40,13 @@ def test_weights_come_back_and_tied_ones_are_tied(folder: Path) -> None:
     assert not loaded.model.training
     assert loaded.model.head.weight is loaded.model.target_embedding.weight
     assert loaded.tokenizer is None
+
+
+def test_a_kind_that_is_asked_for(folder: Path) -> None:
+    """Another is refused in a line; which it is, type checkers know."""
+    assert type(zoo.load(folder, kind=Seq2Seq).model) is Seq2Seq
+    with pytest.raises(UserError, match=r"holds a Seq2Seq, expected a CausalLM$"):
+        zoo.load(folder, kind=CausalLM)
 
 
 def test_settings_that_name_a_module_import_nothing(folder: Path) -> None:

@@ -39,7 +39,7 @@ class Side:
 
     reference: Reference
     theirs: Any
-    ours: Loaded
+    ours: Loaded[Any]
 
     @property
     def compared(self) -> "Compared":

@@ -92,7 +92,7 @@ def _function(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def names_of(loaded: "Loaded") -> list[str]:
+def names_of(loaded: "Loaded[Any]") -> list[str]:
     """The names of a classifier's classes, or their numbers where its folder names none."""
     names = loaded.config.get("classes") or []
     settings = loaded.config["settings"]

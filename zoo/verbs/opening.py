@@ -2,7 +2,7 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
 from zoo.options import Options
@@ -50,7 +50,7 @@ def check_text(what: str, text: str | None) -> None:
         raise UserError(f"{what}: not UTF-8")
 
 
-def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded":
+def open_model(given: Namespace, does: str, *kinds: str) -> "Loaded[Any]":
     """The model on its device; UserError where it is of none of these kinds, or has no tokenizer."""
     from zoo.core import denormals
     from zoo.weights.load import device_of, load, tokenizer_of

@@ -4,7 +4,7 @@ import math
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
 from zoo.options import Options, check_new
@@ -86,7 +86,7 @@ def _pictures(path: Path | None, count: int) -> list[Path]:
     return pictures
 
 
-def _draw(loaded: "Loaded", texts: list[str], pictures: list[Path], given: Namespace) -> None:
+def _draw(loaded: "Loaded[Any]", texts: list[str], pictures: list[Path], given: Namespace) -> None:
     """A picture for each text."""
     from zoo.text.attention import cross_attention, draw
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.core.config import StackConfig
 from zoo.core.feedforward import Activation
@@ -423,7 +423,7 @@ def common_type(tensors: Iterable[Tensor]) -> torch.dtype:
     return found
 
 
-def build(kind: type[nn.Module], settings: Mapping[str, Any], where: Path) -> nn.Module:
+def build(kind: type[Network], settings: Mapping[str, Any], where: Path) -> Network:
     """The network; UserError where its settings make none."""
     try:
         return kind(**settings)

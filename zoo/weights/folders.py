@@ -49,12 +49,11 @@ def save(model: Network, folder: str | Path, tokenizer: Any = None, *, classes: 
             tokenizer.save(out)
 
 
-def write(loaded: Loaded, out: Path, beside: Path) -> None:
+def write(loaded: Loaded[Network], out: Path, beside: Path) -> None:
     """A model as a folder of zoo's own at `out`; `beside`: the folder that it came from.
 
     UserError where `out` exists or cannot be written: there is a whole folder or none.
     """
-    assert isinstance(loaded.model, Network)
     with whole_folder(out) as folder:
         config: dict[str, Any] = loaded.config | {"settings": loaded.model.to_plain()}
         if loaded.origin is not None:
@@ -68,13 +67,12 @@ def write(loaded: Loaded, out: Path, beside: Path) -> None:
             loaded.tokenizer.save(folder)  # of another size, where the network was resized
 
 
-def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
+def alike(loaded: Loaded[Network], like: Loaded[Network], where: Path) -> Loaded[Network]:
     """A model that was trained here, as if it came from where `like` did: what began with published weights goes back
     to their form, of another class of their family where it is of another kind.
 
     UserError where `like` was not published, or its family has no such class.
     """
-    assert isinstance(loaded.model, Network)
     if like.origin is None:
         raise UserError(f"{where}: was not imported from published weights either")
     family, kind = family_of(like.origin.architecture, where), loaded.config["kind"]
@@ -107,13 +105,12 @@ def alike(loaded: Loaded, like: Loaded, where: Path) -> Loaded:
     return replace(loaded, origin=Origin(architecture, config, stored, unused))
 
 
-def write_published(loaded: Loaded, out: Path, beside: Path, tokens: Path | None = None) -> None:
+def write_published(loaded: Loaded[Network], out: Path, beside: Path, tokens: Path | None = None) -> None:
     """A model as it was published: the same names, types and settings, with the weights that it has now.
 
     What lies in `beside`, and over it in `tokens`, goes with it. UserError where it was not imported, or has settings
     that its config.json does not say.
     """
-    assert isinstance(loaded.model, Network)
     origin = loaded.origin
     if origin is None:
         raise UserError(

@@ -16,12 +16,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from zoo.core.init import Undrawn
+from zoo.core.network import Network
 from zoo.errors import UserError, nearest
 from zoo.weights.families import (
     ARCHITECTURES,
@@ -36,6 +37,8 @@ from zoo.weights.families import (
     type_name,
 )
 from zoo.weights.files import INDEX, UNUSED, WEIGHTS, read_file, read_json, read_tensors, verify
+
+N = TypeVar("N", bound=Network)
 
 TEXT = "zoo.text.opening.AnyTokenizer"
 MUSIC = "zoo.music.tokens.View"
@@ -61,30 +64,40 @@ PUBLISHED = {VISION: "zoo.vision.published.PublishedPreprocess"}
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class Loaded(Generic[N]):
     """A trained model: the network in eval mode, the folder's tokenizer (of whatever domain) if it has one, the
     settings as plain values, and for published weights where they came from."""
 
-    model: nn.Module
+    model: N
     tokenizer: Any
     config: dict[str, Any]
     origin: Origin | None = None
 
 
-def load(source: str | Path, *, checkpoint: str = "best") -> Loaded:
+@overload
+def load(source: str | Path, *, checkpoint: str = "best") -> Loaded[Network]: ...
+@overload
+def load(source: str | Path, *, checkpoint: str = "best", kind: type[N]) -> Loaded[N]: ...
+
+
+def load(source: str | Path, *, checkpoint: str = "best", kind: type[Network] = Network) -> Loaded[Any]:
     """The model of a run folder, a folder of published weights or a hub name, on the CPU, in the type it is stored in.
 
-    `checkpoint`, of a run: best, last, or a path. UserError in one line where the folder, its settings or its weights
-    are not what they should be.
+    `checkpoint`, of a run: best, last, or a path. `kind`: the class that the model must be of, which type checkers then
+    know too. UserError in one line where the folder, its settings or its weights are not what they should be.
     """
     folder = find(source)
     verify(folder)
     config = read_config(folder)
     if is_own(config):
-        return _own(folder, config, checkpoint)
-    if checkpoint != "best":
+        loaded = _own(folder, config, checkpoint)
+    elif checkpoint != "best":
         raise UserError(f"{folder}: published weights, of which there are no checkpoints: leave --checkpoint unset")
-    return _published(folder, config)
+    else:
+        loaded = _published(folder, config)
+    if not isinstance(loaded.model, kind):
+        raise UserError(f"{source} holds a {type(loaded.model).__name__}, expected a {kind.__name__}")
+    return loaded
 
 
 def find(source: str | Path) -> Path:
@@ -126,11 +139,11 @@ def fetch(name: str) -> Path:
     raise UserError(f"{name}: no such folder, {reason}")
 
 
-def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded:
+def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded[Network]:
     kind = class_of(config["kind"])
     try:
         with Undrawn():
-            model: nn.Module = kind.from_plain(config["settings"])
+            model: Network = kind.from_plain(config["settings"])
     except (ValueError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'}: {error}") from None
     weights, where = read_weights(folder, checkpoint)
@@ -149,7 +162,7 @@ def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded:
     return Loaded(model.eval(), _tokens(folder, config["kind"], published=origin is not None), config, origin)
 
 
-def _published(folder: Path, config: dict[str, Any]) -> Loaded:
+def _published(folder: Path, config: dict[str, Any]) -> Loaded[Network]:
     where = folder / "config.json"
     architecture = architecture_of(config, where)
     family = family_of(architecture, where)

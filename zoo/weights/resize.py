@@ -98,11 +98,10 @@ def _changed(model: Network, changes: dict[str, Any], resize: Callable[[Tensor, 
 
 
 def resized(
-    loaded: Loaded, *, image: int | None = None, positions: int | None = None, vocabulary: int | None = None
-) -> Loaded:
+    loaded: Loaded[Network], *, image: int | None = None, positions: int | None = None, vocabulary: int | None = None
+) -> Loaded[Network]:
     """A loaded model at other sizes, with what its published config.json says of them."""
     model, origin = loaded.model, loaded.origin
-    assert isinstance(model, Network)
     for size, resize, what in (
         (image, resize_image, "image"),
         (positions, resize_positions, "positions"),
