@@ -2,11 +2,13 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.random import default_rng
 
 from zoo.core import Rotary, StackConfig
 from zoo.data.files import data_folder
@@ -180,6 +182,38 @@ def test_span_batches_hold_the_text(tmp_path: Path) -> None:
             dropped += sum(i not in tokens.sentinels for i in target[:-1])
             total += len(text)
     assert dropped / total == pytest.approx(0.3, abs=0.05)
+
+
+def test_spans_are_drawn_anew_in_training_alone(tmp_path: Path) -> None:
+    """Of a document that lies whole in a window, in each epoch others; a run that goes on draws those of its epoch, in
+    worker processes too; those of validation stay."""
+
+    def drawn(loader: Any, epoch: int, skip: int = 0) -> dict[tuple[int, int], list[int]]:
+        """Sources by first token and length of the part they were made of."""
+        loader.batch_sampler.epoch, loader.batch_sampler.skip = epoch, skip
+        return {
+            (int(begin), int(keep.sum() + other.sum())): source[keep].tolist()
+            for batch in loader
+            for source, keep, other, begin in zip(batch.source, batch.source_keep, batch.keep, batch.index, strict=True)
+        }
+
+    data = lines(tmp_path, SpanCorpus, density=0.3, mean=2.0, batch=2, held_out=0.3)
+    first, second = (drawn(data.train_dataloader(), epoch) for epoch in (0, 1))
+    both = first.keys() & second.keys()
+    assert len(both) >= 8
+    assert sum(first[part] != second[part] for part in both) > 0.5 * len(both)
+    rest = drawn(data.train_dataloader(), 1, skip=1)
+    assert 0 < len(rest) < len(second)
+    assert rest.items() <= second.items()
+    beside = lines(tmp_path, SpanCorpus, density=0.3, mean=2.0, batch=2, held_out=0.3, workers=1)
+    assert drawn(beside.train_dataloader(), 1) == second
+    val = data.val_dataloader()
+    assert [[*map(torch.equal, a, b)] for a, b in zip(val, val, strict=True)] == [[True] * 5] * len(val)
+    # as they were drawn before training knew of epochs: kept results were validated on these
+    made = data.windows(data.part("val"))
+    for begin in (0, 7, 2**40):
+        assert default_rng((1, begin, 0)).integers(1 << 60) == default_rng((1, begin)).integers(1 << 60)
+    assert made.pair(0, 40, 0) != made.pair(0, 40, 1)
 
 
 def test_too_few_sentinels_are_said(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ class Windows(NamedTuple):
     labels: Tensor  # "b n"
 
 
-class WindowSampler(Sampler[list[int]]):
-    """Where windows of `length` tokens begin, `batch` at a time.
+class WindowSampler(Sampler[list[tuple[int, int]]]):
+    """Where windows of `length` tokens begin, as (epoch, first token), `batch` at a time.
 
     Each epoch the text is cut at another place, and its windows come in another order. What an epoch leaves out, other
     text each time: windows that do not make a whole batch for each rank, and less than a window at either end. Each of
@@ -61,9 +61,10 @@ class WindowSampler(Sampler[list[int]]):
     def _windows(self) -> int:
         return -(-(self.tokens - 1) // self.length)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        skip, self.skip = self.skip, 0
-        yield from self.batches(self.epoch)[skip:]
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        (skip, self.skip), epoch = (self.skip, 0), self.epoch
+        for batch in self.batches(epoch)[skip:]:
+            yield [(epoch, begin) for begin in batch]
 
     def batches(self, epoch: int) -> list[list[int]]:
         """This rank's batches of an epoch, as the first token of each window."""
@@ -82,7 +83,7 @@ class WindowSampler(Sampler[list[int]]):
 
 
 class _Text(Made[Windows]):
-    """Batches of windows: an index is a list of first tokens.
+    """Batches of windows: an index is a list of (epoch, first token).
 
     A window that several documents share becomes a row for each of them: none sees another, and what that pads costs
     nothing, since the core packs rows.
@@ -96,8 +97,8 @@ class _Text(Made[Windows]):
         end = min(begin + self.length, len(self.tokens))
         return list(pairwise([begin, *self.tokens.cuts(begin, end), end]))
 
-    def __getitem__(self, begins: list[int]) -> Windows:
-        parts = [part for begin in begins for part in self.parts(begin)]
+    def __getitem__(self, begins: list[tuple[int, int]]) -> Windows:
+        parts = [part for _, begin in begins for part in self.parts(begin)]
         ids, keep = rows_of([self.tokens[a:b].tolist() for a, b in parts], Tokenizer.pad)
         labels, _ = rows_of([self._after(a, b) for a, b in parts], IGNORED)
         return Windows(ids, None if bool(keep.all()) else keep, labels)
@@ -108,7 +109,8 @@ class _Text(Made[Windows]):
 
 
 class _Spans(_Text):
-    """Batches of pairs: windows without some spans, and those spans. Which, (seed, first token) decides."""
+    """Batches of pairs: windows without some spans, and those spans. Which, (seed, first token, epoch) decides: in
+    training others in each epoch, in validation, which knows no epoch but the first, always the same."""
 
     def __init__(self, tokens: Tokens, length: int, *, tokenizer: Tokenizer, density: float, mean: float, seed: int):
         super().__init__(tokens, length)
@@ -116,14 +118,14 @@ class _Spans(_Text):
         self.bounds = {tokenizer.start, tokenizer.end} if tokenizer.has("start") else {tokenizer.end}  # of documents
         self.sentinels, self.density, self.mean, self.seed = tokenizer.sentinels, density, mean, seed
 
-    def __getitem__(self, begins: list[int]) -> Batch:  # type: ignore[override]
-        pairs = ((a, *self.pair(a, b)) for begin in begins for a, b in self.parts(begin))
+    def __getitem__(self, begins: list[tuple[int, int]]) -> Batch:  # type: ignore[override]
+        pairs = ((a, *self.pair(a, b, epoch)) for epoch, begin in begins for a, b in self.parts(begin))
         return collate([(a, [*source, self.end], [*target, self.end]) for a, source, target in pairs])
 
-    def pair(self, begin: int, end: int) -> tuple[list[int], list[int]]:
+    def pair(self, begin: int, end: int, epoch: int) -> tuple[list[int], list[int]]:
         """Source and target of a part; of one too short to drop anything nothing is dropped."""
         ids = [i for i in self.tokens[begin:end].tolist() if i not in self.bounds]
-        random = np.random.default_rng((self.seed, begin))
+        random = np.random.default_rng((self.seed, begin, epoch))
         spans = draw_spans(len(ids), random, density=self.density, mean=self.mean) if len(ids) > 1 else []
         return drop_spans(ids, spans, self.sentinels)
 
@@ -209,7 +211,7 @@ class Corpus(TextData):
         return DataLoader(windows, batch_sampler=sampler, collate_fn=Made.whole, num_workers=self.workers)
 
     def windows(self, tokens: Tokens) -> Made[Any]:
-        """What makes batches of lists of first tokens."""
+        """What makes batches of lists of (epoch, first token)."""
         return _Text(tokens, self.length)
 
 
