@@ -37,6 +37,26 @@ def test_the_public_sets_are_read_as_they_are(sst: Path) -> None:
     assert SST1(vocab_size=300).texts("test")[4] == ("a film that is crème test 4", 4)
 
 
+def test_which_texts_are_held_out_is_a_setting_and_no_seed(sst: Path) -> None:
+    """Of sets that were published undivided; by default the split that earlier runs had, which knew seed 1 alone."""
+    lines = [f"{number % 2} film number {number} ." for number in range(400)]
+    (sst / "rt-polarity.all").write_text("\n".join(lines), encoding="cp1252")
+    every = [(line[2:], int(line[0])) for line in lines]
+    before = split_texts(every, {"val": 0.1, "test": 0.1}, seed=1)
+    for seed in (1, 2):
+        assert {part: MR(vocab_size=300, seed=seed).texts(part) for part in before} == before
+    tests = [{text for text, _ in MR(vocab_size=300, split=number).texts("test")} for number in range(10)]
+    assert all(20 < len(test) < 70 for test in tests)
+    assert len({frozenset(test) for test in tests}) == 10
+    assert all(
+        len(one & other) < 25 for i, one in enumerate(tests) for other in tests[:i]
+    )  # a tenth of each, by chance
+    assert TREC(vocab_size=300, seed=2).texts("val") == TREC(vocab_size=300).texts("val")
+    other = TREC(vocab_size=300, split=1)
+    assert other.texts("val") != TREC(vocab_size=300).texts("val")
+    assert other.texts("test") == TREC(vocab_size=300).texts("test")
+
+
 @pytest.mark.parametrize(("share", "split"), [(1e-9, "val"), (1 - 1e-9, "train")])
 def test_a_share_that_leaves_a_split_empty(sst: Path, share: float, split: Split) -> None:
     with pytest.raises(UserError, match=f"leaves no question to {split} on"):

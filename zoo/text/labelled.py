@@ -189,7 +189,8 @@ _SST_NAMES = {"train": "train", "val": "dev", "test": "test"}
 class TREC(_Sentences):
     """Questions by what they ask for (Li & Roth 2002): 5,452 to train on, and 500 to test.
 
-    A share of `held_out` of the first validates; ValueError where it is no share.
+    A share of `held_out` of the first validates; ValueError where it is no share. Which questions, `split` decides and
+    no seed: runs of several seeds are validated on the same.
     """
 
     names = ("description", "entity", "abbreviation", "human", "location", "number")
@@ -205,16 +206,17 @@ class TREC(_Sentences):
         workers: int = 0,
         tokens: Tokens = "bpe",
         tokenizer: Path | None = None,
+        split: int = 0,
     ):
         if not 0 < held_out < 1:
             raise ValueError(f"held_out ({held_out}) must be in (0, 1): that share of the questions validates")
-        self.held_out = held_out
+        self.held_out, self.split = held_out, split
         super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokens, tokenizer)
 
     def texts(self, split: Split) -> Labelled:
         if split == "test":
             return self.read("TREC.test.all")
-        parts = split_texts(self.read("TREC.train.all", "iso-8859-1"), {"val": self.held_out})
+        parts = split_texts(self.read("TREC.train.all", "iso-8859-1"), {"val": self.held_out}, 1 + self.split)
         if not parts[split]:
             raise UserError(f"held_out ({self.held_out}) leaves no question to {split} on")
         return parts[split]
@@ -223,14 +225,29 @@ class TREC(_Sentences):
 class MR(_Sentences):
     """Sentences of film reviews (Pang & Lee 2005): 10,662, of which a tenth each validates and tests.
 
-    The published numbers are means of ten such splits.
+    Which, `split` decides and no seed. The published numbers are means over ten such splits: `--data.split` 0 to 9.
     """
 
     names = ("negative", "positive")
 
+    def __init__(
+        self,
+        vocab_size: int = 4000,
+        lowercase: bool | None = None,
+        max_length: int = 256,
+        tokens_per_batch: int = 2048,
+        seed: int = 1,
+        workers: int = 0,
+        tokens: Tokens = "bpe",
+        tokenizer: Path | None = None,
+        split: int = 0,
+    ):
+        self.split = split
+        super().__init__(vocab_size, lowercase, max_length, tokens_per_batch, seed, workers, tokens, tokenizer)
+
     def texts(self, split: Split) -> Labelled:
         # said to be ISO-8859-1, but for quotes, dashes and dots that only Windows' superset of it has
-        return split_texts(self.read("rt-polarity.all", "cp1252"), {"val": 0.1, "test": 0.1})[split]
+        return split_texts(self.read("rt-polarity.all", "cp1252"), {"val": 0.1, "test": 0.1}, 1 + self.split)[split]
 
 
 class LabelledTable(LabelledText):
