@@ -48,9 +48,7 @@ def test_which_texts_are_held_out_is_a_setting_and_no_seed(sst: Path) -> None:
     tests = [{text for text, _ in MR(vocab_size=300, split=number).texts("test")} for number in range(10)]
     assert all(20 < len(test) < 70 for test in tests)
     assert len({frozenset(test) for test in tests}) == 10
-    assert all(
-        len(one & other) < 25 for i, one in enumerate(tests) for other in tests[:i]
-    )  # a tenth of each, by chance
+    assert all(len(one & other) < 25 for i, one in enumerate(tests) for other in tests[:i])
     assert TREC(vocab_size=300, seed=2).texts("val") == TREC(vocab_size=300).texts("val")
     other = TREC(vocab_size=300, split=1)
     assert other.texts("val") != TREC(vocab_size=300).texts("val")

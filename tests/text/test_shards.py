@@ -1,6 +1,9 @@
 """Texts larger than memory: the pieces are the text, their tokens are the whole text's, documents never see another."""
 
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,46 @@ def test_cut_at_words_the_tokens_are_the_whole_texts(text: str, size: int, step:
     pieces = [piece for piece, _ in at_words(iter(blocks), size)]
     assert "".join(pieces) == text
     assert [i for piece in pieces for i in BPE.encode(piece)] == BPE.encode(text)
+    assert all(len(piece) <= size for piece in pieces)
+
+
+@given(st.lists(st.text("ab '\n\t.1é", max_size=100), max_size=5), st.integers(1, 30), st.integers(1, 40))
+def test_long_documents_are_cut_too(documents: list[str], size: int, step: int) -> None:
+    """Where each ends is told with the last of its pieces."""
+    blocks = [
+        (text[i : i + step], i + step >= len(text)) for text in documents for i in range(0, max(len(text), 1), step)
+    ]
+    pieces = list(at_words(iter(blocks), size))
+    assert all(len(piece) <= size for piece, _ in pieces)
+    found: list[list[str]] = [[]]
+    for piece, ends in pieces:
+        found[-1].append(piece)
+        found += [[]] if ends else []
+    assert found.pop() == []
+    assert ["".join(one) for one in found] == documents
+    for one, text in zip(found, documents, strict=True):
+        assert [i for piece in one for i in BPE.encode(piece)] == BPE.encode(text)
+
+
+def test_what_killed_runs_have_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once nobody writes to it: the part of a process that runs stays, and so does what was just written to."""
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "data"))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running = os.getppid()
+    shards = data_folder() / "shards"
+    names = {"gone": f"a.{ended.pid}.part", "fresh": f"b.{ended.pid}.part", "running": f"c.{running}.part"}
+    names |= {"foreign": "notes.part", "other": "d.word.part", "whole": "e"}
+    for name in names.values():
+        (shards / name).mkdir(parents=True)
+        (shards / name / "tokens.bin").write_bytes(b"12")
+        for path in (shards / name / "tokens.bin", shards / name):
+            os.utime(path, (0, 0))
+    os.utime(shards / names["fresh"] / "tokens.bin")
+    path = written(tmp_path, TEXT)
+    tokens = shard(Source.read(path, "running"), "train", 0.1, BPE)
+    assert len(tokens) > 10
+    assert {p.name for p in shards.iterdir()} == {*names.values(), tokens.folder.name} - {names["gone"]}
 
 
 def written(folder: Path, text: str) -> Path:

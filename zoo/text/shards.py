@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ Documents = Literal["running", "files", "lines", "paragraphs"]
 Pieces = Iterator[tuple[str, bool]]  # some text, and whether a document ends with it
 
 PIECE = 1 << 20  # characters that are cut into tokens at a time
+LEFT = 3600  # seconds after which what nobody has written to is nobody's
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def _between(pieces: Pieces, begin: int, end: int | None) -> Pieces:
 
 
 def at_words(pieces: Pieces, size: int = PIECE) -> Pieces:
-    """The same text in pieces of about `size` characters that begin with the space before a word.
+    """The same text in pieces of at most `size` characters that begin with the space before a word, or a document.
 
     Byte-level BPE never joins what stands before such a space with it, so tokens are those of the whole text. A text
     that has no space for long is cut anyhow.
@@ -168,14 +170,16 @@ def at_words(pieces: Pieces, size: int = PIECE) -> Pieces:
     for piece, ends in pieces:
         held.append(piece)
         count += len(piece)
+        if count <= size and not ends:
+            continue
+        text, begin = "".join(held), 0
+        while len(text) - begin > size:
+            cut = begin + _last_space(text[begin : begin + size])
+            yield text[begin:cut], False
+            begin = cut
         if ends:
-            yield "".join(held), True
-            held, count = [], 0
-        elif count >= size:
-            text = "".join(held)
-            cut = _last_space(text)
-            yield text[:cut], False
-            held, count = [text[cut:]], len(text) - cut
+            yield text[begin:], True
+        held, count = ([], 0) if ends else ([text[begin:]], len(text) - begin)
     if count:
         yield "".join(held), False
 
@@ -242,6 +246,7 @@ def shard(source: Source, part: Literal["train", "held out"], held_out: float, t
     if not (folder / "shard.json").is_file():
         beside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
         shutil.rmtree(beside, ignore_errors=True)
+        _sweep(folder.parent)
         beside.mkdir(parents=True)
         pieces = source.pieces(part, held_out, f"tokens ({part})")
         try:
@@ -253,6 +258,28 @@ def shard(source: Source, part: Literal["train", "held out"], held_out: float, t
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     return Tokens(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs that were killed have left half cut: of processes that are no more, and untouched for an hour,
+    since those of another machine that shares the folder cannot be seen here, but write all the time."""
+    for part in folder.glob("*.*.part"):
+        try:
+            touched = max(path.stat().st_mtime for path in (part, *part.iterdir()))
+            if time.time() - touched > LEFT and not _runs(int(part.name.split(".")[-2])):
+                shutil.rmtree(part)
+        except (OSError, ValueError, OverflowError):  # gone meanwhile, or none of ours
+            continue
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _write(folder: Path, pieces: Pieces, tokenizer: Tokenizer, *, whole: bool) -> None:
