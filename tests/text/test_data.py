@@ -1,12 +1,13 @@
 """Pairs of texts: a user's files to batches, with what is wrong said in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from zoo.text.data import Multi30k, Numbers, TextPairs, collate, split_by_source
-from zoo.text.tokenised import cut
+from zoo.text.tokenised import Rows, cut, in_turns
 from zoo.text.tokens import Tokenizer
 
 PAIRS = [(f"source number {i}", f"Ziel Nummer {i}") for i in range(40)]
@@ -38,6 +39,26 @@ def test_what_is_cut_keeps_its_end_where_it_has_one(capsys: pytest.CaptureFixtur
     assert cut(rows, 3, "val", ours) == [[5, 6, ours.end], [5, ours.end]]
     assert "1 of 2 texts (val) are longer than max_length (3) tokens: cut" in capsys.readouterr().err
     assert cut([[5, 6, 7, 8, 9]], 3, "val", Endless(ours.bpe)) == [[5, 6, 7]]
+
+
+def test_rows_of_ids_lie_in_one_array() -> None:
+    """Every row as it was, the memory a few bytes a token; what stands before a text too is in them."""
+    given = [[5, 6, 70_000], [], [2], [9] * 1000]
+    rows = Rows(iter(given))
+    assert [*rows] == given
+    assert rows.lengths.tolist() == [3, 0, 1, 1000]
+    assert rows.flat.nbytes == 4 * 1004
+    with pytest.raises(IndexError):
+        rows[4]
+    texts = [f"text {number}" for number in range(25_000)]
+    turns: list[int] = []
+
+    def encode(some: Sequence[str]) -> list[list[int]]:
+        turns.append(len(some))
+        return [[int(text.split()[1])] for text in some]
+
+    assert [*in_turns(texts, encode)] == [[number] for number in range(25_000)]
+    assert max(turns) <= 10_000
 
 
 @pytest.mark.parametrize("form", ["two files", "tsv"])

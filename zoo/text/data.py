@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -15,7 +16,7 @@ from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import read_lines
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
-from zoo.text.tokenised import TextData, check_case, check_ends, cut, tokenizer_for
+from zoo.text.tokenised import Rows, TextData, check_case, check_ends, cut, in_turns, tokenizer_for
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 from zoo.train.start import described
@@ -34,16 +35,22 @@ class Batch(NamedTuple):
 
 
 class EncodedPairs(Dataset[tuple[int, list[int], list[int]]]):
-    """Pairs as token ids, ends included, by their row."""
+    """Pairs as token ids, ends included: those of `rows`."""
 
-    def __init__(self, rows: Sequence[int], sources: Sequence[list[int]], targets: Sequence[list[int]]):
+    def __init__(self, rows: np.ndarray, sources: Rows, targets: Rows):
         self.rows, self.sources, self.targets = rows, sources, targets
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, i: int) -> tuple[int, list[int], list[int]]:
-        return self.rows[i], self.sources[i], self.targets[i]
+        row = int(self.rows[i])
+        return row, self.sources[row], self.targets[row]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each pair's source and target, "pairs 2"."""
+        return np.stack((self.sources.lengths, self.targets.lengths), 1)[self.rows]
 
 
 def collate(items: list[tuple[int, list[int], list[int]]]) -> Batch:
@@ -131,7 +138,7 @@ class PairedText(TextData):
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         data = self._encode(split)
         sampler = TokenBudgetSampler(
-            [(len(s), len(t)) for s, t in zip(data.sources, data.targets, strict=True)],
+            data.lengths,  # type: ignore[arg-type]
             self.tokens_per_batch,
             seed=self.seed,
             shuffle=shuffle,
@@ -150,23 +157,27 @@ class PairedText(TextData):
             pairs = self._pairs(split)
             texts = [self.prefix + s for s, _ in pairs], [t for _, t in pairs]
             encode = self.tokenizer.encode_batch, self.tokenizer.encode_targets
-            sources, targets = ([*map(self.tokenizer.closed, f(side))] for f, side in zip(encode, texts, strict=True))
-            rows = list(range(len(pairs)))
+            sources, targets = (
+                Rows(map(self.tokenizer.closed, in_turns(side, f))) for f, side in zip(encode, texts, strict=True)
+            )
+            rows = np.arange(len(pairs))
             if split == "train":
-                kept = [r for r in rows if max(len(sources[r]), len(targets[r])) <= self.max_length]
+                kept = rows[np.maximum(sources.lengths, targets.lengths) <= self.max_length]
                 if len(kept) < len(rows):
                     print(
                         f"{len(rows) - len(kept)} of {len(rows)} training pairs are longer than "
                         f"max_length ({self.max_length}) tokens: left out",
                         file=sys.stderr,
                     )
-                if not kept:
+                if not len(kept):
                     said = ", prefix included" if self.prefix else ""
                     raise UserError(f"no training pair has at most max_length ({self.max_length}) tokens a side{said}")
                 rows = kept
             else:
-                sources, targets = (cut(side, self.max_length, split, self.tokenizer) for side in (sources, targets))
-            self._encoded[split] = EncodedPairs(rows, [sources[r] for r in rows], [targets[r] for r in rows])
+                sources, targets = (
+                    Rows(cut(side, self.max_length, split, self.tokenizer)) for side in (sources, targets)
+                )
+            self._encoded[split] = EncodedPairs(rows, sources, targets)
         return self._encoded[split]
 
     def _pairs(self, split: Split) -> Pairs:

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from zoo.atomic import write_atomically
 from zoo.data.files import data_folder
@@ -77,6 +80,37 @@ def tokenizer_for(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, trained.to_json())
     return Tokenizer.load(path)
+
+
+class Rows(Sequence[list[int]]):
+    """Rows of token ids in little memory: one array, and where each row ends. A row is given as a list."""
+
+    def __init__(self, rows: Iterable[Sequence[int]]):
+        """`rows` are read one by one, so that they need not all be in memory as lists."""
+        flat, ends = array("I"), array("q", [0])
+        for row in rows:
+            flat.extend(row)
+            ends.append(len(flat))
+        self.flat, self.ends = np.array(flat), np.array(ends)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, i: int) -> list[int]:  # type: ignore[override]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        row: list[int] = self.flat[self.ends[i] : self.ends[i + 1]].tolist()
+        return row
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.ends)
+
+
+def in_turns(texts: Sequence[str], encode: Callable[[Sequence[str]], list[list[int]]]) -> Iterator[list[int]]:
+    """What `encode` makes of texts, some thousands at a time: of each a tokenizer keeps much more than its ids."""
+    for begin in range(0, len(texts), 10_000):
+        yield from encode(texts[begin : begin + 10_000])
 
 
 def cut(rows: Sequence[list[int]], most: int, split: Split, tokenizer: Tokenizer) -> list[list[int]]:
