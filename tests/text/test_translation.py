@@ -2,7 +2,12 @@
 
 import io
 import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +16,7 @@ import zoo
 from tests.test_traps import QUIET, settings
 from zoo.cli import main
 from zoo.core.decode import Sampling
-from zoo.text.translate import translate
+from zoo.text.translate import translate, translations
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,40 @@ def test_translate_verb_takes_texts_or_lines(
     assert len(rows) == 3
     scores = [float(score) for score, _ in rows]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_translations_come_as_they_are_made(run: Path) -> None:
+    """In the order of the texts, which are read as they are needed: the same as all at once."""
+    loaded = zoo.load(run)
+    texts = ["two hundred", "", "one thousand one hundred fifty-five", "six", "  ", "ninety-nine"] * 9
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            for text in texts:
+                read += 1
+                yield text
+
+    options: dict[str, Any] = {"beams": 1, "batch": 4, "length": 12}
+    made = translations(loaded.model, loaded.tokenizer, endless(), **options)
+    found = [next(made)]
+    assert read == 4  # a batch
+    while len(found) < len(texts):
+        found.append(next(made))
+        assert read <= 3 * len(found) + 4  # windows grow with what is done
+    assert found == translate(loaded.model, loaded.tokenizer, texts, **options)
+
+
+def test_what_reads_a_part_of_the_translations_ends_them_quietly(run: Path) -> None:
+    """And what was read comes in full, though there are far more texts."""
+    command = f"timeout 100 {shlex.quote(sys.executable)} -m zoo translate {shlex.quote(str(run))} --beams 1"
+    script = f"yes 'two hundred' | head -n 300000 | {command} --max-length 9 | head -n 50; echo ${{PIPESTATUS[2]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    *lines, code = done.stdout.splitlines()
+    assert len(lines) == 50
+    assert len({*lines}) == 1
+    assert (code, done.stderr) == ("0", "")
 
 
 def test_drawn_translations_are_seeded_and_many(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

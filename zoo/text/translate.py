@@ -1,8 +1,9 @@
-"""Texts in, translations out: batches by length, the order of the input kept."""
+"""Texts in, translations out: batches by length, the order of the input kept, however many there are."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from zoo.core.decode import Sampling
 from zoo.data.batches import rows_of
 from zoo.text.model import Seq2Seq
 from zoo.text.tokens import Tokenizer, check_readable
+
+WINDOW = 2048  # texts that are sorted by length at a time
 
 
 def translate(
@@ -32,27 +35,79 @@ def translate(
     translations are drawn, and scores are 0; each has a seed of its own, made of the given one and of the text's place
     in `texts`, so that nothing hangs on what else is in a batch. Texts of similar length go together, `batch` at a
     time, on the model's device. `prefix` stands before each text, where the model wants to be told its task. UserError
-    names a text that is longer than the model can read.
+    names a text that is longer than the model can read, before any is translated.
+    """
+    for begin in range(0, len(texts), WINDOW):
+        _ids(model, tokenizer, texts[begin : begin + WINDOW], prefix, begin)
+    found = translations(
+        model,
+        tokenizer,
+        texts,
+        beams=beams,
+        nbest=nbest,
+        length=length,
+        length_penalty=length_penalty,
+        sampling=sampling,
+        batch=batch,
+        prefix=prefix,
+    )
+    return list(found)
+
+
+def translations(
+    model: Seq2Seq,
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    *,
+    beams: int = 4,
+    nbest: int = 1,
+    length: int = 128,
+    length_penalty: float = 1.0,
+    sampling: Sampling | None = None,
+    batch: int = 32,
+    prefix: str = "",
+) -> Iterator[list[tuple[float, str]]]:
+    """What `translate` gives, in the order of the texts, each as soon as it and those before it are translated.
+
+    Texts are read as they are needed, at most 2,048 ahead; the first windows are smaller, so that the first
+    translations come soon. A UserError is raised when its text is reached.
     """
     device = next(model.parameters()).device
+    rest, first, size = iter(texts), 0, batch
+    while window := list(islice(rest, size)):
+        ids = _ids(model, tokenizer, window, prefix, first)
+        done: dict[int, list[tuple[float, str]]]
+        done = {i: [(0.0, "")] * nbest for i, text in enumerate(window) if not text.strip()}
+        order = sorted((i for i in range(len(window)) if i not in done), key=lambda i: len(ids[i]))
+        given = 0
+        for begin in range(0, len(order), batch):
+            rows = order[begin : begin + batch]
+            source, keep = (x.to(device) for x in rows_of([ids[i] for i in rows], tokenizer.pad))
+            if sampling is None:
+                found = model.generate(
+                    source, keep, length=length, beams=beams, nbest=nbest, length_penalty=length_penalty
+                )
+            else:
+                again = [x.repeat_interleave(nbest, 0) for x in (source, keep)]
+                seeds = [(sampling.seed, first + i, number) for i in rows for number in range(nbest)]
+                drawn = model.generate(*again, length=length, sampling=_Apart(**asdict(sampling), seeds=tuple(seeds)))
+                found = [[row[0] for row in drawn[i : i + nbest]] for i in range(0, len(drawn), nbest)]
+            for i, hypotheses in zip(rows, found, strict=True):
+                decoded = tokenizer.decode_batch([h.tokens for h in hypotheses])
+                done[i] = [(h.score, text) for h, text in zip(hypotheses, decoded, strict=True)]
+            while given in done:
+                yield done.pop(given)
+                given += 1
+        yield from (done[i] for i in range(given, len(window)))  # those behind the last that is not empty
+        first, size = first + len(window), max(min(2 * size, WINDOW), batch)
+
+
+def _ids(model: Seq2Seq, tokenizer: Tokenizer, texts: Sequence[str], prefix: str, first: int) -> list[list[int]]:
+    """Texts as the model reads them. UserError names one that it cannot read by its number, of which `first` stand
+    before these."""
     ids = [tokenizer.closed(row) for row in tokenizer.encode_batch([prefix + text for text in texts])]
-    check_readable(ids, model.encoder.position.longest, model.source_embedding.num_embeddings)
-    results: list[list[tuple[float, str]]] = [[(0.0, "")] * nbest for _ in texts]
-    order = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(ids[i]))
-    for begin in range(0, len(order), batch):
-        rows = order[begin : begin + batch]
-        source, keep = (x.to(device) for x in rows_of([ids[i] for i in rows], tokenizer.pad))
-        if sampling is None:
-            found = model.generate(source, keep, length=length, beams=beams, nbest=nbest, length_penalty=length_penalty)
-        else:
-            again = [x.repeat_interleave(nbest, 0) for x in (source, keep)]
-            seeds = [(sampling.seed, i, number) for i in rows for number in range(nbest)]
-            drawn = model.generate(*again, length=length, sampling=_Apart(**asdict(sampling), seeds=tuple(seeds)))
-            found = [[row[0] for row in drawn[i : i + nbest]] for i in range(0, len(drawn), nbest)]
-        for i, hypotheses in zip(rows, found, strict=True):
-            decoded = tokenizer.decode_batch([h.tokens for h in hypotheses])
-            results[i] = [(h.score, text) for h, text in zip(hypotheses, decoded, strict=True)]
-    return results
+    check_readable(ids, model.encoder.position.longest, model.source_embedding.num_embeddings, first + 1)
+    return ids
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
@@ -26,22 +27,28 @@ def check_counts(given: Namespace, *names: str) -> None:
 
 def inputs(words: list[str]) -> list[str]:
     """What was typed, or the lines of standard input where nothing was; UserError names a line that is not UTF-8."""
-    if words:
-        return words
-    lines = []
+    return words or list(lines())
+
+
+def lines() -> Iterator[str]:
+    """The lines of standard input, as they come; UserError names one that is not UTF-8."""
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
-            lines.append(line.decode("utf-8").rstrip("\r\n"))
+            yield line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise UserError(f"standard input, line {number}: not UTF-8") from None
-    return lines
 
 
 def texts(words: list[str]) -> list[str]:
     """`inputs` that are texts, and no names of files, which may be any bytes; UserError names one that is not UTF-8."""
+    check_texts(words)
+    return inputs(words)
+
+
+def check_texts(words: list[str]) -> None:
+    """UserError names the first of what was typed that is not UTF-8."""
     for number, word in enumerate(words, 1):
         check_text(f"text {number}", word)
-    return inputs(words)
 
 
 def check_text(what: str, text: str | None) -> None:

@@ -3,12 +3,14 @@
 import math
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UserError
 from zoo.options import Options, check_new
-from zoo.verbs.opening import add_options, check_counts, check_text, open_model, texts
+from zoo.progress import bar
+from zoo.verbs.opening import add_options, check_counts, check_text, check_texts, lines, open_model
 
 if TYPE_CHECKING:
     from zoo.weights.load import Loaded
@@ -45,17 +47,20 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--nbest ({given.nbest}) cannot exceed --beams ({given.beams})")
 
     from zoo.core.decode import Sampling
-    from zoo.text.translate import translate
+    from zoo.text.translate import translations
 
     try:
         sampling = Sampling(**drawn) if drawn else None
     except ValueError as error:
         raise UserError(str(error)) from None
     loaded = open_model(given, "translate", "Seq2Seq")
-    sentences = texts(given.text)
+    check_texts(given.text)
+    sentences: Iterable[str] = given.text or lines()
+    if given.attention:
+        sentences = list(sentences)
     prefix = str(loaded.config.get("prefix", "")) if given.prefix is None else given.prefix
-    pictures = _pictures(given.attention, sum(bool(text.strip()) for text in sentences))
-    results = translate(
+    pictures = _pictures(given.attention, [text for text in sentences if text.strip()]) if given.attention else []
+    results = translations(
         loaded.model,
         loaded.tokenizer,
         sentences,
@@ -67,20 +72,20 @@ def main(argv: list[str]) -> int:
         batch=given.batch,
         prefix=prefix,
     )
-    for hypotheses in results:
+    doing = "" if sys.stdout.isatty() else "translating"  # there the translations show how far it is
+    for hypotheses in bar(results, doing, "text", total=len(given.text) or None):
         for score, text in hypotheses:
             print(text if given.nbest == 1 or sampling else f"{score:.4f}\t{text}")
+        sys.stdout.flush()
     if given.attention:
         _draw(loaded, [prefix + text for text in sentences if text.strip()], pictures, given)
     return 0
 
 
-def _pictures(path: Path | None, count: int) -> list[Path]:
+def _pictures(path: Path, texts: list[str]) -> list[Path]:
     """The files to draw, numbered where there are several. UserError where one exists."""
-    if path is None:
-        return []
-    several = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
-    pictures = several if count > 1 else [path]
+    several = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, len(texts) + 1)]
+    pictures = several if len(texts) > 1 else [path]
     for picture in pictures:
         check_new("--attention", picture)
     return pictures
