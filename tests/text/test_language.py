@@ -1,9 +1,12 @@
 """Language models: windows in an order that (seed, epoch) decides, every token once; the model, its loss, its text."""
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import yaml
@@ -17,6 +20,8 @@ from zoo.data.files import read_text
 from zoo.errors import UserError
 from zoo.text import CausalLM
 from zoo.text.corpus import Corpus, WindowSampler
+from zoo.text.language import LanguageModel
+from zoo.text.opening import AnyTokenizer
 from zoo.text.tokens import Tokenizer
 
 STACK = StackConfig(dim=16, depth=2, heads=2, causal=True, position=Rotary())
@@ -193,6 +198,7 @@ def test_from_a_text_to_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = dict(line.split(": ") for line in capsys.readouterr().out.strip().splitlines())
     assert float(said["nll"]) < 0.8 < math.log(data.vocab_size)
     assert float(said["perplexity"]) == pytest.approx(math.exp(float(said["nll"])))
+    assert float(said["bits_per_byte"]) == pytest.approx(float(said["nll"]) / math.log(2))  # a byte a character
     assert main(["generate", run, "--prompt", "to be, or", "--length", "20", "--temperature", "0"]) == 0
     assert capsys.readouterr().out.startswith("to be, or not to be: that is")
     assert zoo.load(run).config["kind"] == "CausalLM"
@@ -200,6 +206,48 @@ def test_from_a_text_to_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "knows no 'ä'" in capsys.readouterr().err
     assert main(["translate", run, "a"]) == 2
     assert "CausalLM, which does not translate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("documents", ["running", "lines"])
+@pytest.mark.parametrize("tokens", ["characters", "bpe", "words"])
+def test_bits_a_byte_are_those_of_the_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tokens: str, documents: str
+) -> None:
+    """Of a model to which all tokens are alike: what each costs is known, and so are the bytes of the held-out text."""
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"naïve café ☃ number {number}\n" for number in range(300)))
+    settings: Any = {"tokens": tokens, "documents": documents, "length": 30, "vocab_size": 290, "batch": 4}
+    data = Corpus(path, **settings)
+    task = LanguageModel(STACK, data.vocab_size, start=data.start, end=data.end, tied=False)
+    torch.nn.init.zeros_(task.network.head.weight)
+    quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    L.Trainer(accelerator="cpu", default_root_dir=tmp_path, **quiet).test(task, data, verbose=False)
+    said = json.loads((tmp_path / "test.json").read_text())
+    assert said["nll"] == pytest.approx(math.log(data.vocab_size), rel=1e-5)
+    if tokens == "words":  # of which no text comes back
+        assert "bits_per_byte" not in said
+        return
+    ids = data.part("test")[:].tolist()
+    text = data.tokenizer.decode(ids)
+    assert sum(data.tokenizer.sizes[i] for i in ids) == len(text.encode())
+    assert text.replace("\n", "") in path.read_text().replace("\n", "")
+    first = len(data.tokenizer.decode(ids[:1]).encode())  # it is read, and not predicted
+    predicted = len(ids) - (1 if documents == "running" else ids.count(data.tokenizer.start))
+    expected = predicted * math.log2(data.vocab_size) / (len(text.encode()) - first)
+    assert said["bits_per_byte"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_bytes_of_tokens_that_were_published(tmp_path: Path) -> None:
+    """Known of bytes that stand for themselves; not where a text is changed before it is cut."""
+    from tests.weights.test_published_tokens import bert, gpt2, llama
+
+    for make, known in ((gpt2, True), (bert, False), (llama, False)):
+        make().save_pretrained(tmp_path / make.__name__)
+        tokens, text = AnyTokenizer.load(tmp_path / make.__name__ / "tokenizer.json"), " The naïve ☃  sat\n"
+        assert (tokens.sizes is not None) == known
+        if tokens.sizes is not None:
+            assert sum(tokens.sizes[i] for i in tokens.pieces([text])[0]) == len(text.encode())
+    assert Tokenizer.train(["A cat"], 300, lowercase=True).sizes is None
 
 
 def test_an_empty_prompt_is_not_its_neighbours() -> None:

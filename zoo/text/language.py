@@ -3,8 +3,11 @@
 import math
 from typing import Any
 
+import torch
+
 from zoo.core import StackConfig
 from zoo.core.init import Scheme
+from zoo.data.corruption import IGNORED
 from zoo.text.model import CausalLM
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import Optimiser
@@ -13,7 +16,11 @@ from zoo.train.task import Task
 
 
 class LanguageModel(Task):
-    """A CausalLM on running text. Validation and test give the loss in nats a token, and the perplexity exp(loss)."""
+    """A CausalLM on running text. Validation and test give the loss in nats a token, and the perplexity exp(loss).
+
+    Tests give bits a byte too, where the tokenizer knows how many bytes of the text its tokens stand for: by them
+    models of other tokens can be compared. What it costs to end a document is in them, while an end has no bytes.
+    """
 
     kind = "CausalLM"
     entries = ("hidden",)
@@ -46,9 +53,20 @@ class LanguageModel(Task):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.score(batch, "val")
 
+    def on_test_start(self) -> None:
+        tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
+        sizes = getattr(tokenizer, "sizes", None)
+        self.sizes = None if sizes is None else torch.tensor(sizes, device=self.device)
+
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "test")
+        out = self.score(batch, "test")
+        if self.sizes is not None:
+            size = self.sizes[batch.labels[batch.labels != IGNORED]].sum() / out.tokens.clamp(min=1)
+            self.log("test/bytes", size, batch_size=int(out.tokens), sync_dist=True)  # a token, as the loss is
 
     def on_test_epoch_end(self) -> None:
-        nll = float(self.trainer.callback_metrics["test/nll"])
-        self.report({"nll": nll, "perplexity": math.exp(nll)})
+        found = self.trainer.callback_metrics
+        nll = float(found["test/nll"])
+        size = float(found.get("test/bytes", 0.0))
+        by_byte = {"bits_per_byte": nll / size / math.log(2)} if size else {}
+        self.report({"nll": nll, "perplexity": math.exp(nll)} | by_byte)

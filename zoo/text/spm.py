@@ -98,6 +98,10 @@ class SentencePieces(Published):
     def vocab_size(self) -> int:
         return max(self.target_ids.values()) + 1
 
+    @property
+    def sizes(self) -> None:
+        """Not known: its pieces are of a text that was normalised, with a space before it."""
+
     def special(self) -> Iterable[int]:
         return [self.ids[name] for name in self.marks]
 

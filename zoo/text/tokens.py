@@ -161,6 +161,20 @@ class Tokenizer:
         return len(SPECIAL), self.vocab_size - len(self.sentinels)
 
     @property
+    def sizes(self) -> list[int] | None:
+        """How many bytes of a text each token stands for (in UTF-8; special ones none). None where they do not add up
+        to the text's: of words, which come back without their spacing, and where a text is changed before it is cut."""
+        by_bytes = isinstance(self.bpe.decoder, decoders.ByteLevel)  # a name has a letter for each byte
+        if self.bpe.normalizer is not None or not (by_bytes or isinstance(self.bpe.decoder, decoders.Fuse)):
+            return None
+        special = self.bpe.get_added_tokens_decoder()
+        names = ["" if i in special else self.bpe.id_to_token(i) or "" for i in range(self.vocab_size)]
+        sizes = [len(name if by_bytes else name.encode()) for name in names]
+        if by_bytes and sum(sizes[i] for i in self.pieces(["a"])[0]) != 1:  # a space is put before it
+            return None
+        return sizes
+
+    @property
     def sentinels(self) -> list[int]:
         """Ids of what stands for dropped spans, in their order; as in T5 the first is the vocabulary's last."""
         names = (SENTINEL.format(number) for number in range(self.vocab_size))
