@@ -183,6 +183,9 @@ class Views(Made[Batch]):
         return torch.stack([image for image, _ in chosen]), torch.tensor([row for _, row in chosen])
 
 
+AHEAD = 64  # images that may be decoded before they are written: a slow disk must not fill the memory
+
+
 def decode_all(source: Pictures, fit: Preprocess, path: Path, name: str) -> tuple[dict[int, str], list[float]]:
     """Decode everything into one .npy file, image by image, with a bar.
 
@@ -201,7 +204,8 @@ def decode_all(source: Pictures, fit: Preprocess, path: Path, name: str) -> tupl
     path.parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool, whole_file(path) as file:  # decoders leave the interpreter's lock
         begin = _write_header(file, len(source), fit)
-        each = pool.map(one, range(len(source)))
+        parts = (range(first, min(first + AHEAD, len(source))) for first in range(0, len(source), AHEAD))
+        each = (made for rows in parts for made in pool.map(one, rows))
         for row, made in enumerate(bar(each, name, "image", total=len(source))):
             if isinstance(made, str):
                 bad[row] = made
