@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo.core import Layout, attend
+from tests.core.architectures import build
+from zoo.core import Layout, RelativeBuckets, Rotary, Skewed, Stack, StackConfig, attend
 from zoo.core.attend import KERNELS, THRESHOLDS, Threshold, choose, load_thresholds, thresholds_file, visible
+from zoo.core.blocks import by_blocks
+from zoo.core.position import Position
 
 SEAM = sys.modules["zoo.core.attend"]  # zoo.core.attend is the function
 CASES = [
@@ -51,11 +54,54 @@ def test_blocks_of_queries_are_the_formula(shape: tuple[int, ...], causal: bool,
         torch.testing.assert_close(blocks, formula, rtol=0, atol=1e-12)
 
 
-def test_blocks_refuse_second_derivatives() -> None:
-    q, layout = torch.randn(4, 2, 8, requires_grad=True), Layout.dense(1, 4)
-    out = attend(q, q, q, queries=layout, keys=layout, scale=1.0, kernel="blocks")
-    with pytest.raises(RuntimeError, match="ByBlocks has no second derivative"):
-        torch.autograd.grad(out.sum(), q, create_graph=True)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shape", [(2, 5, 5), (3, 2, 5, 5), (2, 1, 5)], ids=str)
+def test_blocks_have_second_derivatives(
+    shape: tuple[int, ...], causal: bool, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of everything that has a first one, over several blocks; numerically."""
+    monkeypatch.setattr("zoo.core.blocks.ROWS", 2)
+    mask = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1] * 5]).bool()[:, None, None] if masked else None
+    bias = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    inputs = (*torch.randn(3, 3, 2, 5, 3, dtype=torch.float64, requires_grad=True), bias)
+
+    def attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return by_blocks(q, k, v, mask, causal, bias, 0.3)
+
+    assert torch.autograd.gradgradcheck(attended, inputs)
+
+
+@pytest.mark.parametrize("position", [RelativeBuckets(8, 6), Skewed(4)], ids=lambda p: type(p).__name__)
+def test_transforms_of_functions_have_the_gradient_of_a_learned_bias(position: Position) -> None:
+    """Within torch.func nothing says that a bias learns; both derivatives are those that autograd finds."""
+    stack = build(StackConfig(dim=16, depth=2, heads=4, causal=True, position=position), torch.float64)
+    layout, x = Layout.dense(2, 5), torch.randn(10, 16, dtype=torch.float64, requires_grad=True)
+    weights = {name: weight.detach() for name, weight in stack.named_parameters()}
+
+    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(stack, weights, (x, layout)).pow(3).sum()
+
+    (once,) = torch.autograd.grad(stack(x, layout).pow(3).sum(), x, create_graph=True)
+    (twice,) = torch.autograd.grad(once.pow(2).sum(), x)
+    plain = x.detach()
+    slope = torch.func.grad(loss, argnums=1)
+    torch.testing.assert_close(slope(weights, plain), once)
+    torch.testing.assert_close(torch.func.grad(lambda x: slope(weights, x).pow(2).sum())(plain), twice)
+    several = torch.func.vmap(loss, in_dims=(0, None))({n: torch.stack((w, 2 * w)) for n, w in weights.items()}, plain)
+    torch.testing.assert_close(several[0], loss(weights, plain))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("position", [Rotary(), RelativeBuckets(8, 6)], ids=lambda p: type(p).__name__)
+def test_what_was_measured_on_cpus_is_not_used_elsewhere(position: Position, dtype: torch.dtype) -> None:
+    stack = Stack(StackConfig(dim=64, depth=1, heads=1, position=position)).to("meta", dtype)
+    layout, x = Layout.dense(2, 5, device=torch.device("meta")), torch.empty(10, 64, device="meta", dtype=dtype)
+    bias = torch.zeros(1, 5, 5, device="meta", dtype=dtype, requires_grad=True)
+    q = x.view(10, 1, 64)
+    assert choose(q, layout, layout, None, 0.0, training=True) == "fused"
+    assert choose(q, layout, layout, bias, 0.0, training=True) == "fused"
+    assert stack(x, layout).shape == (10, 64)
 
 
 def test_a_bias_that_learns_goes_where_its_gradient_is() -> None:

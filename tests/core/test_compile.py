@@ -1,10 +1,13 @@
-"""torch.compile takes a whole stack as one graph, and agrees, over batches of changing raggedness."""
+"""torch.compile takes a whole stack as one graph, and agrees, over batches of changing raggedness; so does
+torch.export, of equally long sequences."""
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 import zoo.core.layout
 from tests.core.architectures import ALL, TINY, build, context
+from tests.core.test_cache import BASE, POSITIONS
 from zoo.core import Layout, StackConfig
 
 RAGGED = [[6, 4, 1], [5, 2, 2], [6, 6, 6], [3, 7, 1]]
@@ -43,6 +46,44 @@ def test_one_graph_serves_ragged_batches(name: str) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_compiled_code_agrees(name: str) -> None:
     assert max(differences(TINY[name], "inductor")) < 2e-5
+
+
+class Rows(torch.nn.Module):
+    """A stack on rows "b n d" of equally long sequences."""
+
+    def __init__(self, stack: torch.nn.Module):
+        super().__init__()
+        self.stack = stack
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        layout = Layout.dense(*x.shape[:2], device=x.device)
+        return layout.pad(self.stack(x.flatten(0, 1), layout))
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
+@pytest.mark.parametrize("name", POSITIONS)
+def test_two_graphs_serve_every_length(name: str, ragged: bool) -> None:
+    """One of the first length, one of all others: torch gives up a module that wants more than eight."""
+    torch._dynamo.reset()
+    stack = build(BASE.replace(depth=1, position=POSITIONS[name]))
+    graphs = CompileCounter()
+    compiled = torch.compile(stack, backend=graphs)
+    for length in range(5, 14):
+        layout = Layout.packed_from(torch.tensor([length, length - 2 * ragged, length - 3 * ragged]))
+        x = torch.randn(layout.tokens, BASE.dim)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(x, layout), stack(x, layout), rtol=1e-4, atol=1e-5)
+    assert graphs.frame_count <= 2
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_a_stack_is_exported_for_batches_of_any_size_and_length(name: str) -> None:
+    rows = Rows(build(BASE.replace(depth=1, position=POSITIONS[name]))).eval()
+    size, length = torch.export.Dim("size", min=2, max=64), torch.export.Dim("length", min=2, max=14)
+    exported = torch.export.export(rows, (torch.randn(2, 5, BASE.dim),), dynamic_shapes=({0: size, 1: length},))
+    for shape in ((2, 5), (3, 9), (7, 4)):
+        x = torch.randn(*shape, BASE.dim)
+        torch.testing.assert_close(exported.module()(x), rows(x), rtol=1e-4, atol=1e-5)
 
 
 RECURRENT = ["lstm/full+cross", "gru/causal", "rnn/causal"]

@@ -23,7 +23,7 @@ from torch.nn.attention.varlen import varlen_attn
 
 from zoo.core.blocks import by_blocks
 from zoo.core.layout import Layout
-from zoo.core.plain import looked_into
+from zoo.core.plain import looked_into, transformed
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,11 @@ def choose(q: Tensor, queries: Layout, keys: Layout, bias: Tensor | None, dropou
     if q.is_cuda:
         plain = bias is None and dropout == 0 and half and width % 8 == 0 and width <= 256
         return "varlen" if plain and queries.packed and keys.packed else "fused"
-    if bias is not None and bias.requires_grad:  # the fused kernel would fall back to a slower form of the formula
+    if not q.is_cpu:  # the table was measured on CPUs
+        return "fused"
+    # The fused kernel has no gradient for a bias: at best it falls back to a slower form of the formula. Within a
+    # transform of torch.func whether one is wanted does not show.
+    if bias is not None and (bias.requires_grad or transformed()):
         full = not half and not torch.is_autocast_enabled(q.device.type)
         return "blocks" if full and dropout == 0 and not looked_into() else "explicit"
     dtype = str(q.dtype).removeprefix("torch.")
@@ -203,7 +207,7 @@ def _fused(
     dropout: float,
 ) -> Tensor:
     if bias is not None:
-        bias = bias.expand(len(q), -1, -1, -1)
+        bias = bias.expand(q.shape[0], -1, -1, -1)
         if causal:
             mask, causal = _past(bias), False
         mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))

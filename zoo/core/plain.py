@@ -9,7 +9,12 @@ import torch
 
 def looked_into() -> bool:
     """Whether the compiler or a transform of torch.func follows what is computed: both want torch's own operations."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.compiler.is_compiling() or transformed()
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func follows what is computed."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def once(backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -345,11 +345,12 @@ class StaticBias(PositionModule):
     def prepare(self, queries: Layout, keys: Layout) -> Tensor:
         """ "h n m", or "b h n m" where sequences stand at different positions."""
         if queries.start is not None and keys.start is not None:
-            # Equal distances stand on diagonals: ask for each of the n + m - 1 once, then lay them out.
+            # Equal distances stand on diagonals: ask for each of the n + m - 1 once, then lay them out. `unfold` would
+            # do it by name, and have the compiler make a graph for every length.
             n, m = queries.length, keys.length
             first = keys.start - queries.start - (n - 1)
-            line = self.bias(torch.arange(first, first + n + m - 1, device=queries.pos.device))
-            return line.unfold(-1, m, 1).flip(-2)
+            line = self.bias(torch.arange(first, first + n + m - 1, device=queries.pos.device)).contiguous()
+            return line.as_strided((line.shape[0], n, m), (n + m - 1, 1, 1)).flip(-2)
         return self.bias(_distances(queries, keys)).transpose(0, 1)
 
     def bias(self, distance: Tensor) -> Tensor:
