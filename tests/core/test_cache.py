@@ -179,6 +179,46 @@ def test_what_does_not_fit_is_said() -> None:
         build(BASE.replace(cross=True))(torch.randn(2, 24), Layout.dense(1, 2))
 
 
+def test_tokens_at_other_places_than_the_next_are_refused() -> None:
+    """Keys stand where their slots say; a ragged cache has no one place where all go on."""
+    stack, keep = build(BASE.replace(position=ALiBi()), torch.float64), torch.tensor([[True] * 3, [True, True, False]])
+    x = torch.randn(2, 5, 24, dtype=torch.float64)
+    cache = Cache(stack, 2, 8)
+    layout = cache.next(keep=keep)
+    stack(layout.take(x[:, :3], keep), layout, cache=cache)
+    late = cache.next()
+    cache.reorder(torch.tensor([1, 0]))
+    with pytest.raises(ValueError, match="at other positions"):  # made for rows as they stood before
+        stack(x[:, 3], late, cache=cache)
+    cache.reorder(torch.tensor([1, 0]))
+    mine = Layout.dense(2, 2, pos=torch.tensor([[3, 4], [2, 3]]))
+    wrong = [
+        Layout.dense(2, 2, start=3),
+        Layout.from_keep(torch.tensor([[True, True], [True, False]])),
+        Layout.dense(2, 2, pos=torch.tensor([[3, 4], [3, 4]])),
+        Layout.dense(2, 2, pos=torch.tensor([[3, 5], [2, 4]])),
+    ]
+    for other in wrong:
+        with pytest.raises(ValueError, match="at other positions than follow on what the cache holds: see `next`"):
+            stack(x[:, :1].expand(-1, 2, -1).flatten(0, 1)[: other.tokens], other, cache=cache)
+    assert cache.filled == 3
+    out = stack(x[:, 3:].flatten(0, 1), mine, cache=cache)
+    alone = torch.cat((x[1, :2], x[1, 3:]))
+    torch.testing.assert_close(out[2:], stack(alone, Layout.dense(1, 4))[2:], rtol=0, atol=1e-12)
+    even = Cache(stack, 1, 8)
+    with pytest.raises(ValueError, match="at other positions"):
+        stack(x[0], Layout.dense(1, 5, pos=torch.tensor([[0, 2, 4, 6, 8]])), cache=even)
+
+
+def test_a_cache_that_holds_no_source_needs_one() -> None:
+    stack = build(BASE.replace(cross=True))
+    cache, layout = Cache(stack, 2, 4), Layout.dense(2, 3)
+    with pytest.raises(ValueError, match="needs a context, its states and their layout"):
+        stack(torch.randn(2, 24), cache.next(), cache=cache, context_layout=layout)
+    stack(torch.randn(2, 24), cache.next(), cache=cache, context=torch.randn(6, 24), context_layout=layout)
+    assert stack(torch.randn(2, 24), cache.next(), cache=cache, context_layout=layout).shape == (2, 24)
+
+
 def test_the_door_says_what_would_be_right() -> None:
     """What a newcomer types first: rows in place of flat tokens, tokens in place of states, half of a context."""
     stack, looking = build(BASE), build(BASE.replace(cross=True))

@@ -144,6 +144,7 @@ class Cache:
         self.filled = 0  # slots in use by the longest sequence
         self.lengths: Tensor | None = None  # "b" where sequences differ in length
         self._writer: Tensor | None = None  # "b m" which row wrote what a slot holds, once rows were reordered
+        self._next: Layout | None = None  # what `next` made, while it fits
 
     def next(self, length: int = 1, keep: Tensor | None = None, device: torch.device | None = None) -> Layout:
         """The layout of the next `length` tokens of each sequence, or of those in `keep` ("b n", True = real token)."""
@@ -151,19 +152,20 @@ class Cache:
             start = self.lengths
             if start is None and self.filled:
                 start = torch.full((self.batch,), self.filled, device=keep.device)
-            return Layout.from_keep(keep, start=start)
-        if self.lengths is None:
-            return Layout.dense(self.batch, length, start=self.filled, device=device)
-        return Layout.dense(
-            self.batch, length, pos=self.lengths.unsqueeze(-1) + torch.arange(length, device=self.lengths.device)
-        )
+            self._next = Layout.from_keep(keep, start=start)
+        elif self.lengths is None:
+            self._next = Layout.dense(self.batch, length, start=self.filled, device=device)
+        else:
+            place = self.lengths.unsqueeze(-1) + torch.arange(length, device=self.lengths.device)
+            self._next = Layout.dense(self.batch, length, pos=place)
+        return self._next
 
     def open(self, queries: Layout) -> tuple[Layout, Writing]:
         """The layout of all tokens once `queries` have come, and where those go."""
         if queries.batch != self.batch:
             raise ValueError(f"the cache holds {self.batch} sequences, {queries.batch} came")
-        if self.lengths is None and queries.start not in (None, self.filled):
-            raise ValueError(f"tokens from position {queries.start} on came, the next is {self.filled}: see `next`")
+        if queries is not self._next:
+            self._check(queries)
         end = self.filled + queries.length
         if self.lengths is not None and queries.lengths is not None:  # the longest of before may not grow the most
             end = int((self.lengths + queries.lengths).max())
@@ -173,14 +175,27 @@ class Cache:
         if self.lengths is None and queries.lengths is None:
             return Layout.dense(self.batch, end, device=device), Writing(self.filled, end)
         held = torch.full((self.batch,), self.filled, device=device) if self.lengths is None else self.lengths
+        new = queries.length if queries.lengths is None else queries.lengths
+        return Layout.rows(held + new, end), Writing(self.filled, end, *self._slots(queries))
+
+    def _slots(self, queries: Layout) -> tuple[Tensor, Tensor]:
+        """The row and the slot of each of the tokens that follow those held."""
+        device = queries.pos.device
         slots = torch.arange(queries.tokens, device=device) if queries.index is None else queries.index
         row, column = slots // queries.length, slots % queries.length
-        new = queries.length if queries.lengths is None else queries.lengths
-        return Layout.rows(held + new, end), Writing(self.filled, end, row, held[row] + column)
+        return row, column + (self.filled if self.lengths is None else self.lengths[row])
+
+    def _check(self, queries: Layout) -> None:
+        """ValueError where tokens do not go on from those held: keys stand in their slots' positions."""
+        if self.lengths is None and queries.start is not None:
+            if queries.start != self.filled:
+                raise ValueError(f"tokens from position {queries.start} on came, the next is {self.filled}: see `next`")
+        elif not torch.equal(queries.pos, self._slots(queries)[1]):
+            raise ValueError("tokens came at other positions than follow on what the cache holds: see `next`")
 
     def close(self, keys: Layout) -> None:
         """Note that all tokens of `keys` are held now."""
-        self.filled, self.lengths = keys.length, keys.lengths
+        self.filled, self.lengths, self._next = keys.length, keys.lengths, None
 
     def reorder(self, rows: Tensor) -> None:
         """Go on with these rows ("r", possibly repeated or fewer): a beam search's survivors.
@@ -191,7 +206,7 @@ class Cache:
         for state in self.states:
             state.mixer.reorder(rows, moves)
         self.lengths = None if self.lengths is None else self.lengths[rows]
-        self.batch = len(rows)
+        self.batch, self._next = len(rows), None
 
     def _moves(self, rows: Tensor) -> Moves | None:
         """What changes under `rows`: beams that go on from one ancestor hold the same up to it, and that stays.

@@ -43,7 +43,7 @@ class Stack(nn.Module):
         self._check("x", x, layout)
         if context is not None and context_layout is not None:
             self._check("context", context, context_layout)
-        held = cache is not None and context is None  # a cache keeps what it was made of a context
+        held = cache is not None and cache.filled and context is None  # a cache keeps what was made of a context
         check_context(self.config.cross, context_layout if held else context, context_layout)
         if cache is None:
             keys, writing, states = layout, None, [STATELESS] * len(self.blocks)
