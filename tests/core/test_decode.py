@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zoo.core import Layout, Sinusoidal, StackConfig
 from zoo.core.decode import GREEDY, Sampling, barring, beam_search, generate, stream
+from zoo.errors import UserError
 from zoo.text.model import Seq2Seq
 
 END = 2
@@ -210,6 +211,45 @@ def test_a_beam_without_a_way_on_takes_no_other_with_it() -> None:
     model.begin([0])
     with pytest.raises(ValueError, match="leaves no token to choose as number 1"):
         generate(model, scores, length=2, constraint=lambda tokens, scores: torch.full_like(scores, float("-inf")))
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(seed=1)], ids=["greedy", "drawn"])
+def test_nothing_has_to_follow_an_end(sampling: Sampling) -> None:
+    """A sequence that has ended goes on as its end, whatever a constraint leaves it."""
+
+    def nothing_after(tokens: Tensor, scores: Tensor) -> Tensor:
+        return scores.masked_fill((tokens == END).any(1, keepdim=True), float("-inf"))
+
+    model = Table(5, 8, sharpness=0.5)
+    free = generate(model, model.begin([0, 1, 2, 3]), length=12, end=END, sampling=sampling)
+    bound = generate(model, model.begin([0, 1, 2, 3]), length=12, end=END, sampling=sampling, constraint=nothing_after)
+    assert [row.tolist() for row in bound] == [row.tolist() for row in free]
+    assert len({len(row) for row in free}) > 1  # else nothing would show
+
+
+@pytest.mark.parametrize("bad", [[0], [0, 1, 2, 3, 4]], ids=["one", "all"])
+def test_scores_that_are_no_numbers_are_said(bad: list[int]) -> None:
+    """A search found nothing, and greed took the first that is none."""
+    model = Table(5, 3)
+    scores = model.begin([0, 1])
+    scores[1, bad] = float("nan")
+    for sampling in (GREEDY, Sampling()):
+        with pytest.raises(UserError, match="scores are not numbers"):
+            generate(model, scores, length=3, end=END, sampling=sampling)
+    with pytest.raises(UserError, match="scores are not numbers"):
+        beam_search(model, scores, beams=2, length=3, end=END)
+
+
+@pytest.mark.parametrize("penalty", [-18.0, 18.0])
+def test_a_length_penalty_ranks_or_is_refused(penalty: float) -> None:
+    """Beyond what float32 holds, scores were no numbers, and nothing was found."""
+    model = Table(4, 1)
+    (found,) = beam_search(model, model.begin([0]), beams=64, length=3, end=END, length_penalty=penalty, nbest=5)
+    oracle = sorted(every_hypothesis(model, 0, 3, penalty).items(), key=lambda item: -item[1])
+    assert [tuple(h.tokens) for h in found] == [tokens for tokens, _ in oracle[:5]]
+    for wrong in (penalty * 40, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"length_penalty \(.*\) is too much for 3 tokens: 3 \*\* .* below 1e30"):
+            beam_search(model, model.begin([0]), beams=2, length=3, end=END, length_penalty=wrong)
 
 
 def test_barred_tokens_are_never_chosen_and_scores_stay_as_they_were() -> None:

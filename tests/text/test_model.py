@@ -145,3 +145,19 @@ def test_a_text_longer_than_the_position_table_is_named() -> None:
         translate(net, tokens, ["abc", "abcdefghi"])
     with pytest.raises(UserError, match="reaches position 9, the position table has 6 rows"):
         net(torch.ones(1, 10, dtype=torch.long), torch.ones(1, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beams": 0}, r"beams \(0\) and length \(7\) must be at least 1"),
+        ({"length": 0}, r"length \(0\) must be at least 1"),
+        ({"nbest": 3}, r"nbest \(3\) must be between 1 and beams \(1\)"),
+        ({"beams": 2, "nbest": 3}, r"nbest \(3\) must be between 1 and beams \(2\)"),
+        ({"beams": 4, "sampling": Sampling(seed=1)}, "4 beams search and do not draw"),
+    ],
+)
+def test_ways_of_writing_that_do_not_go_together_are_refused(options: dict, message: str) -> None:
+    source, keep = sources()
+    with pytest.raises(ValueError, match=message):
+        model().generate(source, keep, **({"length": 7} | options))

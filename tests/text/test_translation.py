@@ -15,7 +15,9 @@ import torch
 import zoo
 from tests.test_traps import QUIET, settings
 from zoo.cli import main
+from zoo.core import StackConfig
 from zoo.core.decode import Sampling
+from zoo.text.task import Translation
 from zoo.text.translate import translate, translations
 
 
@@ -186,6 +188,8 @@ def test_the_picture_shows_the_maps_of_what_was_written(run: Path) -> None:
         (["--beams", "0"], "--beams must be at least 1, got 0"),
         (["--prefix", "a\udcff"], "--prefix: not UTF-8"),
         (["--nbest", "5", "--beams", "2"], "--nbest (5) cannot exceed --beams (2)"),
+        (["--length-penalty", "700"], "length_penalty (700.0) is too much for 128 tokens: 128 ** 700.0 must be below"),
+        (["--length-penalty", "nan"], "length_penalty (nan) is too much for 128 tokens"),
         (["--beam", "2"], "unknown option --beam; did you mean '--beams'?"),
         (["--checkpoint", "none.ckpt"], "none.ckpt"),
     ],
@@ -220,3 +224,9 @@ def test_the_teacher_forced_loss_counts_real_tokens_alone(run: Path) -> None:
     alone = [task.loss(collate([(0, *pair)])) for pair in pairs]
     assert int(together.tokens) == sum(len(t) for _, t in pairs)
     torch.testing.assert_close(together.nll, sum(one.nll for one in alone))
+
+
+def test_a_length_penalty_beyond_numbers_is_refused_as_the_task_is_made() -> None:
+    stack = StackConfig(dim=16, depth=1, heads=2)
+    with pytest.raises(ValueError, match=r"length_penalty \(20.0\) is too much for 96 tokens"):
+        Translation(stack, stack.replace(causal=True, cross=True), 20, length_penalty=20.0)

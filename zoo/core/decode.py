@@ -6,6 +6,7 @@ What decodes gives `Step`: scores of the next token for the tokens just chosen, 
 chosen rows. How it remembers (a cache, nothing at all) is its own affair.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,10 @@ from typing import Protocol
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
+
+from zoo.errors import UserError
+
+NO_NUMBERS = "the model's scores are not numbers (NaN): its weights, or what it computes with, are not either"
 
 
 class Step(Protocol):
@@ -116,7 +121,7 @@ def stream(
     """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen `end`, or one of `ends`.
 
     `scores`: "b ... v", those of the first token. A sequence that has ended goes on as `end`. ValueError where the
-    constraint bars every token of a sequence.
+    constraint bars every token of a sequence that has not, UserError where scores are no numbers.
     """
     draw = sampling.drawer(scores.device)
     chosen = torch.empty(len(scores), 0, *scores.shape[1:-1], dtype=torch.long, device=scores.device)
@@ -124,8 +129,14 @@ def stream(
     for count in range(length):
         if constraint is not None:
             scores = constraint(chosen, scores)
-            if bool((scores.isneginf().all(-1) & ~ended).any()):
+        top = scores.amax(-1)  # NaN where one of them is
+        if not math.isfinite(float(top.sum())):  # one wait for the device
+            stuck = top.isneginf()
+            if bool(top.isnan().any()):
+                raise UserError(NO_NUMBERS)
+            if bool((stuck & ~ended).any()):
                 raise ValueError(f"the constraint leaves no token to choose as number {count + 1}")
+            scores = scores.masked_fill(stuck.unsqueeze(-1), 0.0)  # for drawing what `end` takes the place of
         tokens = draw(scores)
         if end is not None:
             tokens = tokens.masked_fill(ended, end)
@@ -169,6 +180,14 @@ class Hypothesis:
     log_prob: float = field(compare=False)
 
 
+def check_length_penalty(penalty: float, length: int) -> None:
+    """ValueError where scores over `length` tokens would leave float32."""
+    if not abs(penalty) * math.log10(max(length, 1)) <= 30:
+        raise ValueError(
+            f"length_penalty ({penalty}) is too much for {length} tokens: {length} ** {abs(penalty)} must be below 1e30"
+        )
+
+
 def beam_search(
     step: Step,
     scores: Tensor,
@@ -185,11 +204,13 @@ def beam_search(
     `scores`: "b v", those of the first token. Tokens count with `end`, without prompt or padding. A hypothesis that
     reaches `length` tokens without `end` counts as it is. A sentence is finished when none of its beams can still beat
     what it holds, so that the batch it stands in changes nothing. A beam that is barred from every token is left.
+    ValueError where a number makes no sense, UserError where scores are none.
     """
     if not 1 <= nbest <= beams:
         raise ValueError(f"nbest ({nbest}) must be between 1 and beams ({beams})")
     if length < 1:
         raise ValueError(f"length ({length}) must be at least 1")
+    check_length_penalty(length_penalty, length)
     batch, vocab = scores.shape
     device, none = scores.device, float("-inf")
     first_row = torch.arange(0, batch * beams, beams, device=device).unsqueeze(-1)
@@ -204,7 +225,11 @@ def beam_search(
             scores = constraint(rearrange(tokens, "b w n -> (b w) n"), scores)
         # Every beam may end at most once, so the best 2 w continuations hold w that go on; no beam has more of them.
         each, choice = scores.float().log_softmax(-1).topk(min(2 * beams, vocab))
-        each = each.nan_to_num(none, none, none)  # a beam that a constraint lets go nowhere has no log probabilities
+        lost = each.isnan().any(-1)
+        if bool(lost.any()):  # a beam that a constraint lets go nowhere has no log probabilities
+            if not bool(scores[lost].isneginf().all()):
+                raise UserError(NO_NUMBERS)
+            each = each.masked_fill(lost.unsqueeze(-1), none)
         reached = total.unsqueeze(-1) + rearrange(each, "(b w) c -> b w c", w=beams)
         best, place = rearrange(reached, "b w c -> b (w c)").topk(min(2 * beams, beams * vocab))
         parent = place // each.shape[-1]

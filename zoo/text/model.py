@@ -147,8 +147,16 @@ class Seq2Seq(Network):
         best first.
 
         With one beam `sampling` draws (greedy unless told otherwise), and scores are not kept: they are 0. `constraint`
-        sees the tokens written so far, without `start`.
+        sees the tokens written so far, without `start`. ValueError where these do not go together.
         """
+        if min(beams, length) < 1:
+            raise ValueError(f"beams ({beams}) and length ({length}) must be at least 1")
+        if not 1 <= nbest <= beams:
+            raise ValueError(
+                f"nbest ({nbest}) must be between 1 and beams ({beams}); to draw several, repeat the source"
+            )
+        if beams > 1 and sampling != GREEDY:
+            raise ValueError(f"{beams} beams search and do not draw: leave sampling out, or give beams=1")
         if self.decoder.position.longest is not None:
             length = min(length, self.decoder.position.longest)
         if self.unwritten:

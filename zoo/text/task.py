@@ -3,7 +3,7 @@
 from typing import Any
 
 from zoo.core import StackConfig
-from zoo.core.decode import Hypothesis
+from zoo.core.decode import Hypothesis, check_length_penalty
 from zoo.core.init import Scheme
 from zoo.text.model import Seq2Seq, shifted_right
 from zoo.text.tokens import Tokenizer
@@ -90,6 +90,7 @@ class Translation(Pairs):
         for name, value in {"beams": beams, "validation_beams": validation_beams, "length": length}.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
+        check_length_penalty(length_penalty, length)
         self.network = Seq2Seq(
             encoder,
             decoder,

@@ -1,6 +1,5 @@
 """`zoo translate RUN [TEXT...]`: translate texts, or the lines of standard input."""
 
-import math
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
@@ -39,18 +38,17 @@ def main(argv: list[str]) -> int:
     check_text("--prefix", given.prefix)
     names = ("temperature", "top_k", "top_p", "min_p", "seed")
     drawn = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
-    if not math.isfinite(given.length_penalty):
-        raise UserError(f"--length-penalty must be a number, got {given.length_penalty}")
     if given.attention and drawn:
         raise UserError("--attention draws what a search finds: it does not go with drawing at random")
     if given.nbest > given.beams and not drawn:
         raise UserError(f"--nbest ({given.nbest}) cannot exceed --beams ({given.beams})")
 
-    from zoo.core.decode import Sampling
+    from zoo.core.decode import Sampling, check_length_penalty
     from zoo.text.translate import translations
 
     try:
         sampling = Sampling(**drawn) if drawn else None
+        check_length_penalty(given.length_penalty, given.max_length)
     except ValueError as error:
         raise UserError(str(error)) from None
     loaded = open_model(given, "translate", "Seq2Seq")
