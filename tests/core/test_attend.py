@@ -140,7 +140,8 @@ def test_a_table_of_the_users_own_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     row = Threshold("float32", True, 8, 64, 128, "explicit")
     path.write_text(json.dumps({"thresholds": [asdict(row)]}))
     assert load_thresholds(path) == (row,)
-    for broken in ("{}", json.dumps({"thresholds": [asdict(row) | {"kernel": "flash"}]})):
+    faults = ({"kernel": "flash"}, {"max_length": "256"}, {"min_width": 8.0})
+    for broken in ("{}", *(json.dumps({"thresholds": [asdict(row) | fault]}) for fault in faults)):
         path.write_text(broken)
         with pytest.raises(ValueError, match=r"kernels\.json: not a table of kernels"):
             load_thresholds(path)

@@ -107,3 +107,15 @@ def test_rows_that_are_none_are_refused() -> None:
         Layout.of(torch.zeros(5), None)
     with pytest.raises(ValueError, match=r"keep is of shape \(2, 4\), the batch has \(2, 5\)"):
         Layout.of(torch.zeros(2, 5), torch.ones(2, 4).bool())
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2), (4,), (2, 2, 1, 1)], ids=str)
+def test_positions_that_are_not_one_for_each_token_are_refused(shape: tuple[int, ...]) -> None:
+    pos, ragged = torch.zeros(shape, dtype=torch.long), torch.tensor([[True, False], [True, True]])
+    for wrong in (
+        lambda: Layout.dense(2, 2, pos=pos),
+        lambda: Layout.from_keep(ragged, pos=pos),
+        lambda: Layout.from_keep(ragged | True, pos=pos),
+    ):
+        with pytest.raises(ValueError, match=r"pos is of shape .*, expected \(2, 2\): a position for each token"):
+            wrong()

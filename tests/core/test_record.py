@@ -71,6 +71,14 @@ def test_layers_are_chosen_from_both_ends_and_named() -> None:
         pass
 
 
+def test_a_kind_of_attention_that_does_not_exist_is_refused() -> None:
+    with (
+        pytest.raises(ValueError, match="which: 'croos' is not one of 'self', 'cross'"),
+        record(build(BASE), which="croos"),
+    ):
+        pass
+
+
 def test_every_step_of_a_decoding_loop_is_seen() -> None:
     stack = build(BASE)
     x = torch.randn(2, 4, 24)

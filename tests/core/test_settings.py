@@ -12,11 +12,13 @@ from zoo.core import (
     LSTM,
     ALiBi,
     Attention,
+    EvenStretch,
     FixedScale,
     Gated,
     HeadScale,
     LayerNorm,
     Learned,
+    LongStretch,
     NoNorm,
     NoPosition,
     Peaks,
@@ -28,6 +30,7 @@ from zoo.core import (
     Skewed,
     Stack,
     StackConfig,
+    Standardised,
 )
 from zoo.core.feedforward import FeedForward
 from zoo.core.mixer import Mixer, Scale
@@ -45,6 +48,12 @@ def test_plain_values_and_back(name: str) -> None:
     plain = json.loads(json.dumps(config.to_plain()))
     assert StackConfig.from_plain(plain) == config
     assert hash(StackConfig.from_plain(plain)) == hash(config)
+
+
+def test_lists_become_what_a_file_would_give() -> None:
+    config = BASE.replace(position=Peaks([-1, 0, 0, 1], [1.0] * 4))
+    assert StackConfig.from_plain(config.to_plain()) == config
+    assert hash(StackConfig.from_plain(config.to_plain())) == hash(config)
 
 
 def test_a_name_alone_means_its_defaults() -> None:
@@ -127,6 +136,7 @@ def test_reading_imports_nothing() -> None:
         ({"position": Peaks((-1, 0, 1), (1.0,) * 4)}, "4 heads need as many distances, not 3"),
         ({"position": Peaks((-1, 0, 0, 1), (1.0,))}, "4 heads need as many slopes, not 1"),
         ({"position": Peaks((-1, 0, 0, 1), (1.0, 1.0, 1.0, -1.0))}, "must be at least 0"),
+        ({"position": Peaks((-1, 0, 0, 1), (1.0, 1.0, 1.0, float("nan")))}, "must be at least 0"),
         ({"causal": True, "position": Peaks((-1, 0, 0, 1), (1.0,) * 4)}, "a causal stack sees no key at distance 1"),
         ({"position": RelativeBuckets(3)}, r"buckets \(3\) must be at least 4, for past and future"),
         ({"position": RelativeBuckets(32, 8)}, r"max_distance \(8\) must be above the 8"),
@@ -155,6 +165,13 @@ def test_buckets_of_distances_grow_to_the_last() -> None:
         (lambda: Learned(4, offset=-2), r"offset \(-2\)"),
         (lambda: Rotary(theta=0.0), r"theta \(0.0\) must be above 0"),
         (lambda: Sinusoidal(theta=float("inf")), r"theta \(inf\)"),
+        (lambda: Sinusoidal(order="halfs"), "order: 'halfs' is not one of 'interleaved', 'halves', 'cosine_first'"),
+        (lambda: EvenStretch(float("nan")), r"factor \(nan\) must be above 0"),
+        (lambda: LongStretch(8.0, 1.0, float("nan"), 64), r"high \(nan\)"),
+        (lambda: Rotary(stretch="EvenStretch"), r"stretch: expected an object as EvenStretch\(\.\.\.\), got 'Even"),
+        (lambda: Rotary(stretch=EvenStretch), r"stretch: expected an object as EvenStretch\(\.\.\.\), got <class"),
+        (lambda: Skewed(4, absolute="Sinusoidal"), r"absolute: expected an object as Sinusoidal\("),
+        (lambda: Standardised(pool="Mean"), r"pool: expected an object as Mean\("),
         (lambda: LayerNorm(eps=-1.0), r"eps \(-1.0\) must be at least 0"),
         (lambda: RMSNorm(eps=float("nan")), r"eps \(nan\)"),
         (lambda: Plain(dim=-4), r"dim \(-4\) must be at least 1: it is the hidden width"),

@@ -64,7 +64,8 @@ def load_thresholds(path: Path) -> tuple[Threshold, ...]:
     try:
         rows = tuple(Threshold(**row) for row in json.loads(path.read_text())["thresholds"])
         for row in rows:
-            if row.kernel not in KERNELS or any(type(size) is not int for size in (row.min_width, row.max_width)):
+            sizes = (row.min_width, row.max_width, row.max_length)
+            if row.kernel not in KERNELS or any(type(size) is not int for size in sizes):
                 raise ValueError(f"no row of it: {row}")
         return rows
     except (ValueError, TypeError, KeyError) as error:

@@ -66,8 +66,6 @@ class StackConfig:
             raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim}); or set head_dim")
         if self.heads % self.key_heads:
             raise ValueError(f"kv_heads ({self.key_heads}) must divide heads ({self.heads})")
-        if self.norm_order not in ("pre", "post"):
-            raise ValueError(f"norm_order ({self.norm_order!r}) is not one of 'pre', 'post'")
         self.position.check(self)
         self.mixer.check(self)
 

@@ -49,11 +49,12 @@ class Layout:
         """`batch` sequences of `length` tokens, positions counting from `start` or given as `pos` ("b n", "b n a").
 
         A position below 0 is no place: the token stands beside the sequence, and position schemes leave it alone.
+        ValueError where `pos` is of another shape.
         """
         if pos is None:
             count = torch.arange(start, start + length, device=device)
             return Layout(batch=batch, length=length, pos=count.repeat(batch), start=start, reach=start + length)
-        pos = pos.flatten(0, 1)
+        pos = _flat(pos, batch, length)
         reach, placed = _bounds(pos)
         return Layout(batch=batch, length=length, pos=pos, start=None, reach=reach, placed=placed)
 
@@ -75,7 +76,8 @@ class Layout:
         """The real tokens (`keep`: "b n", True = real) of a padded batch, wherever the padding stands.
 
         Positions count the real tokens of a sequence from 0, or from `start` ("b"), unless `pos` ("b n" or "b n a")
-        gives one for every slot. Where nothing is padded the layout is dense. ValueError where `keep` is no such mask.
+        gives one for every slot. Where nothing is padded the layout is dense. ValueError where `keep` is no such mask
+        or `pos` of another shape.
         """
         if keep.dtype != torch.bool or keep.dim() != 2:  # numbers would be taken for indices later on
             raise ValueError(
@@ -94,13 +96,14 @@ class Layout:
         row = slots // width
         offsets = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
         counted = column if start is None else column + start[row]
-        chosen = counted if pos is None else pos.flatten(0, 1)[slots]
-        reach, placed = (length, None) if start is None and pos is None else _bounds(chosen)
+        chosen = counted if pos is None else _flat(pos, batch, width)[slots]
+        from_zero = start is None and pos is None
+        reach, placed = (length, None) if from_zero else _bounds(chosen)
         return Layout(
             batch=batch,
             length=length,
             pos=chosen,
-            start=0 if start is None and pos is None else None,
+            start=0 if from_zero else None,
             reach=reach,
             lengths=lengths,
             keep=torch.arange(length, device=keep.device) < lengths.unsqueeze(-1),
@@ -262,6 +265,15 @@ class _Gather(torch.autograd.Function):
         (index,) = ctx.saved_tensors
         (g,) = grads
         return g.new_zeros(ctx.slots, *g.shape[1:]).index_copy_(0, index, g.contiguous()), None
+
+
+def _flat(pos: Tensor, batch: int, length: int) -> Tensor:
+    """Positions "b n" or "b n a" of flat tokens: "t" or "t a"; ValueError where they are not as many."""
+    if pos.shape[:2] != (batch, length) or pos.dim() > 3:
+        raise ValueError(
+            f"pos is of shape {tuple(pos.shape)}, expected ({batch}, {length}): a position for each token, or its axes"
+        )
+    return pos.flatten(0, 1)
 
 
 def _bounds(pos: Tensor) -> tuple[int, Tensor | None]:

@@ -111,6 +111,7 @@ class Sinusoidal(Position):
         return SinusoidalPosition(config.dim, self)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_theta(self.theta)
 
     def check(self, config: "StackConfig") -> None:
@@ -250,7 +251,7 @@ class EvenStretch(Stretch):
     factor: float
 
     def __post_init__(self) -> None:
-        if self.factor <= 0:
+        if not 0 < self.factor < math.inf:
             raise ValueError(f"factor ({self.factor}) must be above 0")
 
     def rates(self, rates: Tensor) -> Tensor:
@@ -271,7 +272,7 @@ class LongStretch(Stretch):
     length: int
 
     def __post_init__(self) -> None:
-        if self.factor <= 0 or not 0 < self.low < self.high:
+        if not (0 < self.factor < math.inf and 0 < self.low < self.high < math.inf):
             raise ValueError(
                 f"factor ({self.factor}) and low ({self.low}) must be above 0, high ({self.high}) above low"
             )
@@ -297,6 +298,7 @@ class Rotary(Position):
     many_axes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_theta(self.theta)
 
     def build(self, config: "StackConfig") -> PositionModule:
@@ -446,6 +448,10 @@ class Peaks(Position):
 
     in_attention: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        for name in ("distances", "slopes"):  # lists would be equal to nothing that was read from a file
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
     def build(self, config: "StackConfig") -> PositionModule:
         return LinearBias(self.slopes, self.distances)
 
@@ -453,7 +459,7 @@ class Peaks(Position):
         for name in ("distances", "slopes"):
             if len(getattr(self, name)) != config.heads:
                 raise ValueError(f"Peaks: {config.heads} heads need as many {name}, not {len(getattr(self, name))}")
-        if min(self.slopes) < 0:
+        if not all(0 <= slope < math.inf for slope in self.slopes):
             raise ValueError(f"Peaks: slopes {self.slopes} must be at least 0")
         if config.causal and max(self.distances) > 0:
             raise ValueError(f"Peaks: a causal stack sees no key at distance {max(self.distances)}")

@@ -61,11 +61,13 @@ def record(
 
     `layers` counts the attentions of one kind through the whole model, negative from the end; None: all. Gradients do
     not flow through the maps; with `gradients` each map keeps its own when something behind it is differentiated.
-    ValueError for a layer that does not exist.
+    ValueError for a layer or a kind that does not exist.
     """
-    kind = SelfAttention if which == "self" else CrossAttention
+    kinds: dict[str, type[MultiHead]] = {"self": SelfAttention, "cross": CrossAttention}
+    if which not in kinds:
+        raise ValueError(f"which: {which!r} is not one of 'self', 'cross'")
     found: list[tuple[str, MultiHead]] = [
-        (name, part) for name, part in model.named_modules() if isinstance(part, kind)
+        (name, part) for name, part in model.named_modules() if isinstance(part, kinds[which])
     ]
     chosen = range(len(found)) if layers is None else layers
     if bad := [i for i in chosen if not -len(found) <= i < len(found)]:

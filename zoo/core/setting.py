@@ -15,7 +15,7 @@ import dataclasses
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from zoo.errors import if_yours, nearest
 
@@ -40,6 +40,10 @@ class Setting:
             if before is not None and before.__module__ != cls.__module__:
                 raise ValueError(f"{cls.__name__} is a choice of {before.__module__} already: give yours another name")
             cls.choices[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        """What a type with checks of its own calls first."""
+        check_kinds(self)
 
     @classmethod
     def from_plain(cls, value: Any, where: str = "") -> Self:
@@ -69,9 +73,12 @@ def check_names(given: Mapping[str, Any], allowed: list[str], where: str) -> Non
 
 
 def check_kinds(settings: Any) -> None:
-    """ValueError where a field that takes a setting holds something else: its name, its class, a flag."""
+    """ValueError where a field that takes a setting holds something else (its name, its class, a flag), and where one
+    that takes one of several words holds another."""
     for field in dataclasses.fields(settings):
         kind, value = field.type, getattr(settings, field.name)
+        if get_origin(kind) is Literal:
+            _value(kind, value, field.name)
         if not isinstance(kind, type) or isinstance(value, kind):
             continue
         if issubclass(kind, Setting):
