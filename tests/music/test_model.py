@@ -149,3 +149,12 @@ def test_musicgen_decoder_is_settings_of_it() -> None:
     torch.testing.assert_close(ours(codes, context=context, context_keep=keep), reference, atol=1e-6, rtol=0)
     ours.stack.blocks[0].cross.branch.to_kv.weight[0] += 1.0  # the comparison sees one wrong row
     assert (ours(codes, context=context, context_keep=keep) - reference).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("codebooks", [1, 4])
+def test_weights_are_all_that_a_network_made_without_memory_lacks(codebooks: int) -> None:
+    net, ids = model(codebooks), given(codebooks, 2, 6)
+    with torch.device("meta"):
+        other = model(codebooks)
+    other.load_state_dict(net.state_dict(), assign=True)
+    assert torch.equal(other(ids), net(ids))

@@ -209,7 +209,7 @@ def test_transformers_vit_is_these_settings(bias: bool) -> None:
 def test_two_axes_tell_rows_from_columns_and_leave_the_class_token_alone(position: object) -> None:
     """Exchanging two patches is seen; the class token's own embedding is what it was."""
     ours = ViT(stack(1, position=position), CLASSES, SIZE, LinearPatches(PATCH)).double().eval()
-    assert ours.places.tolist()[:3] == [[-1, -1], [0, 0], [0, 1]]
+    assert ours.places(ours.stack.config, True).tolist()[:3] == [[-1, -1], [0, 0], [0, 1]]
     x = images()
     layout = ours.layout(3)
     embedded = ours.stack.position.embed(torch.zeros(layout.tokens, DIM, dtype=torch.float64), layout)
@@ -373,3 +373,28 @@ def test_something_is_seen_and_something_hidden_of_the_fewest_patches(share: flo
     assert not keep.all(-1).any()
     with pytest.raises(ValueError, match=r"an image of one patch \(8 pixels\) cannot be seen in part"):
         MaskedAutoencoder(small, small, 8, LinearPatches(8))
+
+
+def test_an_exported_network_takes_any_number_of_images() -> None:
+    net = ViT(stack(17), CLASSES, SIZE, LinearPatches(PATCH)).eval()
+    few, many = images().float(), torch.randn(7, 3, SIZE, SIZE)
+    exported = torch.export.export(net, (few,), dynamic_shapes=({0: torch.export.Dim("images", min=2, max=64)},))
+    for batch in (few, many):
+        torch.testing.assert_close(exported.module()(batch), net(batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("position", [Learned(17), Sinusoidal(), Rotary()], ids=lambda p: type(p).__name__)
+def test_weights_are_all_that_a_network_made_without_memory_lacks(position: object) -> None:
+    torch.manual_seed(0)
+    config, patches = stack(17, position=position), LinearPatches(PATCH)
+    decoder = config.replace(depth=1, position=Sinusoidal())
+    keep = torch.tensor([[True] * 4 + [False] * 12]).expand(3, -1)
+    for make, given in (
+        (lambda: ViT(config, CLASSES, SIZE, patches), ()),
+        (lambda: MaskedAutoencoder(config, decoder, SIZE, patches), (keep,)),
+    ):
+        net = make().eval()
+        with torch.device("meta"):
+            other = make().eval()
+        other.load_state_dict(net.state_dict(), assign=True)
+        assert torch.equal(other(images().float(), *given), net(images().float(), *given))

@@ -108,10 +108,12 @@ class Tables(nn.Embedding):
 
     def __init__(self, codebooks: int, rows: int, dim: int):
         super().__init__(codebooks * rows, dim)
-        self.register_buffer("first", torch.arange(codebooks) * rows, persistent=False)
+        self.rows = rows
 
     def forward(self, ids: Tensor) -> Tensor:
-        return super().forward(ids + self.first).sum(-2)
+        # no buffer: what a file does not hold stays empty where a network is made without memory first
+        first = torch.arange(0, self.num_embeddings, self.rows, device=ids.device)
+        return super().forward(ids + first).sum(-2)
 
 
 class Heads(nn.Linear):

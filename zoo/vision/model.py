@@ -48,17 +48,20 @@ class ImageEncoder(Network):
         self.patches = patches.build(channels, stack.dim)
         self.prefix = nn.Parameter(torch.zeros(prefix, stack.dim))
         self.stack = Stack(stack)
-        self.register_buffer("places", self._places(stack, prefix_placed), persistent=False)
+        self.prefix_placed = prefix_placed
+        self.tokens = prefix + self.grid**2  # of an image
         self.counted = not stack.position.many_axes and (prefix_placed or not prefix)  # places are 0, 1, 2 ...
 
-    def _places(self, stack: StackConfig, prefix_placed: bool) -> Tensor:
-        """The position of every token of an image, "n" or "n a"."""
+    def places(self, stack: StackConfig, prefix_placed: bool) -> Tensor:
+        """The position of every token of an image, "n" or "n a". No buffer: what a file does not hold stays empty where
+        a network is made without memory first."""
+        device = self.prefix.device
         if stack.position.many_axes:
-            side = torch.arange(self.grid)
+            side = torch.arange(self.grid, device=device)
             cells = torch.cartesian_prod(side, side)
-            return torch.cat([torch.full((self.prefixes, 2), -1), cells])
+            return torch.cat([torch.full((self.prefixes, 2), -1, device=device), cells])
         first = 0 if prefix_placed else -self.prefixes
-        return torch.arange(first, first + self.prefixes + self.grid**2)
+        return torch.arange(first, first + self.tokens, device=device)
 
     def states(self, images: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Layout]:
         """Images "b c H W" to states "t d" and their layout: prefix tokens, then patches in reading order.
@@ -69,7 +72,7 @@ class ImageEncoder(Network):
         expected = (self.channels, self.image_size, self.image_size)
         if images.dim() != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(f"images of shape {tuple(images.shape)}: this model takes (b, {str(expected)[1:]}")
-        batch = len(images)
+        batch = images.shape[0]  # len() would tie an exported network to it
         x = torch.cat([repeat(self.prefix, "r d -> b r d", b=batch), self.patches(images)], 1)
         if keep is not None:
             keep = torch.cat([keep.new_ones(batch, self.prefixes), keep], 1)
@@ -78,11 +81,11 @@ class ImageEncoder(Network):
 
     def layout(self, batch: int, keep: Tensor | None = None) -> Layout:
         """The layout of `batch` images' tokens, of those alone that `keep` ("b n") marks."""
-        length = len(self.places)
         if keep is None and self.counted:
-            return Layout.dense(batch, length, device=self.places.device)
-        pos = self.places.expand(batch, *self.places.shape)
-        return Layout.dense(batch, length, pos=pos) if keep is None else Layout.from_keep(keep, pos=pos)
+            return Layout.dense(batch, self.tokens, device=self.prefix.device)
+        places = self.places(self.stack.config, self.prefix_placed)
+        pos = places.expand(batch, *places.shape)
+        return Layout.dense(batch, self.tokens, pos=pos) if keep is None else Layout.from_keep(keep, pos=pos)
 
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """A table of positions for images of another size, resized to this network's; all else as it is."""
@@ -222,13 +225,12 @@ class MaskedAutoencoder(ImageEncoder):
             "init": init,
         }
         self.size, self.normalised = patches.size, normalised
-        if isinstance(decoder.position, Learned) and decoder.position.length != len(self.places):
-            raise ValueError(f"the decoder's position.length must be {len(self.places)}, got {decoder.position.length}")
+        if isinstance(decoder.position, Learned) and decoder.position.length != self.tokens:
+            raise ValueError(f"the decoder's position.length must be {self.tokens}, got {decoder.position.length}")
         self.to_decoder = nn.Linear(stack.dim, decoder.dim)
         self.hidden = nn.Parameter(torch.zeros(decoder.dim))
         self.decoder = Stack(decoder)
         self.to_pixels = nn.Linear(decoder.dim, channels * patches.size**2)
-        self.register_buffer("decoder_places", self._places(decoder, True), persistent=False)
         initialise(self, init)
         for token in (self.prefix, self.hidden):
             nn.init.normal_(token, std=0.02)
@@ -236,10 +238,11 @@ class MaskedAutoencoder(ImageEncoder):
     def forward(self, images: Tensor, keep: Tensor) -> Tensor:
         """Images "b c H W", of which patches `keep` ("b p") are seen, to all patches painted, "b p (c ph pw)"."""
         states, layout = self.states(images, keep)
-        seen = torch.cat([keep.new_ones(len(keep), self.prefixes), keep], 1)
+        seen = torch.cat([keep.new_ones(keep.shape[0], self.prefixes), keep], 1)
         x = layout.give(self.to_decoder(states), seen)
         x = torch.where(seen.unsqueeze(-1), x, self.hidden.to(x.dtype))
-        whole = Layout.dense(*seen.shape, pos=self.decoder_places.expand(*seen.shape[:1], *self.decoder_places.shape))
+        places = self.places(self.decoder.config, True)
+        whole = Layout.dense(*seen.shape, pos=places.expand(seen.shape[0], *places.shape))
         x = self.decoder(x.flatten(0, 1), whole)
         return self.to_pixels(whole.pad(x)[:, self.prefixes :])
 
@@ -255,5 +258,5 @@ class MaskedAutoencoder(ImageEncoder):
         """Patches to keep, "b p": all but `share` of each image's, at least one of either kind, drawn at random."""
         places = self.grid**2
         kept = min(max(round(places * (1 - share)), 1), places - 1)
-        order = torch.rand(batch, places, generator=generator, device=self.places.device).argsort(-1)
+        order = torch.rand(batch, places, generator=generator, device=self.prefix.device).argsort(-1)
         return order.argsort(-1) < kept
