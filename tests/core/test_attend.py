@@ -162,6 +162,20 @@ def test_a_user_without_a_home_has_the_built_in_table(monkeypatch: pytest.Monkey
     assert thresholds_file() == Path("mine.json")
 
 
+def test_half_precision_is_rounded_where_the_formula_is_written_out() -> None:
+    """What docs/design.md says: the kernel that holds its scores in bfloat16 is less exact, and still near."""
+    layout = Layout.dense(2, 200)
+    q, k, v = (x.bfloat16() for x in torch.randn(3, 400, 4, 64) * torch.tensor([4.0, 1.0, 1.0]).view(3, 1, 1, 1))
+    options = {"queries": layout, "keys": layout, "causal": True, "scale": 0.125}
+    exact = attend(q.double(), k.double(), v.double(), **options, kernel="explicit")
+    off = {
+        name: float((attend(q, k, v, **options, kernel=name).double() - exact).square().mean().sqrt())
+        for name in ("explicit", "fused", "float32")
+    }
+    assert off["float32"] <= off["fused"] * 1.1 < off["explicit"] < 8 * off["fused"]
+    assert off["explicit"] < 0.01
+
+
 def test_queries_behind_their_keys_see_the_past_alone() -> None:
     """Two new tokens after three held ones: a causal flag of torch's would align them to the top left."""
     mask, flag = visible(Layout.dense(1, 2), Layout.dense(1, 5), causal=True)

@@ -8,7 +8,7 @@ from torch._dynamo.testing import CompileCounter
 import zoo.core.layout
 from tests.core.architectures import ALL, TINY, build, context
 from tests.core.test_cache import BASE, POSITIONS
-from zoo.core import Layout, StackConfig
+from zoo.core import Layout, Rotary, StackConfig
 
 RAGGED = [[6, 4, 1], [5, 2, 2], [6, 6, 6], [3, 7, 1]]
 
@@ -84,6 +84,31 @@ def test_a_stack_is_exported_for_batches_of_any_size_and_length(name: str) -> No
     for shape in ((2, 5), (3, 9), (7, 4)):
         x = torch.randn(*shape, BASE.dim)
         torch.testing.assert_close(exported.module()(x), rows(x), rtol=1e-4, atol=1e-5)
+
+
+class Padded(torch.nn.Module):
+    """A stack on rows "b n d", of which some are padding."""
+
+    def __init__(self, stack: torch.nn.Module):
+        super().__init__()
+        self.stack = stack
+
+    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        layout = Layout.from_keep(keep)
+        return layout.give(self.stack(layout.take(x, keep), layout), keep)
+
+
+def test_what_is_padding_is_data_and_breaks_the_graph() -> None:
+    """So it is compiled around the layout, and not exported."""
+    torch._dynamo.reset()
+    padded = Padded(build(BASE.replace(depth=1, position=Rotary()))).eval()
+    compiled = torch.compile(padded, backend="eager")
+    x = torch.randn(2, 5, BASE.dim)
+    for lengths in ([5, 3], [2, 4]):
+        keep = torch.arange(5) < torch.tensor(lengths).unsqueeze(-1)
+        torch.testing.assert_close(compiled(x, keep), padded(x, keep), rtol=1e-4, atol=1e-5)
+    with pytest.raises(RuntimeError, match="data-dependent"):
+        torch.export.export(padded, (x, keep))
 
 
 RECURRENT = ["lstm/full+cross", "gru/causal", "rnn/causal"]

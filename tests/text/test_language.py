@@ -255,3 +255,12 @@ def test_an_empty_prompt_is_not_its_neighbours() -> None:
         model().generate(torch.tensor([[5, 6], [5, 6]]), torch.tensor([[True, True], [False, False]]), length=2)
     with pytest.raises(UserError, match="a prompt without any token"):
         model().generate(torch.zeros(2, 0, dtype=torch.long), length=2)
+
+
+def test_an_exported_model_takes_texts_of_any_number_and_length() -> None:
+    net = model()
+    number, length = torch.export.Dim("number", min=2, max=16), torch.export.Dim("length", min=2, max=8)
+    few = torch.randint(0, 30, (2, 5))
+    exported = torch.export.export(net, (few,), dynamic_shapes=({0: number, 1: length},))
+    for ids in (few, torch.randint(0, 30, (3, 8))):
+        torch.testing.assert_close(exported.module()(ids), net(ids), rtol=1e-4, atol=1e-5)

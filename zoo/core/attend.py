@@ -2,10 +2,10 @@
 
 Axes: t query tokens, s key tokens, b sequences, n queries, m keys, h query heads, g key/value heads, e head width.
 
-`attend` picks among kernels that compute the same: torch's fused one (`fused`), the same on float32 copies (`float32`),
-the formula written out (`explicit`), the same block by block (`blocks`), flash attention over packed tokens on CUDA
-(`varlen`). Which is faster was measured: `THRESHOLDS`, or the user's own table made by `zoo bench attend --save`. An
-unknown mask never becomes a causal one, and padding is never attended to.
+`attend` picks among kernels that compute the same function: torch's fused one (`fused`), the same on float32 copies
+(`float32`), the formula written out (`explicit`), the same block by block (`blocks`), flash attention over packed
+tokens on CUDA (`varlen`). Which is faster was measured: `THRESHOLDS`, or the user's own table made by `zoo bench attend
+--save`. An unknown mask never becomes a causal one, and padding is never attended to.
 """
 
 import json
@@ -40,6 +40,7 @@ class Threshold:
 
 # Medians over interleaved rounds; where no row fits, `fused`. The rows hold on x86 with AMX (2 cores): explicit
 # takes 0.19-0.67 of fused's time up to 256 tokens and 1.3-2.7 of it from 512 on; float32 copies 0.56 at width 16.
+# Explicit rounds its scores to bfloat16 before the softmax, which fused does not: docs/design.md says what that costs.
 THRESHOLDS = (
     Threshold("bfloat16", True, 64, 256, 256, "explicit"),
     Threshold("bfloat16", True, 1, 16, 8192, "float32"),
