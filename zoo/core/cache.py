@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from zoo.core.layout import Layout
@@ -104,7 +103,7 @@ class SourceState(State):
 
     def once(self, project: Callable[[], tuple[Tensor, Tensor]], source: Layout) -> tuple[Tensor, Tensor]:
         if self.projected is None:
-            k, v = (rearrange(source.pad(x), "b m g e -> b g m e").contiguous() for x in project())
+            k, v = (source.by_head(x).contiguous() for x in project())
             self.projected = k, v
         return self.projected
 

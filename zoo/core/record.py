@@ -118,8 +118,8 @@ def _recording(
 
 def _differentiate(found: Map, v: Tensor, queries: Layout, keys: Layout, grad: Tensor) -> None:
     """The map's gradient from that of weights x values, "t h e"."""
-    g = rearrange(queries.pad(grad), "b n h e -> b h n e")
-    v = v if v.dim() == 4 else rearrange(keys.pad(v), "b m g e -> b g m e")
+    g = queries.by_head(grad)
+    v = v if v.dim() == 4 else keys.by_head(v)
     found.gradient = g.to(found.weights.dtype) @ each_query_head(v, g).to(found.weights.dtype).mT
 
 
