@@ -11,6 +11,7 @@ import yaml
 
 from tests.test_traps import Bench, settings
 from zoo.cli import main
+from zoo.text.tokens import Tokenizer
 from zoo.train.checkpoint import find_checkpoint
 
 GOOD = "".join(f"source {i}\tZiel {i}\n" for i in range(40)).encode()
@@ -142,6 +143,12 @@ def test_data_may_move_while_a_run_stands_still(
     said = one_line(capsys, main([*on[:-2], "4", "--data.tsv", "others.tsv"]))
     assert "--resume goes on with the same data: that of data.tsv others.tsv is not what the run began with" in said
     assert bench.merged()["data"]["init_args"]["tsv"] == "moved.tsv"
+    (bench.folder / "other").mkdir()
+    Tokenizer.train(["word palabra"], 265).save(bench.folder / "other")
+    said = one_line(capsys, main([*on[:-2], "4", "--data.tokenizer", str(bench.folder / "other")]))
+    assert "--resume goes on with the same settings: data.init_args.tokenizer was None" in said
+    (bench.run / "run.json").unlink()  # a run from which somebody took what is for people to read
+    assert main([*on[:-2], "4", "--data.tsv", "moved.tsv"]) == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

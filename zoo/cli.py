@@ -100,7 +100,7 @@ def _run(argv: list[str]) -> int:
     except TrainingError as error:
         return _say(name, error, 1)
     except MemoryError as error:
-        return _say(name, f"out of memory ({error})", 1)
+        return _say(name, f"out of memory: {error}".rstrip(": "), 1)
     except KeyboardInterrupt:
         return 130
     except OSError as error:  # of a file or a disk; others (a network's) are no fault of what was given

@@ -247,6 +247,10 @@ def test_bytes_of_tokens_that_were_published(tmp_path: Path) -> None:
         assert (tokens.sizes is not None) == known
         if tokens.sizes is not None:
             assert sum(tokens.sizes[i] for i in tokens.pieces([text])[0]) == len(text.encode())
+        if make is gpt2:  # tokens that were added without being special are text: runs of spaces, of a code model
+            tokens.bpe.add_tokens(["    ", "naïve"])
+            assert tokens.sizes is not None
+            assert sum(tokens.sizes[i] for i in tokens.pieces([f"    {text}"])[0]) == len(f"    {text}".encode())
     assert Tokenizer.train(["A cat"], 300, lowercase=True).sizes is None
 
 

@@ -17,6 +17,7 @@ from tests.test_traps import QUIET, settings
 from zoo.cli import main
 from zoo.core import StackConfig
 from zoo.core.decode import Sampling
+from zoo.errors import UserError
 from zoo.text.task import Translation
 from zoo.text.translate import translate, translations
 
@@ -116,6 +117,17 @@ def test_translations_come_as_they_are_made(run: Path) -> None:
         found.append(next(made))
         assert read <= 3 * len(found) + 4  # windows grow with what is done
     assert found == translate(loaded.model, loaded.tokenizer, texts, **options)
+
+
+def test_texts_before_one_that_cannot_be_read_are_translated(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = zoo.load(run)
+    monkeypatch.setattr(loaded.model.encoder.position, "longest", 8)
+    texts = ["six", "", "ten", "one thousand " * 9, "two"]
+    made = translations(loaded.model, loaded.tokenizer, texts, beams=1, batch=16, length=12)
+    found = [next(made) for _ in range(3)]
+    with pytest.raises(UserError, match="text 4"):
+        next(made)
+    assert found == translate(loaded.model, loaded.tokenizer, texts[:3], beams=1, batch=16, length=12)
 
 
 def test_what_reads_a_part_of_the_translations_ends_them_quietly(run: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from tests.test_traps import Bench
 from zoo.text.task import Translation
+from zoo.train.callbacks import Throughput
 
 LONG = ["--trainer.max_epochs", 3, "--trainer.log_every_n_steps", 1, "--checkpoint.monitor", "val/nll"]
 
@@ -24,6 +25,21 @@ def rows(bench: Bench, run: str) -> list[tuple[str, str, str]]:
     with (bench.folder / run / "metrics.csv").open() as file:
         found = [(row["step"], row.get("train/nll") or "", row.get("val/nll") or "") for row in csv.DictReader(file)]
     return sorted(row for row in found if any(row[1:]))
+
+
+def test_who_is_told_to_stop_before_the_first_step_takes_it_and_stops(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Throughput.on_train_start
+
+    def told(*given: object) -> None:  # comes before the one that hears it itself
+        os.kill(os.getpid(), signal.SIGTERM)
+        begin(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Throughput, "on_train_start", told)
+    with pytest.raises(SystemExit, match="143"):
+        bench.fit(*LONG)
+    assert torch.load(bench.run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def stream(
     """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen `end`, or one of `ends`.
 
     `scores`: "b ... v", those of the first token. A sequence that has ended goes on as `end`. ValueError where the
-    constraint bars every token of a sequence that has not, UserError where scores are no numbers.
+    constraint bars every token of a sequence that has not, UserError where the first scores, or those under a
+    constraint, are no numbers.
     """
     draw = sampling.drawer(scores.device)
     chosen = torch.empty(len(scores), 0, *scores.shape[1:-1], dtype=torch.long, device=scores.device)
@@ -129,14 +130,8 @@ def stream(
     for count in range(length):
         if constraint is not None:
             scores = constraint(chosen, scores)
-        top = scores.amax(-1)  # NaN where one of them is
-        if not math.isfinite(float(top.sum())):  # one wait for the device
-            stuck = top.isneginf()
-            if bool(top.isnan().any()):
-                raise UserError(NO_NUMBERS)
-            if bool((stuck & ~ended).any()):
-                raise ValueError(f"the constraint leaves no token to choose as number {count + 1}")
-            scores = scores.masked_fill(stuck.unsqueeze(-1), 0.0)  # for drawing what `end` takes the place of
+        if constraint is not None or count == 0:  # broken weights show at once: no further token waits for the device
+            scores = _to_draw(scores, ended, count)
         tokens = draw(scores)
         if end is not None:
             tokens = tokens.masked_fill(ended, end)
@@ -149,6 +144,19 @@ def stream(
         if constraint is not None:
             chosen = torch.cat((chosen, tokens.unsqueeze(1)), 1)
         scores = step(tokens)
+
+
+def _to_draw(scores: Tensor, ended: Tensor, count: int) -> Tensor:
+    """Scores that a token can be drawn from, whatever a constraint has left where `end` takes its place anyway."""
+    top = scores.amax(-1)  # NaN where one of them is
+    if math.isfinite(float(top.sum())):  # one wait for the device
+        return scores
+    stuck = top.isneginf()
+    if not bool((stuck | top.isfinite()).all()):
+        raise UserError(NO_NUMBERS)
+    if bool((stuck & ~ended).any()):
+        raise ValueError(f"the constraint leaves no token to choose as number {count + 1}")
+    return scores.masked_fill(stuck.unsqueeze(-1), 0.0)
 
 
 def generate(

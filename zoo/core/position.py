@@ -165,6 +165,7 @@ class Learned(Position):
     offset: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.length < 1 or self.offset < 0:
             raise ValueError(f"length ({self.length}) must be at least 1, and offset ({self.offset}) at least 0")
 
@@ -204,6 +205,7 @@ class Periodic(Position):
     period: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.period < 2:
             raise ValueError(f"period ({self.period}) must be at least 2")
 
@@ -251,6 +253,7 @@ class EvenStretch(Stretch):
     factor: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.factor < math.inf:
             raise ValueError(f"factor ({self.factor}) must be above 0")
 
@@ -272,6 +275,7 @@ class LongStretch(Stretch):
     length: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (0 < self.factor < math.inf and 0 < self.low < self.high < math.inf):
             raise ValueError(
                 f"factor ({self.factor}) and low ({self.low}) must be above 0, high ({self.high}) above low"
@@ -449,6 +453,7 @@ class Peaks(Position):
     in_attention: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("distances", "slopes"):  # lists would be equal to nothing that was read from a file
             object.__setattr__(self, name, tuple(getattr(self, name)))
 

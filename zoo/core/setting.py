@@ -83,7 +83,11 @@ def check_kinds(settings: Any) -> None:
             continue
         if issubclass(kind, Setting):
             named = value.__name__ if isinstance(value, type) else value
-            example = named if isinstance(named, str) and named in kind.choices else min(kind.choices)
+            example = (
+                named
+                if isinstance(named, str) and named in kind.choices
+                else min(name for name, choice in kind.choices.items() if issubclass(choice, kind))
+            )
         elif dataclasses.is_dataclass(kind):
             example = kind.__name__
         else:

@@ -52,6 +52,7 @@ class Chorale(View):
     bass: Range = Range(36, 66)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_steps(self.steps)
 
     @cached_property

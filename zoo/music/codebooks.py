@@ -55,6 +55,7 @@ class Delay(Pattern):
     by: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.by < 1:
             raise ValueError(f"by ({self.by}) must be at least 1; Parallel has no delay")
 

@@ -71,6 +71,7 @@ class Events(View):
     unit: ClassVar[int] = 480  # MIDI ticks of a quarter, at least; a multiple of `steps` is used
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 4 or self.steps % 4:
             raise ValueError(f"steps ({self.steps}) must be a multiple of 4: a bar of n/16 is not on another grid")
 

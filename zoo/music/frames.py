@@ -27,6 +27,7 @@ class Frames(View):
     steps: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_steps(self.steps)
 
     @property

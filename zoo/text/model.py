@@ -155,7 +155,7 @@ class Seq2Seq(Network):
             raise ValueError(
                 f"nbest ({nbest}) must be between 1 and beams ({beams}); to draw several, repeat the source"
             )
-        if beams > 1 and sampling != GREEDY:
+        if beams > 1 and sampling.temperature > 0:
             raise ValueError(f"{beams} beams search and do not draw: leave sampling out, or give beams=1")
         if self.decoder.position.longest is not None:
             length = min(length, self.decoder.position.longest)

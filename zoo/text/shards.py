@@ -273,6 +273,8 @@ def _sweep(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
+    if os.name == "nt":  # where a signal of 0 is no question
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

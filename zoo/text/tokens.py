@@ -167,9 +167,10 @@ class Tokenizer:
         by_bytes = isinstance(self.bpe.decoder, decoders.ByteLevel)  # a name has a letter for each byte
         if self.bpe.normalizer is not None or not (by_bytes or isinstance(self.bpe.decoder, decoders.Fuse)):
             return None
-        special = self.bpe.get_added_tokens_decoder()
-        names = ["" if i in special else self.bpe.id_to_token(i) or "" for i in range(self.vocab_size)]
+        names = [self.bpe.id_to_token(i) or "" for i in range(self.vocab_size)]
         sizes = [len(name if by_bytes else name.encode()) for name in names]
+        for i, token in self.bpe.get_added_tokens_decoder().items():  # these are names as they stand
+            sizes[i] = 0 if token.special else len(token.content.encode())
         if by_bytes and sum(sizes[i] for i in self.pieces(["a"])[0]) != 1:  # a space is put before it
             return None
         return sizes

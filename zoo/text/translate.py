@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from zoo.core.decode import Sampling
 from zoo.data.batches import rows_of
+from zoo.errors import UserError
 from zoo.text.model import Seq2Seq
 from zoo.text.tokens import Tokenizer, check_readable
 
@@ -75,7 +77,15 @@ def translations(
     device = next(model.parameters()).device
     rest, first, size = iter(texts), 0, batch
     while window := list(islice(rest, size)):
-        ids = _ids(model, tokenizer, window, prefix, first)
+        fault = None
+        try:
+            ids = _ids(model, tokenizer, window, prefix, first)
+        except UserError as error:  # of a text behind others that can be translated: those first
+            fault, ids = error, []
+            with suppress(UserError):
+                for i, text in enumerate(window):
+                    ids += _ids(model, tokenizer, [text], prefix, first + i)
+            window = window[: len(ids)]
         done: dict[int, list[tuple[float, str]]]
         done = {i: [(0.0, "")] * nbest for i, text in enumerate(window) if not text.strip()}
         order = sorted((i for i in range(len(window)) if i not in done), key=lambda i: len(ids[i]))
@@ -99,6 +109,8 @@ def translations(
                 yield done.pop(given)
                 given += 1
         yield from (done[i] for i in range(given, len(window)))  # those behind the last that is not empty
+        if fault is not None:
+            raise fault
         first, size = first + len(window), max(min(2 * size, WINDOW), batch)
 
 

@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
@@ -44,7 +45,7 @@ class RunFolder(Callback):
     def __init__(self, folder: Path, command: list[str], *, resumed: bool = False):
         self.folder, self.command, self.resumed = folder, command, resumed
         self.settings = ""  # known once the command line was read
-        self.lock = FileLock(folder / LOCK)  # the system's, so that a killed process leaves none
+        self.lock: BaseFileLock | None = None  # while training, of the process that writes
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not trainer.is_global_zero:
@@ -54,12 +55,13 @@ class RunFolder(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         manifest = data.manifest()
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(self.folder / LOCK)  # the system's, so that a killed process leaves none
         try:
             self.lock.acquire(timeout=0)
         except Timeout:
             raise UserError(f"{self.folder}: another zoo fit trains in this run; give another --run FOLDER") from None
-        except NotImplementedError:  # a file system without locks
-            pass
+        except (NotImplementedError, OSError):  # a file system without locks
+            self.lock = None
         if self.resumed and path.is_file():  # a run that goes on keeps how it began
             before = json.loads(path.read_text())
             say_other_data(self.folder, before, manifest)
@@ -67,7 +69,8 @@ class RunFolder(Callback):
             write_atomically(path, json.dumps(before | {"resumed": again}, indent=2) + "\n")
             write_atomically(self.folder / CONFIG, self.settings)
             return
-        check_free(self.folder)  # again: another may have begun and ended since
+        if not self.resumed:
+            check_free(self.folder)  # again: another may have begun and ended since
         about = {
             "command": shlex.join(["zoo", *self.command]),
             "commit": commit(),
@@ -91,10 +94,15 @@ class RunFolder(Callback):
         # told to stop, with a checkpoint (StopOnSignal)
         if isinstance(exception, SystemExit) and hasattr(self, "begun"):
             self.on_train_end(trainer, pl_module)
-        self.lock.release()
+        self._unlock()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self.lock.release()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -203,6 +211,8 @@ class StopOnSignal(Callback):
         loop = trainer.fit_loop.epoch_loop
         if loop._should_accumulate():  # gradients of half a step are in no checkpoint
             return
+        if self.received is None and trainer.received_sigterm:  # before the first batch Lightning listens
+            self.received = signal.SIGTERM
         if trainer.world_size > 1:
             heard = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
             self.received = int(trainer.strategy.reduce(heard, reduce_op="max")) or None
@@ -279,11 +289,11 @@ class ExponentialMovingAverage(Average):
     def __init__(self, decay: float = 0.998):
         if not 0 <= decay < 1:
             raise ValueError(f"decay ({decay}) must be in [0, 1)")
+        super().__init__(use_buffers=False, avg_fn=partial(_decayed, decay))
 
-        def mean(before: Tensor, now: Tensor, steps: Tensor) -> Tensor:
-            return before + (now - before) * (1 - ((1 + steps) / (10 + steps)).clamp(max=decay))
 
-        super().__init__(use_buffers=False, avg_fn=mean)
+def _decayed(decay: float, before: Tensor, now: Tensor, steps: Tensor) -> Tensor:
+    return before + (now - before) * (1 - ((1 + steps) / (10 + steps)).clamp(max=decay))
 
 
 # Dense peaks of data sheets, FLOP/s: half precision, float32 (tensor cores at TF32 where torch uses them by default).

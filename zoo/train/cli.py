@@ -427,8 +427,8 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
             continue
         if now.get(name) == then.get(name):
             continue
-        if name.startswith("data.") and isinstance(now.get(name), Path):
-            if differs(recorded(path.parent), cli.datamodule.manifest()):
+        if _is_place(name, now.get(name), cli, path.parent) and (manifest := cli.datamodule.manifest()).get("sha256"):
+            if differs(recorded(path.parent), manifest):
                 raise UserError(
                     f"--resume goes on with the same data: that of {name.replace('.init_args', '')} {now[name]} is not "
                     "what the run began with (its hash in run.json)"
@@ -443,6 +443,12 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
                 f"{_shown(now.get(name))}; "
                 "begin a new run with --init-from to change it"
             )
+
+
+def _is_place(name: str, value: Any, cli: CLI, run: Path) -> bool:
+    """Whether a setting says where the data lies, not how it is read (a tokenizer, as a run keeps its own)."""
+    of_data = name.startswith("data.") and isinstance(value, Path)
+    return of_data and name.rpartition(".")[2] not in cli.datamodule.like(run)
 
 
 def _shown(value: Any) -> str:

@@ -37,6 +37,7 @@ class AdamW(Optimiser):
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_rates(self.lr, self.weight_decay, self.eps, beta1=self.beta1, beta2=self.beta2)
 
     def build(self, model: nn.Module) -> Optimizer:
@@ -65,6 +66,7 @@ class Muon(Optimiser):
     eps: float = 1e-9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         means = {"momentum": self.momentum, "beta1": self.beta1, "beta2": self.beta2}
         check_rates(self.lr, self.weight_decay, self.eps, **means)
 

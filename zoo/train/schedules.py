@@ -55,6 +55,7 @@ class Constant(Schedule):
     warmup: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_warmup(self.warmup)
 
     def factor(self, step: int, total: float) -> float:
@@ -71,6 +72,7 @@ class InverseSquareRoot(Schedule):
     warmup: int = 4000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_warmup(self.warmup)
 
     def factor(self, step: int, total: float) -> float:
@@ -85,6 +87,7 @@ class Cosine(Schedule):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_warmup(self.warmup)
         check_share("floor", self.floor)
 
@@ -108,6 +111,7 @@ class WSD(Schedule):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_warmup(self.warmup)
         check_share("decay", self.decay)
         check_share("floor", self.floor)

@@ -83,7 +83,8 @@ def check_classes(run: Path, data: DataModule) -> None:
 
 def differs(began: dict[str, Any], manifest: dict[str, Any]) -> bool:
     """Whether the data is not what a run `began` with (its run.json), by the hashes of a manifest."""
-    return bool(began.get("data", {}).get("sha256") != manifest.get("sha256"))
+    before: object = began.get("data", {}).get("sha256")
+    return before != manifest.get("sha256")
 
 
 def say_other_data(run: Path, began: dict[str, Any], manifest: dict[str, Any], therefore: str = "") -> None:

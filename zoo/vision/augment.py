@@ -92,6 +92,7 @@ class RandAugment(Policy):
     level: int = 9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.count < 1 or not 0 <= self.level <= 30:
             raise ValueError(f"count ({self.count}) must be at least 1, level ({self.level}) from 0 to 30")
 
@@ -131,6 +132,7 @@ class Mixup(Mix):
     share: float = 1.0  # of images that are mixed at all
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_mix(self.alpha, self.share)
 
     def mix(self, own: Tensor, other: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,6 +149,7 @@ class CutMix(Mix):
     share: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_mix(self.alpha, self.share)
 
     def mix(self, own: Tensor, other: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,7 @@ class LinearPatches(Patches):
     bias: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size < 1:
             raise ValueError(f"a patch of {self.size} pixels: size must be at least 1")
 
@@ -70,6 +71,7 @@ class ConvStem(Patches):
     width: int = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size < 2 or self.size & (self.size - 1):
             raise ValueError(f"size ({self.size}) of a ConvStem must be a power of two, from 2")
         if self.width % (self.size // 2):

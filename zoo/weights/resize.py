@@ -58,6 +58,7 @@ def resize_vocabulary(model: Network, size: int) -> Network:
     if old is None or "codebooks" in model.settings:
         raise UserError(f"a {type(model).__name__} has no vocabulary that could be resized")
     needed = [value for name in ("pad", "start", "end") if type(value := model.settings.get(name)) is int]
+    needed += model.settings.get("ends", ())
     if size <= max([*needed, 0]):
         raise UserError(
             f"vocabulary ({size}) must be above {max([*needed, 0])}, the id of a token that the model needs"
