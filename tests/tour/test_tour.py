@@ -71,7 +71,7 @@ def test_only_settings_that_differ_stand_in_columns() -> None:
     other = dataclasses.replace(STOP, domain="vision", stacks={"encoder": {"dim": 16, "causal": False}})
     stacks, differ, shared = settings([STOP, other])
     assert stacks == ["text encoder", "text decoder", "vision"]
-    assert differ == {"dim": [8, 8, 16], "causal": [False, True, False], "theta": ["-", 0.5, "-"]}
+    assert differ == {"dim": (8, 8, 16), "causal": (False, True, False), "theta": ("-", 0.5, "-")}
     assert shared == {}
     assert settings([STOP])[2] == {"dim": 8}
     html = page([STOP, other], "a machine")

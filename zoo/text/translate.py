@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,21 +40,8 @@ def translate(
     time, on the model's device. `prefix` stands before each text, where the model wants to be told its task. UserError
     names a text that is longer than the model can read, before any is translated.
     """
-    for begin in range(0, len(texts), WINDOW):
-        _ids(model, tokenizer, texts[begin : begin + WINDOW], prefix, begin)
-    found = translations(
-        model,
-        tokenizer,
-        texts,
-        beams=beams,
-        nbest=nbest,
-        length=length,
-        length_penalty=length_penalty,
-        sampling=sampling,
-        batch=batch,
-        prefix=prefix,
-    )
-    return list(found)
+    how = _How(beams, nbest, length, length_penalty, sampling, batch)
+    return list(_in_order(model, tokenizer, _ids(model, tokenizer, texts, prefix, 0), texts, 0, how))
 
 
 def translations(
@@ -74,7 +62,7 @@ def translations(
     Texts are read as they are needed, at most 2,048 ahead; the first windows are smaller, so that the first
     translations come soon. A UserError is raised when its text is reached.
     """
-    device = next(model.parameters()).device
+    how = _How(beams, nbest, length, length_penalty, sampling, batch)
     rest, first, size = iter(texts), 0, batch
     while window := list(islice(rest, size)):
         fault = None
@@ -86,32 +74,56 @@ def translations(
                 for i, text in enumerate(window):
                     ids += _ids(model, tokenizer, [text], prefix, first + i)
             window = window[: len(ids)]
-        done: dict[int, list[tuple[float, str]]]
-        done = {i: [(0.0, "")] * nbest for i, text in enumerate(window) if not text.strip()}
-        order = sorted((i for i in range(len(window)) if i not in done), key=lambda i: len(ids[i]))
-        given = 0
-        for begin in range(0, len(order), batch):
-            rows = order[begin : begin + batch]
-            source, keep = (x.to(device) for x in rows_of([ids[i] for i in rows], tokenizer.pad))
-            if sampling is None:
-                found = model.generate(
-                    source, keep, length=length, beams=beams, nbest=nbest, length_penalty=length_penalty
-                )
-            else:
-                again = [x.repeat_interleave(nbest, 0) for x in (source, keep)]
-                seeds = [(sampling.seed, first + i, number) for i in rows for number in range(nbest)]
-                drawn = model.generate(*again, length=length, sampling=_Apart(**asdict(sampling), seeds=tuple(seeds)))
-                found = [[row[0] for row in drawn[i : i + nbest]] for i in range(0, len(drawn), nbest)]
-            for i, hypotheses in zip(rows, found, strict=True):
-                decoded = tokenizer.decode_batch([h.tokens for h in hypotheses])
-                done[i] = [(h.score, text) for h, text in zip(hypotheses, decoded, strict=True)]
-            while given in done:
-                yield done.pop(given)
-                given += 1
-        yield from (done[i] for i in range(given, len(window)))  # those behind the last that is not empty
+        yield from _in_order(model, tokenizer, ids, window, first, how)
         if fault is not None:
             raise fault
         first, size = first + len(window), max(min(2 * size, WINDOW), batch)
+
+
+class _How(NamedTuple):
+    """How texts are translated: as `translate` has it."""
+
+    beams: int
+    nbest: int
+    length: int
+    length_penalty: float
+    sampling: Sampling | None
+    batch: int
+
+
+def _in_order(
+    model: Seq2Seq, tokenizer: Tokenizer, ids: Sequence[list[int]], texts: Sequence[str], first: int, how: _How
+) -> Iterator[list[tuple[float, str]]]:
+    """The translations of texts, which are `ids`, in batches of similar length; each is given as soon as it and those
+    before it are done. `first`: how many texts stand before these."""
+    device = next(model.parameters()).device
+    done = {i: [(0.0, "")] * how.nbest for i, text in enumerate(texts) if not text.strip()}
+    order = sorted((i for i in range(len(texts)) if i not in done), key=lambda i: len(ids[i]))
+    given = 0
+    for begin in range(0, len(order), how.batch):
+        rows = order[begin : begin + how.batch]
+        source, keep = (x.to(device) for x in rows_of([ids[i] for i in rows], tokenizer.pad))
+        if how.sampling is None:
+            found = model.generate(
+                source,
+                keep,
+                length=how.length,
+                beams=how.beams,
+                nbest=how.nbest,
+                length_penalty=how.length_penalty,
+            )
+        else:
+            again = [x.repeat_interleave(how.nbest, 0) for x in (source, keep)]
+            seeds = tuple((how.sampling.seed, first + i, number) for i in rows for number in range(how.nbest))
+            drawn = model.generate(*again, length=how.length, sampling=_Apart(**asdict(how.sampling), seeds=seeds))
+            found = [[row[0] for row in drawn[i : i + how.nbest]] for i in range(0, len(drawn), how.nbest)]
+        for i, hypotheses in zip(rows, found, strict=True):
+            decoded = tokenizer.decode_batch([h.tokens for h in hypotheses])
+            done[i] = [(h.score, text) for h, text in zip(hypotheses, decoded, strict=True)]
+        while given in done:
+            yield done.pop(given)
+            given += 1
+    yield from (done[i] for i in range(given, len(texts)))  # those behind the last that is not empty
 
 
 def _ids(model: Seq2Seq, tokenizer: Tokenizer, texts: Sequence[str], prefix: str, first: int) -> list[list[int]]:

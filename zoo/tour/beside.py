@@ -7,9 +7,9 @@ from typing import Any
 
 from zoo.tour.draw import placed, size
 from zoo.tour.stop import Stop
+from zoo.weights.compare import differences, side_by_side
 
 PANEL, GAP, PICTURE, HEIGHT = 225, 20, 200, 300  # of a panel: width, space between two, its picture's height, height
-ABSENT = "-"
 
 # What every such file begins with: by it the verb knows one of its own, which it may replace.
 BEGINS = '<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="zoo tour"'
@@ -50,18 +50,15 @@ def as_file(svg: str, margin: int = 16) -> str:
     return f"{BEGINS} {box}><style>{_STYLE}</style>{paper}{within}</svg>\n"
 
 
-def settings(stops: Sequence[Stop]) -> tuple[list[str], dict[str, list[Any]], dict[str, Any]]:
+def settings(stops: Sequence[Stop]) -> tuple[list[str], dict[str, tuple[Any, ...]], dict[str, Any]]:
     """The names of all stacks, the settings in which any two differ (a value a stack), and those that all share."""
     stacks = {
         stop.domain if len(stop.stacks) == 1 else f"{stop.domain} {name}": stack
         for stop in stops
         for name, stack in stop.stacks.items()
     }
-    names = list(dict.fromkeys(name for stack in stacks.values() for name in stack))
-    owners = list(dict.fromkeys(name.partition(".")[0] for name in names))
-    names.sort(
-        key=lambda name: owners.index(name.partition(".")[0])
-    )  # what only later stacks have stands with its owner
-    rows = {name: [stack.get(name, ABSENT) for stack in stacks.values()] for name in names}
-    differ = {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
-    return list(stacks), differ, {name: row[0] for name, row in rows.items() if name not in differ}
+    rows, differ = side_by_side(*stacks.values()), differences(*stacks.values())
+    owners = list(dict.fromkeys(name.partition(".")[0] for name in rows))  # beside whom stands what later ones have
+    names = sorted(rows, key=lambda name: owners.index(name.partition(".")[0]))
+    shared = {name: rows[name][0] for name in names if name not in differ}
+    return list(stacks), {name: rows[name] for name in names if name in differ}, shared

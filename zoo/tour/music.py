@@ -15,7 +15,6 @@ from zoo.tour.stop import Picture, Sound, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
-from zoo.weights.compare import flat
 
 STEPS = 600  # enough where the machine is quick
 CHORDS = 16
@@ -48,7 +47,7 @@ def run(seconds: float) -> Stop:
         digits=3,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
-        stacks={"decoder": flat(stack.to_plain())},
+        stacks={"decoder": stack.to_plain()},
         emblem=roll,
         pictures=(
             Picture(

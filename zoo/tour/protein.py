@@ -15,7 +15,6 @@ from zoo.tour.stop import Example, Picture, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
-from zoo.weights.compare import flat
 
 LENGTH = 32
 STEPS = 1500  # enough where the machine is quick
@@ -53,7 +52,7 @@ def run(seconds: float) -> Stop:
         best=100.0,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
-        stacks={"encoder": flat(stack.to_plain())},
+        stacks={"encoder": stack.to_plain()},
         emblem=shown[0].svg,
         examples=tuple(examples(found, data.family)),
         pictures=shown,

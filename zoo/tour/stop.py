@@ -44,7 +44,7 @@ class Stop:
     best: float  # the best possible score
     seconds: float  # of the whole stop: data, training, scoring
     steps: int
-    stacks: Mapping[str, Mapping[str, Any]]  # the settings of each stack of the model, by dotted names
+    stacks: Mapping[str, Mapping[str, Any]]  # the settings of each stack of the model, as plain values
     emblem: str  # inline SVG: the picture that stands beside those of the other domains
     examples: tuple[Example, ...] = ()
     pictures: tuple[Picture, ...] = ()

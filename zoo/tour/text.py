@@ -15,7 +15,6 @@ from zoo.tour.stop import Example, Picture, Stop
 from zoo.tour.training import train
 from zoo.train.optimisers import Muon
 from zoo.train.schedules import Cosine
-from zoo.weights.compare import flat
 
 STEPS = 1000  # enough where the machine is quick
 
@@ -52,7 +51,7 @@ def run(seconds: float) -> Stop:
         best=100.0,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
-        stacks={name: flat(stack.to_plain()) for name, stack in (("encoder", encoder), ("decoder", decoder))},
+        stacks={"encoder": encoder.to_plain(), "decoder": decoder.to_plain()},
         emblem=drawn.svg,
         examples=tuple(Example(given=sources[i], made=made[i], right=references[i]) for i in dict.fromkeys(shown)),
         pictures=(drawn,),

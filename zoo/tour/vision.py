@@ -17,7 +17,6 @@ from zoo.vision.lens import look
 from zoo.vision.model import ViT
 from zoo.vision.patches import ConvStem
 from zoo.vision.task import Classification
-from zoo.weights.compare import flat
 
 STEPS = 900  # enough where the machine is quick
 
@@ -57,7 +56,7 @@ def run(seconds: float) -> Stop:
         best=100.0,
         seconds=time.perf_counter() - begin,
         steps=len(losses),
-        stacks={"encoder": flat(stack.to_plain())},
+        stacks={"encoder": stack.to_plain()},
         emblem=tiles(looks(task.network, data, made, range(4)), columns=2),
         pictures=(
             confusion(held.labels, made, data.names),

@@ -329,9 +329,8 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             print(f"as in {ours.init_from}: {said}", file=sys.stderr)
         del source  # its weights
     keeper.settings = cli.text()
-    for logger in (
-        cli.trainer.loggers if cli.trainer.is_global_zero else ()
-    ):  # what compares runs goes by their settings
+    # what compares runs goes by their settings
+    for logger in cli.trainer.loggers if cli.trainer.is_global_zero else ():
         logger.log_hyperparams(dict(_flat(yaml.safe_load(keeper.settings))))
     path = str(checkpoint) if ours.resume is not None else None
     try:
@@ -440,8 +439,7 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
         if not name.startswith((*FREE, "config")):
             raise UserError(
                 f"--resume goes on with the same settings: {name} was {_shown(then.get(name))}, now "
-                f"{_shown(now.get(name))}; "
-                "begin a new run with --init-from to change it"
+                f"{_shown(now.get(name))}; begin a new run with --init-from to change it"
             )
 
 

@@ -198,9 +198,10 @@ class MuonAdamW(Optimizer):
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
-    """The nearest matrices with singular values near 1 ("... r c"), by Newton-Schulz: Jordan et al. 2024.
+    """About the nearest matrices whose singular values are 1 ("... r c"), by Newton-Schulz: Jordan et al. 2024.
 
-    Its quintic trades exactness (values end between 0.7 and 1.2) for speed. bf16 on CUDA, float32 elsewhere.
+    Its quintic trades exactness for speed: values end below about 1.2, and above about 0.7 where they were not small
+    beside the largest. bf16 on CUDA, float32 elsewhere.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = g.to(torch.bfloat16 if g.is_cuda else torch.float32)

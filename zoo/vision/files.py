@@ -229,12 +229,12 @@ def on_disk(files: Sequence[tuple[Path | str, int]]) -> Pictures:
     """Files on disk. What stands for their content are names in the folder that holds them all, sizes and times of
     change: a folder that was moved, or is named in another way, holds the same."""
     paths = [Path(path) for path, _ in files]
-    root = os.path.commonpath([os.path.abspath(path.parent) for path in paths]) if paths else ""
+    whole = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath({os.path.dirname(path) for path in whole}) if whole else ""
     digest = hashlib.sha256()
-    for path in paths:
+    for path, name in zip(paths, whole, strict=True):
         about = path.stat() if path.exists() else None  # a link to nowhere is left out when it is read
-        name = os.path.relpath(path, root)
-        digest.update(os.fsencode(f"{name} {about and about.st_size} {about and about.st_mtime_ns}\n"))
+        digest.update(os.fsencode(f"{name[len(root) :]} {about and about.st_size} {about and about.st_mtime_ns}\n"))
     return Pictures(
         [label for _, label in files],
         partial(_read, paths),

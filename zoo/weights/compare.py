@@ -96,12 +96,16 @@ def flat(plain: Any, name: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings that are not equal, by name: those of `left` and `right`; what one has not is "-"."""
-    both = flat(left), flat(right)
-    names = dict.fromkeys([*both[0], *both[1]])
-    pairs = {name: (both[0].get(name, ABSENT), both[1].get(name, ABSENT)) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+def side_by_side(*plain: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """All settings by name, a value of each; what one has not is "-"."""
+    every = [flat(settings) for settings in plain]
+    names = dict.fromkeys(name for settings in every for name in settings)
+    return {name: tuple(settings.get(name, ABSENT) for settings in every) for name in names}
+
+
+def differences(*plain: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The settings that are not equal in all."""
+    return {name: row for name, row in side_by_side(*plain).items() if any(value != row[0] for value in row)}
 
 
 def compare(left: Described, right: Described) -> str:
