@@ -14,6 +14,7 @@ from zoo.core import Layout, RelativeBuckets, Rotary, Skewed, Stack, StackConfig
 from zoo.core.attend import KERNELS, THRESHOLDS, Threshold, choose, load_thresholds, thresholds_file, visible
 from zoo.core.blocks import by_blocks
 from zoo.core.position import Position
+from zoo.core.relative import Relative
 
 SEAM = sys.modules["zoo.core.attend"]  # zoo.core.attend is the function
 CASES = [
@@ -52,6 +53,43 @@ def test_blocks_of_queries_are_the_formula(shape: tuple[int, ...], causal: bool,
         found[kernel] = (out, *torch.autograd.grad((out * wanted).sum(), [q, k, v, bias]))
     for formula, blocks in zip(*found.values(), strict=True):
         torch.testing.assert_close(blocks, formula, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_vectors_of_distances_are_the_bias_that_they_stand_for(groups: int, causal: bool, ragged: bool) -> None:
+    """A product for each pair, written out in the plainest way, against every kernel: values and gradients."""
+    n, m, scale = 150, 150, 0.3
+    layout = Layout.packed_from(torch.tensor([150, 70, 129] if ragged else [150, 150, 150]))
+    q = torch.randn(layout.tokens, 2, 4, dtype=torch.float64, requires_grad=True)
+    k, v = torch.randn(2, layout.tokens, groups, 4, dtype=torch.float64, requires_grad=True)
+    rows = torch.randn(2, n + m, 4, dtype=torch.float64, requires_grad=True)
+    wanted = torch.randn(layout.tokens, 2, 4, dtype=torch.float64)
+    pairs = rows[:, torch.arange(m) - torch.arange(n).unsqueeze(-1) + n - 1]  # "h n m e": what must not be in use
+
+    def found(bias: torch.Tensor | Relative, kernel: str) -> tuple[torch.Tensor, ...]:
+        out = attend(q, k, v, queries=layout, keys=layout, causal=causal, bias=bias, scale=scale, kernel=kernel)
+        return (out, *torch.autograd.grad((out * wanted).sum(), [q, k, v, rows]))
+
+    expected = found(torch.einsum("bhne, hnme -> bhnm", layout.by_head(q) * scale, pairs), "explicit")
+    for kernel in KERNELS:
+        for a, b in zip(found(Relative(rows), kernel), expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-4 if kernel == "float32" else 1e-12)
+    assert choose(q, layout, layout, Relative(rows), 0.0, training=True) == "blocks"
+    assert choose(q, layout, layout, Relative(rows.detach()), 0.0, training=False) == "blocks"
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_vectors_of_distances_have_second_derivatives(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.core.blocks.ROWS", 2)
+    inputs = torch.randn(3, 3, 2, 5, 3, dtype=torch.float64, requires_grad=True)
+    rows = torch.randn(2, 10, 3, dtype=torch.float64, requires_grad=True)
+
+    def attended(rows: torch.Tensor, *parts: torch.Tensor) -> torch.Tensor:
+        return by_blocks(*parts, None, causal, Relative(rows), 0.3)
+
+    assert torch.autograd.gradgradcheck(attended, (rows, *inputs))
 
 
 @pytest.mark.parametrize("masked", [False, True])

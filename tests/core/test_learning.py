@@ -9,6 +9,7 @@ from tests.core.architectures import ALL, FULL_SIZE, build
 from zoo.check import promises
 from zoo.core import Cache, LayerNorm, Layout, RelativeBuckets, RMSNorm, Rotary, Stack, StackConfig
 from zoo.core.block import DropPath
+from zoo.core.dropout import dropout
 from zoo.core.init import Undrawn, initialise
 
 
@@ -81,6 +82,37 @@ def test_dropout_acts_in_training_alone(setting: str) -> None:
     assert torch.equal(stack(x, layout), stack(x, layout))
     stack.train()
     assert any(not torch.equal(stack(x, layout), stack(x, layout)) for _ in range(8))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
+def test_dropout_keeps_the_mean_and_is_torchs_in_law(share: float, dtype: torch.dtype) -> None:
+    """An odd count, since a draw serves four: both values, how often, and independently of neighbours."""
+    torch.manual_seed(0)
+    x = torch.ones(333, 1001, dtype=dtype, requires_grad=True)
+    out = dropout(x, share)
+    dropped = (out == 0).double()
+    assert set(out.unique().tolist()) <= {
+        0.0,
+        *torch.tensor([1 / (1 - round(share * 2**16) / 2**16)], dtype=dtype).tolist(),
+    }
+    assert float(dropped.mean()) == pytest.approx(share, abs=0.004)
+    for apart in (1, 2, 4):
+        both = dropped.flatten()[apart:] * dropped.flatten()[:-apart]
+        assert float(both.mean()) == pytest.approx(share**2, abs=0.004)
+    (grad,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(grad, out.detach())
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x, share), out)
+    assert not torch.equal(dropout(x, share), out)
+
+
+def test_dropout_of_nothing_of_all_and_in_evaluation() -> None:
+    x = torch.randn(3, 5)
+    assert dropout(x, 0.5, training=False) is x
+    assert dropout(x, 0.0) is x
+    assert torch.equal(dropout(x, 1.0), torch.zeros(3, 5))
+    assert dropout(torch.empty(0, 4), 0.5).shape == (0, 4)
 
 
 def test_initialising_anew_sets_norms_to_one() -> None:

@@ -366,6 +366,22 @@ def test_steep_peaks_are_the_taps_of_a_convolution() -> None:
         torch.testing.assert_close(found[row, inner], expected[row, :, inner].T)
 
 
+def test_a_rotation_is_its_formula_and_turns_gradients_back() -> None:
+    """Su et al. 2021, equation 34, in halves: against the matrix, to the second derivative."""
+    module = Rotary(theta=7.0).build(StackConfig(dim=12, depth=1, heads=2)).double()
+    layout = Layout.dense(2, 5, start=3)
+    cos, sin = (table.double() for table in module.prepare(layout, layout))
+    q, k = (torch.randn(10, h, 6, dtype=DOUBLE, requires_grad=True) for h in (2, 1))
+    angle = torch.tensor([(3 + t % 5) * 7.0 ** (-i / 3) for t in range(10) for i in range(3)], dtype=DOUBLE).view(
+        10, 1, 3
+    )
+    left, right = q[..., :3], q[..., 3:]
+    turned = (left * angle.cos() - right * angle.sin(), right * angle.cos() + left * angle.sin())
+    torch.testing.assert_close(module.rotate(q, k, (cos, sin))[0], torch.cat(turned, -1), rtol=0, atol=1e-5)
+    assert torch.autograd.gradgradcheck(lambda *parts: module.rotate(*parts, (cos, sin)), (q, k))
+    assert torch.autograd.gradcheck(lambda *parts: module.rotate(*parts, (cos, sin)), (q, k))
+
+
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("start", "n"), [(0, 7), (4, 3), (6, 1)])
 def test_skewed_products_against_brute_force(causal: bool, start: int, n: int) -> None:
@@ -375,7 +391,8 @@ def test_skewed_products_against_brute_force(causal: bool, start: int, n: int) -
     m = start + n if causal else 9
     queries, keys = Layout.dense(3, n, start=start), Layout.dense(3, m)
     q = torch.randn(3 * n, 2, 4, dtype=DOUBLE)
-    bias = module.score(q, module.prepare(queries, keys), layer=1)
+    relative = module.score(q, module.prepare(queries, keys), layer=1)
+    bias = relative.written_out(queries.by_head(q) * 4**-0.5, m, causal=causal and start == 0)
     rows = module.table[1]
     far = 3
     for b in range(3):

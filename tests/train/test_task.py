@@ -120,7 +120,7 @@ def test_the_norm_and_clipping_see_gradients_without_the_loss_scale(clip: float 
     norms = []
     scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
     for plugins in ([], [MixedPrecision("16-mixed", "cpu", scaler)]):
-        run = fit(Toy(), batches(1, (4, 5)), plugins=plugins, gradient_clip_val=clip)
+        run = fit(Toy(), batches(1, (4, 5)), plugins=plugins, gradient_clip_val=clip, log_every_n_steps=1)
         norms.append(float(run.callback_metrics["train/grad_norm"]))
     assert norms[1] == pytest.approx(norms[0], rel=0.02)
 

@@ -22,8 +22,10 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
 from zoo.core.blocks import by_blocks
+from zoo.core.dropout import dropout as drop
 from zoo.core.layout import Layout
 from zoo.core.plain import looked_into, transformed
+from zoo.core.relative import Bias, Relative, written_out
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def attend(
     queries: Layout,
     keys: Layout,
     causal: bool = False,
-    bias: Tensor | None = None,
+    bias: Bias = None,
     scale: float,
     dropout: float = 0.0,
     kernel: str | None = None,
@@ -92,8 +94,9 @@ def attend(
 
     `q`: "t h e" over `queries`. `k`, `v`: "s g e" over `keys`, or already in rows "b g m e", as a cache holds them.
     `causal`: the last query of a sequence sees its last key, the one before sees one less, and so on.
-    `bias`: "h n m" or "b h n m". A sequence without any key gives zero; where it has more queries than keys, those too
-    early for any see the first. `kernel` overrides the choice. ValueError where `q` is not of such a shape.
+    `bias`: "h n m" or "b h n m", or vectors for each distance. A sequence without any key gives zero; where it has more
+    queries than keys, those too early for any see the first. `kernel` overrides the choice. ValueError where `q` is not
+    of such a shape.
     """
     if q.dim() != 3 or q.shape[0] != queries.tokens:
         raise ValueError(
@@ -112,7 +115,7 @@ def attend(
     return queries.by_token(out)
 
 
-def choose(q: Tensor, queries: Layout, keys: Layout, bias: Tensor | None, dropout: float, *, training: bool) -> str:
+def choose(q: Tensor, queries: Layout, keys: Layout, bias: Bias, dropout: float, *, training: bool) -> str:
     """The name of the kernel that serves these inputs fastest."""
     half = q.dtype in (torch.float16, torch.bfloat16)
     width = q.shape[-1]
@@ -121,11 +124,15 @@ def choose(q: Tensor, queries: Layout, keys: Layout, bias: Tensor | None, dropou
         return "varlen" if plain and queries.packed and keys.packed else "fused"
     if not q.is_cpu:  # the table was measured on CPUs
         return "fused"
+    full = not half and not torch.is_autocast_enabled(q.device.type)
+    blocks = full and dropout == 0 and not looked_into()
     # The fused kernel has no gradient for a bias: at best it falls back to a slower form of the formula. Within a
     # transform of torch.func whether one is wanted does not show.
-    if bias is not None and (bias.requires_grad or transformed()):
-        full = not half and not torch.is_autocast_enabled(q.device.type)
-        return "blocks" if full and dropout == 0 and not looked_into() else "explicit"
+    learned = bias.rows if isinstance(bias, Relative) else bias
+    if learned is not None and (learned.requires_grad or transformed()):
+        return "blocks" if blocks else "explicit"
+    if blocks and isinstance(bias, Relative) and bias.index is None and queries.length > 1:
+        return "blocks"  # which need not write it out for all pairs
     dtype = str(q.dtype).removeprefix("torch.")
     longest = max(queries.length, keys.length)
     for row in _thresholds:
@@ -167,7 +174,7 @@ def _filled(keys: Layout) -> Tensor | None:
     return rearrange(keep, "b m -> b 1 1 m")
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool, Tensor | None, float, float], Tensor]
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool, Bias, float, float], Tensor]
 
 
 def _explicit(
@@ -176,18 +183,17 @@ def _explicit(
     v: Tensor,
     mask: Tensor | None,
     causal: bool,
-    bias: Tensor | None,
+    bias: Bias,
     scale: float,
     dropout: float,
 ) -> Tensor:
     weights = attention_weights(q, k, mask, causal, bias, scale)
-    return F.dropout(weights, dropout) @ each_query_head(v, q)
+    return drop(weights, dropout) @ each_query_head(v, q)
 
 
-def attention_weights(
-    q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, bias: Tensor | None, scale: float
-) -> Tensor:
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, bias: Bias, scale: float) -> Tensor:
     """softmax(q k' scale + bias) over what is visible, "b h n m": the map that the fused kernels never hold."""
+    bias = written_out(bias, q, k.shape[-2], scale, causal=causal)
     scores = (q * scale) @ each_query_head(k, q).mT
     if bias is not None:
         scores = scores + bias
@@ -204,10 +210,11 @@ def _fused(
     v: Tensor,
     mask: Tensor | None,
     causal: bool,
-    bias: Tensor | None,
+    bias: Bias,
     scale: float,
     dropout: float,
 ) -> Tensor:
+    bias = written_out(bias, q, k.shape[-2], scale, causal=causal)
     if bias is not None:
         bias = bias.expand(q.shape[0], -1, -1, -1)
         if causal:
@@ -231,10 +238,11 @@ def _float32(
     v: Tensor,
     mask: Tensor | None,
     causal: bool,
-    bias: Tensor | None,
+    bias: Bias,
     scale: float,
     dropout: float,
 ) -> Tensor:
+    bias = written_out(bias, q, k.shape[-2], scale, causal=causal)
     bias = None if bias is None else bias.float()
     with torch.autocast(q.device.type, enabled=False):
         return _fused(q.float(), k.float(), v.float(), mask, causal, bias, scale, dropout).to(q.dtype)
@@ -246,11 +254,11 @@ def _blocks(
     v: Tensor,
     mask: Tensor | None,
     causal: bool,
-    bias: Tensor | None,
+    bias: Bias,
     scale: float,
     dropout: float,
 ) -> Tensor:
-    if dropout or looked_into():
+    if dropout or looked_into() or (isinstance(bias, Relative) and bias.index is not None):
         return _explicit(q, k, v, mask, causal, bias, scale, dropout)
     return by_blocks(q, each_query_head(k, q), each_query_head(v, q), mask, causal, bias, scale)
 

@@ -13,6 +13,7 @@ from zoo.core.attend import attend
 from zoo.core.cache import KeyValueState, SourceState, State
 from zoo.core.layout import Layout
 from zoo.core.mixer import Frame, Mixer, Mixing
+from zoo.core.relative import Bias
 
 if TYPE_CHECKING:
     from zoo.core.config import StackConfig
@@ -51,7 +52,7 @@ class MultiHead(Mixing):
     attend = staticmethod(attend)
 
     def look(
-        self, q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, bias: Tensor | None, *, causal: bool
+        self, q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, bias: Bias, *, causal: bool
     ) -> Tensor:
         dropout = self.dropout if self.training else 0.0
         out = self.attend(

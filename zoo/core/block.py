@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from zoo.core.absent import same, whole
 from zoo.core.attention import CrossAttention
 from zoo.core.cache import LayerState, State
+from zoo.core.dropout import Dropout
 from zoo.core.layout import Layout
 from zoo.core.mixer import Frame, Mixing
 from zoo.core.norm import Transform
@@ -32,7 +33,7 @@ class Residual(nn.Module):
         self.after: Transform = norm if config.norm_order == "post" else same
         self.branch = branch
         self.gain = same if config.layer_scale is None else Gain(config.dim, config.layer_scale)
-        self.dropout = nn.Dropout(config.dropout) if config.dropout else same
+        self.dropout = Dropout(config.dropout) if config.dropout else same
         share = config.drop_path * layer / max(config.depth - 1, 1)
         self.drop_path = DropPath(share) if share else whole
 

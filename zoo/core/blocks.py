@@ -11,30 +11,46 @@ masked has a weight of zero, so that its gradient needs no mask. Figures: docs/d
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
+
+from zoo.core.relative import Bias, Relative, skew, span
 
 ROWS = 64  # queries of a block: shorter ones save more of a causal triangle, longer ones make larger products
 
 
 def by_blocks(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, bias: Tensor | None, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    bias: Bias,
+    scale: float,
 ) -> Tensor:
     """softmax(q k' scale + bias) v for "b h n e" and "b h m e": "b h n e".
 
-    `mask` (True = may be attended) and `bias` broadcast to "b h n m"; `causal`: the past alone (n = m).
+    `mask` (True = may be attended) and `bias` broadcast to "b h n m", or the bias is `Relative` and has no index;
+    `causal`: the past alone (n = m).
     """
-    (b, h, n, e), m = q.shape, k.shape[2]
-    if bias is not None:
-        bias = bias.expand(*bias.shape[:-3], h, n, m)
+    (b, h, n, _), m = q.shape, k.shape[2]
+    relative = bias.rows.to(q.dtype) if isinstance(bias, Relative) else None
+    added = bias if isinstance(bias, Tensor) else None
+    if added is not None:
+        added = rearrange(added.expand(*added.shape[:-3], h, n, m)[(None,) * (4 - added.dim())], "b h n m -> h b n m")
     if mask is not None:
-        mask = mask.expand(b, h, n, m)
-    flat = (x.reshape(b * h, x.shape[2], e) for x in (q * scale, k, v))
-    out: Tensor = _ByBlocks.apply(*flat, mask, causal, bias, (b, h))[0]  # type: ignore[no-untyped-call]
-    return out.view(b, h, n, e)
+        mask = rearrange(mask.expand(b, h, n, m), "b h n m -> h b n m")
+    flat = (rearrange(x, "b h n e -> (h b) n e") for x in (q * scale, k, v))
+    given = (mask, causal, added, relative, (h, b), torch.is_grad_enabled())
+    out: Tensor = _ByBlocks.apply(*flat, *given)[0]  # type: ignore[no-untyped-call]
+    return rearrange(out, "(h b) n e -> b h n e", h=h)
 
 
 class _ByBlocks(torch.autograd.Function):
-    """Gives the weights too: as outputs they have a place in the graph, which a second derivative needs."""
+    """Gives the weights too: as outputs they have a place in the graph, which a second derivative needs.
+
+    Heads come first: a head's vectors of distances then meet the queries of all sequences in one product.
+    """
 
     @staticmethod
     def forward(
@@ -45,11 +61,14 @@ class _ByBlocks(torch.autograd.Function):
         mask: Tensor | None,
         causal: bool,
         bias: Tensor | None,
+        relative: Tensor | None,
         shape: tuple[int, int],
+        differentiate: bool,
     ) -> tuple[Tensor, ...]:
         n, m = q.shape[1], k.shape[1]
         ctx.set_materialize_grads(False)
-        ctx.shape, ctx.learns = shape, None if bias is None or not bias.requires_grad else bias.shape
+        ctx.shape, ctx.causal = shape, causal
+        ctx.learns = None if bias is None or not bias.requires_grad else bias.shape
         future = torch.ones(ROWS, ROWS, dtype=torch.bool, device=q.device).triu(1)
         out = torch.empty_like(q)
         weights = []
@@ -60,22 +79,28 @@ class _ByBlocks(torch.autograd.Function):
             by_head = w.view(*shape, *w.shape[1:])
             if bias is not None:
                 by_head += bias[..., rows, seen]
+            if relative is not None:
+                near = relative[:, span(n, last, seen.stop, causal=causal, block=last - first)]
+                w += skew(_of_head(_all(q[:, rows], shape) @ near.mT, w), seen.stop)
             if mask is not None:
                 by_head.masked_fill_(~mask[..., rows, seen], float("-inf"))
             if causal:
                 w[:, :, rows].masked_fill_(future[: last - first, : last - first], float("-inf"))
             torch.softmax(w, -1, out=w)
             out[:, rows] = torch.bmm(w, v[:, seen])
-            weights.append(w)
-        ctx.save_for_backward(q, k, v, *weights)
+            if differentiate:
+                weights.append(w)
+        ctx.save_for_backward(q, k, v, relative, *weights)
         return out, *weights
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-        q, k, v, *weights = ctx.saved_tensors
+        q, k, v, relative, *weights = ctx.saved_tensors
+        n = q.shape[1]
         grad = torch.zeros_like(q) if grad is None else grad
         dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
         dbias = None if ctx.learns is None else q.new_zeros(ctx.learns)
+        drelative = None if relative is None else torch.zeros_like(relative)
         last = 0
         for w, other in zip(weights, others, strict=True):
             first, last = last, last + w.shape[1]
@@ -88,7 +113,24 @@ class _ByBlocks(torch.autograd.Function):
             dw = torch._softmax_backward_data(dw, w, -1, dw.dtype, **place)
             if dbias is not None:
                 part, by_head = dbias[..., rows, seen], dw.view(*ctx.shape, *dw.shape[1:])
-                part += by_head if part.shape == by_head.shape else by_head.sum(0)
+                part += by_head if part.shape == by_head.shape else by_head.sum(1, keepdim=True)
             dq[:, rows] = torch.bmm(dw, k[:, seen])
             dk[:, seen].baddbmm_(dw.mT, q[:, rows])
-        return dq, dk, dv, None, None, dbias, None
+            if drelative is not None:
+                near = span(n, last, seen.stop, causal=ctx.causal, block=last - first)
+                products = q.new_zeros(*dw.shape[:2], near.stop - near.start)
+                skew(products, seen.stop).copy_(dw)
+                products = _all(products, ctx.shape)
+                dq[:, rows] += _of_head(products @ relative[:, near], dw)
+                drelative[:, near].baddbmm_(products.mT, _all(q[:, rows], ctx.shape))
+        return dq, dk, dv, None, None, dbias, drelative, None, None
+
+
+def _all(x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Queries of each head and sequence, "(h b) n x", as those of a head, "h (b n) x"."""
+    return x.reshape(shape[0], -1, x.shape[-1])
+
+
+def _of_head(x: Tensor, like: Tensor) -> Tensor:
+    """The way back: as many sequences and queries as `like` has."""
+    return x.view(*like.shape[:2], -1)

@@ -8,7 +8,8 @@ A scheme is one module with four hooks, each the identity unless the scheme over
     embed(x, layout)               once, before the first block: add something to the embeddings
     prepare(queries, keys)         once for each forward: what all layers share (rotary tables, a static bias)
     rotate(q, k, prepared)         in each layer: turn queries and keys
-    score(q, prepared, layer)      in each layer: a bias on the scaled scores, "h n m" or "b h n m", or None
+    score(q, prepared, layer)      in each layer: a bias on the scaled scores, "h n m" or "b h n m", vectors that stand
+                                   for one (`Relative`), or None
 
 Shapes: x "t d"; q "t h e"; k "t g e" (g key heads), of the tokens of this forward alone, before a cache adds the keys
 of earlier ones; `prepared` is whatever the scheme's own `prepare` returned. `queries` and `keys` are layouts: equal
@@ -28,6 +29,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from zoo.core.layout import Layout
+from zoo.core.plain import looked_into
+from zoo.core.relative import Bias, Relative
 from zoo.core.setting import Setting
 from zoo.errors import UserError
 
@@ -74,8 +77,9 @@ class PositionModule(nn.Module):
         """Queries "t h e" and keys "t g e" to the same shapes."""
         return q, k
 
-    def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
-        """For rotated queries "t h e" a bias "h n m" or "b h n m", added after the scores were scaled; None: none.
+    def score(self, q: Tensor, prepared: Any, layer: int) -> Bias:
+        """For rotated queries "t h e" a bias "h n m" or "b h n m" or what stands for one, added after the scores were
+        scaled; None: none.
 
         n and m are the lengths of the two layouts; what stands at padding is masked afterwards.
         """
@@ -319,7 +323,8 @@ class RotaryPosition(PositionModule):
         self.width, self.setting = width, setting
 
     def prepare(self, queries: Layout, keys: Layout) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of each token, "t 1 e/2", in float32 whatever the module's type: published tables are."""
+        """Cosines (c, c) and sines (-s, s) of each token, "t 1 e", in float32 whatever the module's type: published
+        tables are."""
         pos = _axes(queries.pos).clamp(min=0)  # no place: an angle of 0
         share, rest = divmod(self.width // 2, pos.shape[-1])
         if rest:
@@ -327,19 +332,40 @@ class RotaryPosition(PositionModule):
         exponent = torch.arange(0, 2 * share, 2, dtype=torch.float32, device=pos.device) / (2 * share)
         rates = self.setting.stretch.rates(1.0 / self.setting.theta**exponent)
         angle = rearrange(pos.unsqueeze(-1) * rates, "t a w -> t 1 (a w)")
-        return angle.cos(), angle.sin()
+        cos, sin = angle.cos(), angle.sin()
+        return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
     def rotate(self, q: Tensor, k: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
         cos, sin = (table.to(q.dtype) for table in prepared)
-        return _turn(q, cos, sin), _turn(k, cos, sin)
+        turn = _turn if looked_into() else _Turn.apply
+        return turn(q, cos, sin), turn(k, cos, sin)
 
     def extra_repr(self) -> str:
         return f"{self.width}, {self.setting}"
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x cos + (the other half of x) sin, for "t h e"."""
     left, right = x.chunk(2, -1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), -1)
+    return x * cos + torch.cat((right, left), -1) * sin
+
+
+class _Turn(torch.autograd.Function):
+    """The same in half the time, there and back: no half is copied, and the gradient is turned back by one angle."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        out = x * cos
+        width = x.shape[-1] // 2
+        for here, there in ((slice(width), slice(width, None)), (slice(width, None), slice(width))):
+            out[..., here].addcmul_(x[..., there], sin[..., here])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _Turn.apply(grad, cos, -sin), None, None  # type: ignore[no-untyped-call]
 
 
 # -- a bias on the scores ---------------------------------------------------------------------------------------------
@@ -363,7 +389,7 @@ class StaticBias(PositionModule):
         """Bias of each head at `distance` (key position minus query position, "..."): "h ..."."""
         raise NotImplementedError
 
-    def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
+    def score(self, q: Tensor, prepared: Any, layer: int) -> Bias:
         bias: Tensor = prepared
         return bias.to(q.dtype)
 
@@ -526,7 +552,6 @@ class SkewedPosition(PositionModule):
         self.absolute = setting.absolute.build(config)
         self.longest = self.absolute.longest
         self.causal, self.max_distance = config.causal, setting.max_distance
-        self.scales = [config.scale.value(config.head_width, layer) for layer in range(config.depth)]
         # row i holds distance i - (max_distance - 1), key minus query: the past first, then (not causal) the future
         rows = setting.rows(config)
         self.table = nn.Parameter(torch.randn(config.depth, config.heads, rows, config.head_width) * 0.02)
@@ -535,39 +560,21 @@ class SkewedPosition(PositionModule):
         return self.absolute.embed(x, layout)
 
     def prepare(self, queries: Layout, keys: Layout) -> Any:
-        """(layout of the queries, rows of the table to multiply with, rows of the products or None to skew)."""
+        """(rows of the table, the row of each pair or None where the rows are all distances in order)."""
         if queries.start is not None and keys.start is not None:
-            # All distances in order, one more than used: the row that `_skew` needs at the end.
-            n, m = queries.length, keys.length
-            first = keys.start - queries.start - (n - 1)
-            last = 1 if self.causal else first + n + m - 1
-            distance = torch.arange(first, last + 1, device=queries.pos.device)
-            return queries, self._row(distance), None, m
-        return queries, None, self._row(_distances(queries, keys)).unsqueeze(1), keys.length
+            first = keys.start - queries.start - (queries.length - 1)
+            count = queries.length + keys.length
+            return self._row(torch.arange(first, first + count, device=queries.pos.device)), None
+        return None, self._row(_distances(queries, keys)).unsqueeze(1)
 
-    def score(self, q: Tensor, prepared: Any, layer: int) -> Tensor | None:
-        queries, rows, gather, m = prepared
-        q = queries.by_head(q) * self.scales[layer]
-        table = self.table[layer].to(q.dtype)
-        if gather is None:
-            return _skew(q @ rearrange(table[:, rows], "h r e -> h e r"), m)
-        products = q @ rearrange(table, "h r e -> h e r")
-        return products.gather(-1, gather.expand(-1, products.shape[1], -1, -1))
+    def score(self, q: Tensor, prepared: Any, layer: int) -> Bias:
+        rows, index = prepared
+        table = self.table[layer]
+        return Relative(table if rows is None else table[:, rows], index)
 
     def _row(self, distance: Tensor) -> Tensor:
         top = self.table.shape[2] - 1
         return (distance + self.max_distance - 1).clamp(0, top)
-
-
-def _skew(products: Tensor, m: int) -> Tensor:
-    """Products with distances in order, "b h n r", as scores "b h n m": entry (i, j) is column j - i + n - 1 of row i.
-
-    Reading the same memory in rows one shorter moves each row one further left (Huang et al. 2019, figure 1). A causal
-    stack makes no products for the future: what stands there is another row's, and the mask hides it.
-    """
-    n, r = products.shape[-2:]
-    flat = products.flatten(-2)[..., n - 1 : n - 1 + n * (r - 1)]
-    return rearrange(flat, "b h (n r) -> b h n r", n=n)[..., :m]
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------

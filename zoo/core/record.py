@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from zoo.core.attend import attention_weights, each_query_head, visible
 from zoo.core.attention import CrossAttention, MultiHead, SelfAttention
 from zoo.core.layout import Layout
+from zoo.core.relative import Bias, written_out
 
 
 @dataclass(eq=False)
@@ -100,7 +101,7 @@ def _recording(
     queries: Layout,
     keys: Layout,
     causal: bool,
-    bias: Tensor | None,
+    bias: Bias,
     scale: float,
     dropout: float,
 ) -> Tensor:
@@ -124,7 +125,7 @@ def _differentiate(found: Map, v: Tensor, queries: Layout, keys: Layout, grad: T
 
 
 def exact(
-    q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, bias: Any, scale: float, chunk: int
+    q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, bias: Bias, scale: float, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Maps "b h n m" and weights x values "b h n e", in float32 or better, `chunk` queries at a time."""
     q = queries.by_head(q)
@@ -132,6 +133,7 @@ def exact(
     q, k, v = (x if x.dtype == torch.float64 else x.float() for x in (q, k, v))
     mask, past = visible(queries, keys, causal=causal)
     n, m = q.shape[-2], k.shape[-2]
+    bias = written_out(bias, q, m, scale, causal=past)
     if past:
         mask = torch.ones(n, m, dtype=torch.bool, device=q.device).tril()
     maps, outs = [], []

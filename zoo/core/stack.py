@@ -9,6 +9,7 @@ from zoo.core.absent import same
 from zoo.core.block import Block
 from zoo.core.cache import STATELESS, Cache, LayerState
 from zoo.core.config import StackConfig
+from zoo.core.dropout import Dropout
 from zoo.core.layout import Layout
 from zoo.core.mixer import Frame
 
@@ -21,7 +22,7 @@ class Stack(nn.Module):
         self.config = config
         self.position = config.position.build(config)
         self.embed_norm = config.embed_norm.build(config.dim)
-        self.dropout = nn.Dropout(config.dropout) if config.dropout else same
+        self.dropout = Dropout(config.dropout) if config.dropout else same
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
         self.final_norm = config.final_norm.build(config.dim)
 
