@@ -40,16 +40,18 @@ class Table:
         self.rows = [self.rows[r] for r in rows.tolist()]
 
 
-def every_hypothesis(model: Table, sequence: int, length: int, penalty: float) -> dict[tuple[int, ...], float]:
-    """Scores of all that can be written, by walking the whole tree."""
+def every_hypothesis(
+    model: Table, sequence: int, length: int, penalty: float, ends: tuple[int, ...] = (END,)
+) -> dict[tuple[int, ...], float]:
+    """Scores of all that can be written, by walking the whole tree; with the end that each has, if any."""
     found: dict[tuple[int, ...], float] = {}
 
     def walk(written: tuple[int, ...], log_prob: float) -> None:
         next_scores = model.scores((-1 - sequence, *written)).log_softmax(-1).tolist()
         for token, step in enumerate(next_scores):
             longer, total = (*written, token), log_prob + step
-            if token == END or len(longer) == length:
-                found[tuple(t for t in longer if t != END)] = total / len(longer) ** penalty
+            if token in ends or len(longer) == length:
+                found[longer] = total / len(longer) ** penalty
             else:
                 walk(longer, total)
 
@@ -59,14 +61,17 @@ def every_hypothesis(model: Table, sequence: int, length: int, penalty: float) -
 
 @pytest.mark.parametrize("penalty", [-0.5, 0.0, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_beam_as_wide_as_the_tree_finds_the_best(seed: int, penalty: float) -> None:
+@pytest.mark.parametrize("ends", [(), (0,), (END, 0, 3)], ids=str)
+def test_a_beam_as_wide_as_the_tree_finds_the_best(ends: tuple[int, ...], seed: int, penalty: float) -> None:
     model, vocab, length = Table(4, seed), 4, 4
     beams = vocab**length
     scores = model.begin([0, 1])
-    found = beam_search(model, scores, beams=beams, length=length, end=END, length_penalty=penalty, nbest=5)
+    settings = {"end": END, "ends": ends, "length_penalty": penalty}
+    found = beam_search(model, scores, beams=beams, length=length, nbest=5, **settings)
     for sequence, hypotheses in enumerate(found):
-        oracle = sorted(every_hypothesis(model, sequence, length, penalty).items(), key=lambda item: -item[1])
-        assert [tuple(h.tokens) for h in hypotheses] == [tokens for tokens, _ in oracle[:5]]
+        every = every_hypothesis(model, sequence, length, penalty, (END, *ends))
+        oracle = sorted(every.items(), key=lambda item: -item[1])
+        assert [h.tokens for h in hypotheses] == [[t for t in row if t not in (END, *ends)] for row, _ in oracle[:5]]
         assert [h.score for h in hypotheses] == pytest.approx([score for _, score in oracle[:5]], abs=1e-5)
 
 
@@ -93,6 +98,29 @@ def test_one_beam_is_greedy_and_hypotheses_are_sorted_and_distinct(beams: int) -
     if beams == 1:
         greedy = generate(model, model.begin(list(range(6))), length=7, end=END)
         assert [h[0].tokens for h in found] == [row.tolist() for row in greedy]
+
+
+def test_ends_crowd_out_nothing_that_goes_on() -> None:
+    """Each beam may end once with each end, all of them likelier than what goes on: as many beams still do."""
+
+    def step(tokens: Tensor) -> Tensor:
+        scores = torch.full((len(tokens), 8), -9.0)
+        scores[:, :3] = 0.0  # ends
+        scores[:, 3:] -= torch.arange(5.0)
+        return scores
+
+    step.reorder = lambda rows: None  # type: ignore[attr-defined]
+    found = beam_search(
+        step,  # type: ignore[arg-type]
+        step(torch.zeros(1)),
+        beams=3,
+        length=3,
+        end=0,
+        ends=(1, 2),
+        length_penalty=9.0,  # the longest is best
+        nbest=3,
+    )
+    assert [h.tokens for h in found[0]] == [[3, 3]] * 3  # each with another end; a 4 before them is worse
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 1.5])
@@ -227,17 +255,51 @@ def test_nothing_has_to_follow_an_end(sampling: Sampling) -> None:
     assert len({len(row) for row in free}) > 1  # else nothing would show
 
 
-@pytest.mark.parametrize("bad", [[0], [0, 1, 2, 3, 4]], ids=["one", "all"])
-def test_scores_that_are_no_numbers_are_said(bad: list[int]) -> None:
-    """A search found nothing, and greed took the first that is none."""
-    model = Table(5, 3)
-    scores = model.begin([0, 1])
-    scores[1, bad] = float("nan")
-    for sampling in (GREEDY, Sampling()):
+@pytest.mark.parametrize("place", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("bad", "value"), [([0], "nan"), ([0, 1, 2, 3, 4], "nan"), ([2], "inf"), ([0, 1, 2, 3, 4], "-inf")], ids=str
+)
+def test_scores_that_are_no_numbers_are_said(bad: list[int], value: str, place: int) -> None:
+    """A search found nothing, or what its other beams did, and greed took the first that is none."""
+
+    @dataclass(eq=False)
+    class Breaks(Table):
+        steps: int = 0
+
+        def begin(self, sequences: list[int]) -> Tensor:
+            self.steps = 0
+            return self.broken(super().begin(sequences))
+
+        def __call__(self, tokens: Tensor) -> Tensor:
+            self.steps += 1
+            return self.broken(super().__call__(tokens))
+
+        def broken(self, scores: Tensor) -> Tensor:
+            if self.steps == place:
+                scores[1, bad] = float(value)
+            return scores
+
+    model = Breaks(5, 3)
+    for constraint in (None, lambda tokens, scores: scores):
+        for sampling in (GREEDY, Sampling()):
+            with pytest.raises(UserError, match="scores are not numbers"):
+                generate(model, model.begin([0, 1]), length=5, sampling=sampling, constraint=constraint)
         with pytest.raises(UserError, match="scores are not numbers"):
-            generate(model, scores, length=3, end=END, sampling=sampling)
-    with pytest.raises(UserError, match="scores are not numbers"):
-        beam_search(model, scores, beams=2, length=3, end=END)
+            beam_search(model, model.begin([0, 1]), beams=2, length=5, end=-1, constraint=constraint)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(seed=1)], ids=["greedy", "drawn"])
+def test_tokens_that_a_model_rules_out_are_none_that_is_broken(sampling: Sampling) -> None:
+    """Large scores of a narrow type too, whose sum it does not hold."""
+    first = torch.tensor([[3e4, float("-inf"), 3e4, float("-inf")], [-3e4, -3e4, -3e4, -3e4]]).half()
+
+    def step(tokens: Tensor) -> Tensor:
+        return first
+
+    step.reorder = lambda rows: None  # type: ignore[attr-defined]
+    found = generate(step, first, length=6, sampling=sampling)  # type: ignore[arg-type]
+    assert not set(found[0].tolist()) & {1, 3}
+    assert beam_search(step, first[:1], beams=1, length=1, end=-1)[0][0].tokens in ([0], [2])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("penalty", [-18.0, 18.0])
@@ -246,7 +308,7 @@ def test_a_length_penalty_ranks_or_is_refused(penalty: float) -> None:
     model = Table(4, 1)
     (found,) = beam_search(model, model.begin([0]), beams=64, length=3, end=END, length_penalty=penalty, nbest=5)
     oracle = sorted(every_hypothesis(model, 0, 3, penalty).items(), key=lambda item: -item[1])
-    assert [tuple(h.tokens) for h in found] == [tokens for tokens, _ in oracle[:5]]
+    assert [h.tokens for h in found] == [[t for t in row if t != END] for row, _ in oracle[:5]]
     for wrong in (penalty * 40, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"length_penalty \(.*\) is too much for 3 tokens: 3 \*\* .* below 1e30"):
             beam_search(model, model.begin([0]), beams=2, length=3, end=END, length_penalty=wrong)

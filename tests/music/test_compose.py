@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import zoo
 from zoo.cli import main
+from zoo.core.decode import Sampling
+from zoo.errors import UserError
 from zoo.music import midi
 from zoo.music.chorale import HOLD, REST
-from zoo.music.compose import opening
+from zoo.music.compose import harmonise, opening
 from zoo.music.data import RuleHarmony
 from zoo.music.events import Note, Song
+from zoo.music.model import MusicLM
 from zoo.music.tokens import Chorale, Events, Frames
 from zoo.music.view import TempoMap
 
@@ -84,6 +89,24 @@ def test_out_is_a_name_or_a_folder(
     assert main(["compose", str(run), "--bars", "1", "--out", out]) == 0
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {f"{base}.{kind}" for kind in ("mid", "wav", "png")}
+
+
+def test_scores_that_are_no_numbers_are_said(run: Path) -> None:
+    """From the first token on, and where they come later: a harmonisation is no common search."""
+    loaded = zoo.load(run, kind=MusicLM)
+    head, calls = loaded.model.head.forward, []
+
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        calls.append(x)
+        return head(x) * (float("nan") if len(calls) > late else 1.0)
+
+    loaded.model.head.forward = broken  # type: ignore[method-assign]
+    melody = np.array([60, HOLD, 62, HOLD, 64, HOLD, 65, HOLD])
+    for late in (0, 5, 30):
+        calls.clear()
+        with pytest.raises(UserError, match="scores are not numbers"):
+            harmonise(loaded.model, loaded.tokenizer, melody, sampling=Sampling(seed=1), particles=3)
+        assert len(calls) == late + 1
 
 
 def test_a_prompt_is_gone_on_with_and_a_melody_is_harmonised(run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Published weights beside the libraries that published them: logits, gradients, what is written; wrong knobs fail."""
 
 from dataclasses import fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,22 @@ def test_searching_token_for_token(reference: Reference, width: int) -> None:
         for once in (False, True):
             theirs, ours = parity.beams(pair(reference), width, length_penalty=length_penalty, once=once)
             assert ours == theirs
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("family", ["marian", "bart", "t5"])
+def test_searching_with_several_ends(family: str, width: int) -> None:
+    """With tokens that stand in what is written with the model's own end alone: texts get shorter, and not all."""
+    side = pair(next(r for r in TRANSLATORS if r.family == family))
+    free, _ = parity.beams(side, width, once=True)
+    written = sorted({token for row in free for token in row})
+    shorter = 0
+    for ends in combinations(written[:6], 2):
+        for length_penalty in (1.0,) if width == 1 else (0.6, 2.0):
+            theirs, ours = parity.beams(side, width, length_penalty=length_penalty, once=True, ends=ends)
+            assert ours == theirs
+            shorter += sum(len(a) < len(b) for a, b in zip(theirs, free, strict=True))
+    assert shorter
 
 
 # -- one knob wrong ----------------------------------------------------------------------------------------------------

@@ -345,24 +345,36 @@ def test_keys_of_tools_that_compute_nothing(kept: dict[str, dict[str, bytes]], t
 def test_how_a_published_model_writes_is_read_where_its_library_reads_it(
     kept: dict[str, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In generation_config.json alone where there is one; what is not taken on is one line, also other ends."""
+    """In generation_config.json alone where there is one; what is not taken on is one line, also other ends of a folder
+    that was imported before they were."""
     folder = put(kept["bart"], tmp_path / "m")
     habits = {"length_penalty": 2.0, "num_beams": 4, "max_length": 142, "early_stopping": True}
     change(folder, eos_token_id=[2, 7], **habits)
     (folder / "generation_config.json").unlink()
-    assert zoo.load(folder).model.end == 2
+    found = zoo.load(folder).model
+    assert (found.end, found.ends) == (2, (2, 7))
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert "config.json: eos_token_id [2, 7]: only 2 ends a text here" in said[0]
+    assert len(said) == 1
     told = "length_penalty 2.0, num_beams 4, early_stopping True, max_length 142, forced_eos_token_id 2"
-    assert f"config.json: {told} are not taken on: they are habits" in said[1]
+    assert f"config.json: {told} are not taken on: they are habits" in said[0]
     (folder / "generation_config.json").write_text('{"eos_token_id": [5, 2], "num_beams": 1, "max_length": 20}')
-    assert zoo.load(folder).model.end == 5
-    said = capsys.readouterr().err
-    assert said == f"{folder}/generation_config.json: eos_token_id [5, 2]: only 5 ends a text here\n"
+    found = zoo.load(folder).model
+    assert (found.end, found.ends) == (5, (5, 2))
+    assert not capsys.readouterr().err
     for verb in (["import", str(folder), str(tmp_path / "o")], ["export", str(tmp_path / "o"), str(tmp_path / "back")]):
         assert cli.main([*verb, *(["--to", "hf"] if verb[0] == "export" else [])]) == 0
-    assert zoo.load(tmp_path / "back").model.end == 5
+    assert zoo.load(tmp_path / "back").model.ends == (5, 2)
+    older = json.loads((tmp_path / "o" / "config.json").read_text())
+    del older["settings"]["ends"]
+    (tmp_path / "o" / "config.json").write_text(json.dumps(older))
+    (tmp_path / "o" / "SHA256SUMS").unlink()
+    capsys.readouterr()
+    assert zoo.load(tmp_path / "o").model.end == 5
+    said = capsys.readouterr().err
+    assert said == f"{tmp_path}/o/generation_config.json: eos_token_id [5, 2]: only 5 ends a text here\n"
+    again = ["export", str(tmp_path / "o"), str(tmp_path / "again"), "--to", "hf"]
+    assert cli.main(again) == 0
+    assert "ends was [] and is written as [5, 2]: it acts in generating" in capsys.readouterr().err
     (folder / "generation_config.json").write_text('{"eos_token_id": "end"}')
     capsys.readouterr()
     assert "generation_config.json: eos_token_id 'end' is not supported" in refused(folder, capsys)

@@ -11,7 +11,7 @@ import yaml
 
 from tests.test_bad_input import one_line
 from tests.test_traps import QUIET
-from tests.weights.test_published_tokens import bart, bert, gpt2, published, t5
+from tests.weights.test_published_tokens import bart, bert, gpt2, llama, published, t5
 from zoo.check.references import library
 from zoo.cli import main
 from zoo.text.classification import TextClassification
@@ -143,12 +143,49 @@ def test_language_models_go_on_from_published_ones(folder: Path, capsys: pytest.
         total, count = total + losses.item() * counted.sum().item(), count + counted.sum().item()
     assert found == pytest.approx(total / count, abs=2e-4)
     given = ["export", str(folder / "gpt"), str(folder / "back"), "--to", "hf", "--like", str(folder / "gpt2")]
-    assert main(given) == 0  # a running text has no ends, which changes no tensor
-    assert "it acts in generating" in capsys.readouterr().err
+    assert main(given) == 0  # a running text has no ends: those of the model stay
+    assert "it acts in generating" not in capsys.readouterr().err
+    assert load(folder / "gpt").model.end == theirs.config.eos_token_id
     again = transformers.GPT2LMHeadModel.from_pretrained(folder / "back").state_dict()
     assert again.keys() == theirs.state_dict().keys()
     text = gpt2()((folder / "text.txt").read_text()).input_ids
     assert held.part("train")[0:1000].tolist() == text[:1000]
+
+
+@pytest.mark.parametrize("documents", ["running", "lines"])
+def test_what_was_tuned_stops_where_it_did(folder: Path, capsys: pytest.CaptureFixture[str], documents: str) -> None:
+    """At any of several ends, whatever ends the data's documents, also where a run goes on from that run."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    published(folder / "llama", llama(), "LlamaConfig", "LlamaForCausalLM", **sizes)
+    free = load(folder / "llama").model
+    prompts = torch.arange(4, 28).view(8, 3)
+    free.end = None
+    rows = free.generate(prompts, length=9).tolist()
+    never = next(token for token in range(3, 268) if not any(token in row for row in rows))
+    ends = [never, rows[0][3], rows[1][3]]
+    for name in ("config.json", "generation_config.json"):
+        about = json.loads((folder / "llama" / name).read_text())
+        (folder / "llama" / name).write_text(json.dumps(about | {"eos_token_id": ends}))
+    before = load(folder / "llama").model.generate(prompts, length=9)
+    more = {"path": str(folder / "text.txt"), "length": 32, "batch": 2, "documents": documents}
+    data = {"class_path": "Corpus", "init_args": more}
+    for name, source in {"first": folder / "llama", "second": folder / "first"}.items():
+        assert fit(folder, name, {"class_path": "LanguageModel"}, data, "--init-from", source) == 0
+        found = load(folder / name).model
+        assert found.ends == tuple(ends)
+        assert found.end == (never if documents == "running" else llama().eos_token_id)
+        after = found.generate(prompts, length=9)
+        stops = {*ends, found.end}
+        for row, same in zip(after.tolist(), before.tolist(), strict=True):
+            upto = next((at + 1 for at, token in enumerate(row) if token in stops), 9)
+            assert row[:upto] == same[:upto]
+            assert set(row[upto:]) <= {found.end}
+        assert any(row[3] in ends and row[-1] == found.end for row in after.tolist())
+    capsys.readouterr()
+    like = ["export", str(folder / "second"), str(folder / "back"), "--to", "hf", "--like", str(folder / "llama")]
+    assert main(like) == 0
+    assert ("end was 2" in capsys.readouterr().err) == (documents == "lines")
+    assert json.loads((folder / "back" / "config.json").read_text())["eos_token_id"] == ends
 
 
 def test_documents_of_published_tokens_stand_between_their_own(folder: Path) -> None:

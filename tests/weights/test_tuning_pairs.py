@@ -97,6 +97,29 @@ def test_pairs_go_on_from_published_models(folder: Path, capsys: pytest.CaptureF
     assert transformers.AutoTokenizer.from_pretrained(out)(text).input_ids == tokens(text).input_ids
 
 
+def test_what_was_tuned_stops_where_it_did(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At any of several ends, in greedy writing and in a search, and again in transformers' own."""
+    transformers = library("transformers")
+    ids = torch.arange(3, 27).view(8, 3)
+    (free,) = zip(*load(folder / "t5").model.generate(ids, length=9), strict=True)
+    ends = [1, next(token for token in free[0].tokens[2:] if token > 1)]
+    for name in ("config.json", "generation_config.json"):
+        about = json.loads((folder / "t5" / name).read_text())
+        (folder / "t5" / name).write_text(json.dumps(about | {"eos_token_id": ends}))
+    assert fit(folder, "run", "--init-from", folder / "t5") == 0
+    like = ["export", str(folder / "run"), str(folder / "back"), "--to", "hf", "--like", str(folder / "t5")]
+    assert main(like) == 0
+    theirs = transformers.T5ForConditionalGeneration.from_pretrained(folder / "back").eval()
+    assert theirs.generation_config.eos_token_id == ends
+    model = load(folder / "run").model
+    for beams in (1, 4):
+        options = {"num_beams": beams, "max_new_tokens": 9, "do_sample": False, "early_stopping": "never"}
+        written = theirs.generate(ids, **(options if beams > 1 else options | {"early_stopping": False})).tolist()
+        found = [row[0].tokens for row in model.generate(ids, length=9, beams=beams)]
+        assert found == [[t for t in row[1:] if t not in (0, *ends)] for row in written]
+        assert found != [row.tokens for row in free]
+
+
 def test_dropped_spans_are_marked_by_published_sentinels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """T5's own objective goes on with T5's own sentinels, unknown tokens left where they are."""
     (folder / "text.txt").write_text("the cat sat on 7 mats. a cat and a hat.\n" * 60)

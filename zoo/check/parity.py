@@ -297,11 +297,18 @@ def greedy(side: Side, length: int = 12) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def beams(
-    side: Side, width: int, *, length: int = 10, length_penalty: float = 1.0, once: bool = False
+    side: Side,
+    width: int,
+    *,
+    length: int = 10,
+    length_penalty: float = 1.0,
+    once: bool = False,
+    ends: tuple[int, ...] = (),
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """The best hypothesis of each source of a padded batch, theirs and ours, without start and padding.
+    """The best hypothesis of each source of a padded batch, theirs and ours, without start, end and padding.
 
-    `once`: no pair of tokens may come twice, which makes models of random weights write less monotonously.
+    `once`: no pair of tokens may come twice, which makes models of random weights write less monotonously. `ends`:
+    tokens that end a text besides the model's own.
     """
     batch = Pairs().batch("right", side.theirs)
     ids, keep, model = batch["source"], batch["source_keep"], side.ours.model
@@ -311,10 +318,13 @@ def beams(
     options |= {"renormalize_logits": True, "bad_words_ids": [[token] for token in model.unwritten] or None}
     if width > 1:  # their default stops a search by a guess, this by a bound, as ours does
         options |= {"early_stopping": "never", "length_penalty": length_penalty}
+    if ends:
+        options |= {"eos_token_id": [model.end, *ends]}
     if once:
         options |= {"no_repeat_ngram_size": 2}
     found = side.theirs.generate(ids, attention_mask=keep.long(), forced_eos_token_id=None, **options)
-    theirs = [[t for t in row[1:] if t not in (model.end, model.pad)] for row in found.tolist()]
+    theirs = [[t for t in row[1:] if t not in (model.end, *ends, model.pad)] for row in found.tolist()]
+    own, model.ends = model.ends, (model.end, *ends)
     ours = model.generate(
         ids,
         keep,
@@ -323,6 +333,7 @@ def beams(
         length_penalty=length_penalty,
         constraint=partial(_pairs_once, model.start) if once else None,
     )
+    model.ends = own
     return theirs, [[t for t in row[0].tokens if t != model.pad] for row in ours]
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.errors import UserError
 
-NO_NUMBERS = "the model's scores are not numbers (NaN): its weights, or what it computes with, are not either"
+NO_NUMBERS = "the model's scores are not numbers (NaN, infinite): its weights, or what it computes with, are not either"
 
 
 class Step(Protocol):
@@ -46,6 +46,25 @@ def barring(tokens: Sequence[int], then: Constraint | None = None) -> Constraint
         return left if then is None else then(chosen, left)
 
     return barred
+
+
+def check_scores(scores: Tensor) -> None:
+    """UserError where scores "... v" of next tokens are no finite numbers. A token may be ruled out by -inf, not all.
+
+    Asked at every step: a sum costs a small part of what finding the best token does.
+    """
+    if math.isfinite(float(scores.sum(dtype=torch.float32))):  # one wait for the device
+        return
+    if not bool(scores.amax(-1).isfinite().all()):
+        raise UserError(NO_NUMBERS)
+
+
+def _are_ends(tokens: Tensor, ends: tuple[int, ...]) -> Tensor:
+    """Which tokens are one of `ends`: few, and a tensor of them would be copied to the device at every step."""
+    found = tokens == ends[0]
+    for other in ends[1:]:
+        found = found | (tokens == other)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,23 +140,19 @@ def stream(
     """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen `end`, or one of `ends`.
 
     `scores`: "b ... v", those of the first token. A sequence that has ended goes on as `end`. ValueError where the
-    constraint bars every token of a sequence that has not, UserError where the first scores, or those under a
-    constraint, are no numbers.
+    constraint bars every token of a sequence that has not, UserError where scores are no finite numbers.
     """
     draw = sampling.drawer(scores.device)
     chosen = torch.empty(len(scores), 0, *scores.shape[1:-1], dtype=torch.long, device=scores.device)
     ended = torch.zeros(scores.shape[:-1], dtype=torch.bool, device=scores.device)
     for count in range(length):
+        check_scores(scores)
         if constraint is not None:
-            scores = constraint(chosen, scores)
-        if constraint is not None or count == 0:  # broken weights show at once: no further token waits for the device
-            scores = _to_draw(scores, ended, count)
+            scores = _to_draw(constraint(chosen, scores), ended, count)
         tokens = draw(scores)
         if end is not None:
             tokens = tokens.masked_fill(ended, end)
-            ended = ended | (tokens == end)
-            for other in ends:
-                ended = ended | (tokens == other)
+            ended = ended | _are_ends(tokens, (end, *ends))
         yield tokens
         if count + 1 == length or (end is not None and bool(ended.all())):
             return
@@ -149,7 +164,7 @@ def stream(
 def _to_draw(scores: Tensor, ended: Tensor, count: int) -> Tensor:
     """Scores that a token can be drawn from, whatever a constraint has left where `end` takes its place anyway."""
     top = scores.amax(-1)  # NaN where one of them is
-    if math.isfinite(float(top.sum())):  # one wait for the device
+    if math.isfinite(float(top.sum())):
         return scores
     stuck = top.isneginf()
     if not bool((stuck | top.isfinite()).all()):
@@ -165,23 +180,26 @@ def generate(
     *,
     length: int,
     end: int | None = None,
+    ends: tuple[int, ...] = (),
     sampling: Sampling = GREEDY,
     constraint: Constraint | None = None,
 ) -> list[Tensor]:
-    """What `stream` chooses, as one tensor "n ..." a sequence, without the steps that are all `end`."""
-    steps = list(stream(step, scores, length=length, end=end, sampling=sampling, constraint=constraint))
+    """What `stream` chooses, as one tensor "n ..." a sequence, without the steps that are all ends."""
+    steps = list(stream(step, scores, length=length, end=end, ends=ends, sampling=sampling, constraint=constraint))
     if not steps:
         return [torch.empty(0, *scores.shape[1:-1], dtype=torch.long, device=scores.device) for _ in scores]
     tokens = torch.stack(steps, 1)
     if end is None:
         return list(tokens)
-    real = (tokens != end).flatten(2).any(-1) if tokens.dim() > 2 else tokens != end
+    real = ~_are_ends(tokens, (end, *ends))
+    if tokens.dim() > 2:
+        real = real.flatten(2).any(-1)
     return [row[: int(own.sum())] for row, own in zip(tokens, real, strict=True)]
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One result of a beam search: its tokens without `end`, the score that ranks it, its log probability."""
+    """One result of a beam search: its tokens without the end, the score that ranks it, its log probability."""
 
     tokens: list[int]
     score: float
@@ -203,16 +221,18 @@ def beam_search(
     beams: int,
     length: int,
     end: int,
+    ends: tuple[int, ...] = (),
     length_penalty: float = 1.0,
     nbest: int = 1,
     constraint: Constraint | None = None,
 ) -> list[list[Hypothesis]]:
     """The `nbest` best hypotheses of each sequence, best first: log probability / tokens ** length_penalty.
 
-    `scores`: "b v", those of the first token. Tokens count with `end`, without prompt or padding. A hypothesis that
-    reaches `length` tokens without `end` counts as it is. A sentence is finished when none of its beams can still beat
-    what it holds, so that the batch it stands in changes nothing. A beam that is barred from every token is left.
-    ValueError where a number makes no sense, UserError where scores are none.
+    `scores`: "b v", those of the first token. A hypothesis ends with `end` or one of `ends`, and two may differ in that
+    alone. Tokens count with their end, without prompt or padding. A hypothesis that reaches `length` tokens without an
+    end counts as it is. A sentence is finished when none of its beams can still beat what it holds, so that the batch
+    it stands in changes nothing. A beam that is barred from every token is left. ValueError where a number makes no
+    sense, UserError where scores are no finite numbers.
     """
     if not 1 <= nbest <= beams:
         raise ValueError(f"nbest ({nbest}) must be between 1 and beams ({beams})")
@@ -220,6 +240,8 @@ def beam_search(
         raise ValueError(f"length ({length}) must be at least 1")
     check_length_penalty(length_penalty, length)
     batch, vocab = scores.shape
+    stops = tuple({end, *ends})
+    wide = (1 + len(stops)) * beams  # every beam may end once with each: among so many, `beams` go on
     device, none = scores.device, float("-inf")
     first_row = torch.arange(0, batch * beams, beams, device=device).unsqueeze(-1)
     step.reorder(torch.arange(batch, device=device).repeat_interleave(beams))
@@ -229,25 +251,24 @@ def beam_search(
     tokens = torch.empty(batch, beams, 0, dtype=torch.long, device=device)
     done = _Done(batch, beams, length, device)
     for count in range(1, length + 1):
+        check_scores(scores)
         if constraint is not None:
             scores = constraint(rearrange(tokens, "b w n -> (b w) n"), scores)
-        # Every beam may end at most once, so the best 2 w continuations hold w that go on; no beam has more of them.
-        each, choice = scores.float().log_softmax(-1).topk(min(2 * beams, vocab))
-        lost = each.isnan().any(-1)
-        if bool(lost.any()):  # a beam that a constraint lets go nowhere has no log probabilities
+        each, choice = scores.float().log_softmax(-1).topk(min(wide, vocab))
+        if constraint is not None and bool((lost := each.isnan().any(-1)).any()):  # a beam that is let go nowhere
             if not bool(scores[lost].isneginf().all()):
                 raise UserError(NO_NUMBERS)
             each = each.masked_fill(lost.unsqueeze(-1), none)
         reached = total.unsqueeze(-1) + rearrange(each, "(b w) c -> b w c", w=beams)
-        best, place = rearrange(reached, "b w c -> b (w c)").topk(min(2 * beams, beams * vocab))
+        best, place = rearrange(reached, "b w c -> b (w c)").topk(min(wide, beams * vocab))
         parent = place // each.shape[-1]
         token = rearrange(choice, "(b w) c -> b (w c)", w=beams).gather(1, place)
         longer = torch.cat((_take(tokens, parent), token.unsqueeze(-1)), -1)
-        ends = token == end
+        last = _are_ends(token, stops)
         # An end outranked by w others is no better than beams that go on: it does not count (as in common practice).
-        ended = best.masked_fill(~ends, none)[:, :beams]
+        ended = best.masked_fill(~last, none)[:, :beams]
         done.add(longer[:, :beams], ended, count, length_penalty)
-        total, keep = best.masked_fill(ends, none).topk(min(beams, best.shape[1]))
+        total, keep = best.masked_fill(last, none).topk(min(beams, best.shape[1]))
         if total.shape[1] < beams:
             total = torch.nn.functional.pad(total, (0, beams - total.shape[1]), value=none)
             keep = torch.nn.functional.pad(keep, (0, beams - keep.shape[1]))
@@ -261,7 +282,7 @@ def beam_search(
             break
         step.reorder((first_row + parent).flatten())
         scores = step(rearrange(tokens[..., -1], "b w -> (b w)"))
-    return done.hypotheses(nbest, end)
+    return done.hypotheses(nbest, stops)
 
 
 class _Done:
@@ -281,12 +302,12 @@ class _Done:
         self.log_prob = torch.cat((self.log_prob, log_prob), 1).gather(1, keep)
         self.size = torch.cat((self.size, torch.full_like(tokens[..., 0], count)), 1).gather(1, keep)
 
-    def hypotheses(self, nbest: int, end: int) -> list[list[Hypothesis]]:
+    def hypotheses(self, nbest: int, ends: tuple[int, ...]) -> list[list[Hypothesis]]:
         """Fewer than `nbest` where fewer exist at all."""
         rows = zip(self.tokens.tolist(), self.size.tolist(), self.score.tolist(), self.log_prob.tolist(), strict=True)
         return [
             [
-                Hypothesis([t for t in tokens[:size] if t != end], score, log_prob)
+                Hypothesis([t for t in tokens[:size] if t not in ends], score, log_prob)
                 for tokens, size, score, log_prob in list(zip(*row, strict=True))[:nbest]
                 if score > float("-inf")
             ]

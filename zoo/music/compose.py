@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.core.cache import Cache
-from zoo.core.decode import Sampling
+from zoo.core.decode import Sampling, check_scores
 from zoo.core.writer import Continuing
 from zoo.errors import UserError
 from zoo.music.chorale import REST, Chorale
@@ -87,6 +87,7 @@ def harmonise(
     weights = torch.zeros(particles)  # log: how well each foresaw the melody since the last choice
     for place in range(4 * len(melody)):
         scores = step(tokens)
+        check_scores(scores)
         if place % 4 == 0:
             given = grammar.melody[place // 4]
             weights += scores.log_softmax(-1)[:, given].float().cpu()

@@ -20,6 +20,9 @@ class LanguageModel(Task):
 
     Tests give bits a byte too, where the tokenizer knows how many bytes of the text its tokens stand for: by them
     models of other tokens can be compared. What it costs to end a document is in them, while an end has no bytes.
+
+    `ends`: the tokens at which its writing stops, as those of the model that it begins with, besides the end of the
+    data's documents; the first of them takes that one's place where the data is running text, which has none.
     """
 
     kind = "CausalLM"
@@ -31,6 +34,7 @@ class LanguageModel(Task):
         vocab_size: int,
         start: int | None = None,
         end: int | None = None,
+        ends: tuple[int, ...] = (),
         tied: bool = True,
         embed_scale: bool = False,
         init: Scheme = "normal",
@@ -40,7 +44,16 @@ class LanguageModel(Task):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
-        self.network = CausalLM(stack, vocab_size, tied=tied, embed_scale=embed_scale, start=start, end=end, init=init)
+        self.network = CausalLM(
+            stack,
+            vocab_size,
+            tied=tied,
+            embed_scale=embed_scale,
+            start=start,
+            end=ends[0] if end is None and ends else end,
+            ends=ends,
+            init=init,
+        )
         self.z_loss = z_loss
         if compile:
             self.network.stack.compile()

@@ -32,8 +32,9 @@ class Seq2Seq(Network):
 
     `share_embeddings`: source and target have one vocabulary and one table. `tied`: the output map is the target's
     table. `embed_scale`: embeddings are multiplied by sqrt(d); `head_scale`: states are divided by it before the output
-    map (Raffel et al. 2020's code, where that map is tied). `start` may be `pad` (T5, Marian). `unwritten`: tokens that
-    `generate` never writes, whatever their scores.
+    map (Raffel et al. 2020's code, where that map is tied). `start` may be `pad` (T5, Marian). `ends`: the tokens at
+    which writing stops, besides `end` if that is not among them. `unwritten`: tokens that `generate` never writes,
+    whatever their scores.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Seq2Seq(Network):
         pad: int = 0,
         start: int = 1,
         end: int = 2,
+        ends: tuple[int, ...] = (),
         unwritten: tuple[int, ...] = (),
         init: Scheme = "xavier",
     ):
@@ -63,8 +65,9 @@ class Seq2Seq(Network):
             raise ValueError(f"encoder ({encoder.dim}) and decoder ({decoder.dim}) must have the same dim")
         if share_embeddings and source_vocab_size not in (None, vocab_size):
             raise ValueError(f"shared embeddings need one vocabulary, got {source_vocab_size} and {vocab_size} tokens")
-        if bad := [token for token in unwritten if not 0 <= token < vocab_size or token == end]:
-            raise ValueError(f"unwritten holds {bad[0]}: tokens are 0 to {vocab_size - 1}, and {end} ends a text")
+        if bad := [token for token in unwritten if not 0 <= token < vocab_size or token in (end, *ends)]:
+            said = f"tokens are 0 to {vocab_size - 1}, and {', '.join(map(str, dict.fromkeys((end, *ends))))} end texts"
+            raise ValueError(f"unwritten holds {bad[0]}: {said}")
         self.settings = {
             "encoder": encoder,
             "decoder": decoder,
@@ -78,10 +81,11 @@ class Seq2Seq(Network):
             "pad": pad,
             "start": start,
             "end": end,
+            "ends": ends,
             "unwritten": unwritten,
             "init": init,
         }
-        self.pad, self.start, self.end, self.unwritten = pad, start, end, unwritten
+        self.pad, self.start, self.end, self.ends, self.unwritten = pad, start, end, ends, unwritten
         self.encoder, self.decoder = Stack(encoder), Stack(decoder)
         self.target_embedding = nn.Embedding(vocab_size, decoder.dim)
         self.source_embedding = (
@@ -170,11 +174,20 @@ class Seq2Seq(Network):
                     beams=beams,
                     length=length,
                     end=self.end,
+                    ends=self.ends,
                     length_penalty=length_penalty,
                     nbest=nbest,
                     constraint=constraint,
                 )
-            drawn = generate(step, scores, length=length, end=self.end, sampling=sampling, constraint=constraint)
+            drawn = generate(
+                step,
+                scores,
+                length=length,
+                end=self.end,
+                ends=self.ends,
+                sampling=sampling,
+                constraint=constraint,
+            )
         return [[Hypothesis(row.tolist(), 0.0, 0.0)] for row in drawn]
 
 
@@ -208,8 +221,8 @@ class CausalLM(Writer):
     """A language model that reads from left to right. ValueError where the stack is not causal or looks at a context.
 
     `tied`: the output map is the table of embeddings. `embed_scale`: embeddings are multiplied by sqrt(d). `start` and
-    `end`: the tokens that texts begin and end with, None where they do not. `ends`: further tokens at which writing
-    stops (the end of a turn); ValueError where there is no `end` besides.
+    `end`: the tokens that texts begin and end with, None where they do not. `ends`: the tokens at which writing stops
+    (the end of a turn), besides `end` if that is not among them; ValueError where there are some and no `end`.
     """
 
     def __init__(
@@ -229,7 +242,7 @@ class CausalLM(Writer):
         if not stack.causal or stack.cross:
             raise ValueError("a language model reads the past alone: set causal, and leave cross unset")
         if ends and end is None:
-            raise ValueError(f"ends {ends} are further tokens that end a text: set end too")
+            raise ValueError(f"ends {ends} are tokens that end a text: set end too")
         self.settings = {
             "stack": stack,
             "vocab_size": vocab_size,

@@ -26,6 +26,7 @@ class SpanWriting(Pairs):
         pad: int | None = None,
         start: int | None = None,
         end: int | None = None,
+        ends: tuple[int, ...] = (),
         tied: bool = True,
         embed_scale: bool = False,
         head_scale: bool = True,
@@ -44,6 +45,7 @@ class SpanWriting(Pairs):
             embed_scale=embed_scale,
             head_scale=head_scale,
             init=init,
+            ends=ends,
             **self.marks(pad=pad, start=start, end=end),
         )
         self.z_loss = z_loss

@@ -66,6 +66,7 @@ class Translation(Pairs):
         pad: int | None = None,
         start: int | None = None,
         end: int | None = None,
+        ends: tuple[int, ...] = (),
         unwritten: tuple[int, ...] = (),
         share_embeddings: bool = True,
         tied: bool = True,
@@ -103,6 +104,7 @@ class Translation(Pairs):
             head_bias=head_bias,
             unwritten=unwritten,
             init=init,
+            ends=ends,
             **self.marks(pad=pad, start=start, end=end),
         )
         self.label_smoothing, self.z_loss = label_smoothing, z_loss

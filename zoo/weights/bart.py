@@ -27,7 +27,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         "tied": given.flag("tie_word_embeddings", True),
         "pad": given.whole("pad_token_id", 1),
         "start": given.whole("decoder_start_token_id", 2),
-        "end": given.token("eos_token_id", 2),
+        **given.ends(2),
     }
 
 

@@ -143,14 +143,14 @@ class Given:
             raise self.refused(name, "the id of a token is needed")
         return value
 
-    def ends(self) -> dict[str, Any]:
-        """The tokens that end a text, as arguments of a language model: the first, which goes on where a text has
-        ended, and any others."""
-        end, said = self.token("eos_token_id"), self.values.get("eos_token_id")
-        others = tuple(dict.fromkeys(said[1:])) if isinstance(said, list) else ()
-        if any(type(other) is not int for other in others):
+    def ends(self, default: int | None = None) -> dict[str, Any]:
+        """The tokens that end a text, as arguments of what writes: the first, which goes on where a text has ended, and
+        all of them, so that a training on texts of another end knows the first too."""
+        end, said = self.token("eos_token_id", default), self.values.get("eos_token_id")
+        every = said if isinstance(said, list) else [] if end is None else [end]
+        if any(type(one) is not int for one in every):
             raise self.refused("eos_token_id", "ids of tokens are needed")
-        return {"end": end, "ends": tuple(other for other in others if other != end)}
+        return {"end": end, "ends": tuple(dict.fromkeys(every))}
 
     def only(self, **values: Any) -> None:
         """Settings that zoo has with one value alone."""

@@ -27,8 +27,9 @@ preprocessor_config.json""".split()
 # Settings that change no output of a trained model.
 TRAINING = ("dropout", "attention_dropout", "drop_path", "init")
 WRITING = ("unwritten",)  # what the search leaves out is said elsewhere, if anywhere
+STOPS = ("ends",)  # where writing stops, computes nothing
 # a language model that sees a text whole computes the same, whatever texts begin and end with
-ENDS = ("start", "end", "ends")
+ENDS = ("start", "end")
 
 
 def save(model: Network, folder: str | Path, tokenizer: Any = None, *, classes: Sequence[str] = ()) -> None:
@@ -130,7 +131,7 @@ def write_published(loaded: Loaded[Network], out: Path, beside: Path, tokens: Pa
             continue
         if name in WRITING:
             continue
-        if name in ENDS and loaded.config["kind"] == "CausalLM":
+        if name in STOPS or (name in ENDS and loaded.config["kind"] == "CausalLM"):
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in generating")
             continue
         raise UserError(f"{beside}: {name} is {ours!r}, its published config.json says {theirs!r}")

@@ -23,7 +23,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         "tied": given.flag("tie_word_embeddings", True),
         "pad": pad,
         "start": given.whole("decoder_start_token_id", 58100),
-        "end": given.token("eos_token_id", 0),
+        **given.ends(0),
         "unwritten": (pad,),  # no training gave it a score: its row is zeros, which may well be the best
     }
 

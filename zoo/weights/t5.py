@@ -52,7 +52,7 @@ def settings(given: Given, architecture: str) -> dict[str, Any]:
         "head_scale": given.flag("scale_decoder_outputs", tied),
         "pad": given.whole("pad_token_id", 0),
         "start": given.whole("decoder_start_token_id", 0),
-        "end": given.token("eos_token_id", 1),
+        **given.ends(1),
     }
 
 
