@@ -81,6 +81,12 @@ from zoo.cli import main
 runpy.run_path("check.py")
 assert main("fit --config smoothed.yaml {few} --trainer.val_check_interval 2".split()) == 0
 assert main("generate runs/smoothed --prompt short --length 3".split()) == 0
+assert main("fit --config bigrams.yaml {few} --trainer.val_check_interval 2".split()) == 0
+assert main("test runs/bigrams --trainer.enable_progress_bar false".split()) == 0
+more = "--run runs/more --init-from runs/bigrams/checkpoints/last.ckpt --trainer.val_check_interval 2"
+assert main(f"fit --config bigrams.yaml {few} {{more}}".split()) == 0
+runpy.run_path("opened.py")
+assert main("generate runs/bigrams --prompt short".split()) == 2
 assert main("{numbers} --trainer.logger mine.Printed --run runs/logged {own} {parts}".split()) == 0
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -89,6 +95,8 @@ assert main("{numbers} --trainer.logger mine.Printed --run runs/logged {own} {pa
     assert "BROKEN" not in done.stdout
     assert "those there are: 0" in done.stdout
     assert "2 steps" in done.stdout
+    assert "likeliest after each: " in done.stdout
+    assert "a network of your own is opened by its class: zoo.load(FOLDER, kind=CLASS)" in done.stderr
     assert "zoo.text.task.Translation" in done.stdout  # the logger was given the settings
     assert (tmp_path / "runs" / "logged" / "metrics.csv").is_file()
     launched = [sys.executable, "-m", "zoo", "--import", "mine", "translate", "runs/logged", "1 2 3"]

@@ -15,7 +15,7 @@ import zoo
 from zoo import cli
 from zoo.check import parity
 from zoo.check.references import Reference, library, references
-from zoo.core import Learned, Periodic, StackConfig
+from zoo.core import Learned, Network, Periodic, Position, StackConfig
 from zoo.errors import UserError
 from zoo.music import MusicLM
 from zoo.music.chorale import Chorale
@@ -376,10 +376,42 @@ def test_a_model_of_a_notebook_is_saved_and_opened(domain: str, tmp_path: Path) 
         zoo.save(model, tmp_path / "model")
 
 
-def test_a_network_of_ones_own_is_not_saved(tmp_path: Path) -> None:
-    class Own(CausalLM):
-        pass
+def test_a_network_of_ones_own_is_opened_by_its_class(tmp_path: Path) -> None:
+    """Whatever its tokens are of; without the class an error says so, and nothing takes it for one of zoo's."""
 
-    with pytest.raises(UserError, match=r"zoo\.load opens no Own: .*CausalLM"):
-        zoo.save(Own(SMALL.replace(causal=True), 9), tmp_path / "model")
+    class Own(Network):
+        def __init__(self, tokens: int, position: Position):
+            super().__init__()
+            self.settings = {"tokens": tokens, "position": position}
+            self.table = torch.nn.Embedding(tokens, 4)
+
+    for number, (domain, (_, tokens)) in enumerate(MODELS.items()):
+        model = Own(9 + number, Learned(5))
+        zoo.save(model, tmp_path / domain, tokens)
+        loaded = zoo.load(tmp_path / domain, kind=Own)
+        assert torch.equal(loaded.model.table.weight, model.table.weight)
+        assert loaded.model.settings == model.settings
+        assert type(loaded.tokenizer) is type(tokens)
+        for kind in (Network, CausalLM):
+            with pytest.raises(UserError, match=r"kind of model 'Own'; .*; a network of your own is .*kind=CLASS\)$"):
+                zoo.load(tmp_path / domain, kind=kind)
+    zoo.save(model, tmp_path / "without")
+    assert zoo.load(tmp_path / "without", kind=Own).tokenizer is None
+    zoo.save(MODELS["text"][0], tmp_path / "text model")
+    with pytest.raises(UserError, match="holds a CausalLM, expected a Own"):
+        zoo.load(tmp_path / "text model", kind=Own)
+    model.settings["tokens"] = 3
+    zoo.save(model, tmp_path / "other")
+    with pytest.raises(UserError, match=r"'table.weight' has shape \(12, 4\), the settings say \(3, 4\)"):
+        zoo.load(tmp_path / "other", kind=Own)
+    model.settings = {"token": 3}
+    zoo.save(model, tmp_path / "wrong")
+    with pytest.raises(UserError, match=r"config.json: model: .*'token'"):
+        zoo.load(tmp_path / "wrong", kind=Own)
+
+
+def test_a_network_of_ones_own_is_not_saved_as_one_of_zoos(tmp_path: Path) -> None:
+    like = type("CausalLM", (CausalLM,), {})
+    with pytest.raises(UserError, match=r"would take this CausalLM for zoo's own: give your class another name"):
+        zoo.save(like(SMALL.replace(causal=True), 9), tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -37,11 +37,11 @@ def save(model: Network, folder: str | Path, tokenizer: Any = None, *, classes: 
     (a tokenizer, a view of music, how pictures are prepared), if given.
 
     `classes`: the names of a classifier's. UserError where the folder exists or cannot be written (there is a whole
-    folder or none), and for a network that is none of zoo's.
+    folder or none), and for a network of your own that has the name of one of zoo's.
     """
     kind = type(model).__name__
-    if kind not in KINDS or type(model) is not class_of(kind):
-        raise UserError(f"zoo.load opens no {kind}: {', '.join(KINDS)} are what it knows")
+    if kind in KINDS and type(model) is not class_of(kind):
+        raise UserError(f"zoo.load would take this {kind} for zoo's own: give your class another name")
     config = {"kind": kind, "settings": model.to_plain()} | ({"classes": list(classes)} if classes else {})
     with whole_folder(Path(folder)) as out:
         write_json(out / "config.json", config)

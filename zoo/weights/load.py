@@ -7,7 +7,8 @@ Three kinds of folder open:
     published   config.json and model.safetensors, or shards with their index, as transformers or timm write them
     a hub name  the same, fetched by huggingface_hub
 
-Kinds and architectures are short names that tables resolve (`KINDS` below, `zoo.weights.families.ARCHITECTURES`).
+Kinds and architectures are short names that tables resolve (`KINDS` below, `zoo.weights.families.ARCHITECTURES`). A
+network of the user's own is of the class that is passed.
 """
 
 import importlib
@@ -84,13 +85,14 @@ def load(source: str | Path, *, checkpoint: str = "best", kind: type[Network] = 
     """The model of a run folder, a folder of published weights or a hub name, on the CPU, in the type it is stored in.
 
     `checkpoint`, of a run: best, last, or a path. `kind`: the class that the model must be of, which type checkers then
-    know too. UserError in one line where the folder, its settings or its weights are not what they should be.
+    know too; a network of your own is opened by it alone, as what its folder names is never imported. UserError in one
+    line where the folder, its settings or its weights are not what they should be.
     """
     folder = find(source)
     verify(folder)
-    config = read_config(folder)
+    config = read_config(folder, kind)
     if is_own(config):
-        loaded = _own(folder, config, checkpoint)
+        loaded = _own(folder, config, checkpoint, kind)
     elif checkpoint != "best":
         raise UserError(f"{folder}: published weights, of which there are no checkpoints: leave --checkpoint unset")
     else:
@@ -139,8 +141,8 @@ def fetch(name: str) -> Path:
     raise UserError(f"{name}: no such folder, {reason}")
 
 
-def _own(folder: Path, config: dict[str, Any], checkpoint: str) -> Loaded[Network]:
-    kind = class_of(config["kind"])
+def _own(folder: Path, config: dict[str, Any], checkpoint: str, given: type[Network]) -> Loaded[Network]:
+    kind = given if given.__name__ == config["kind"] else class_of(config["kind"])
     try:
         with Undrawn():
             model: Network = kind.from_plain(config["settings"])
@@ -275,10 +277,11 @@ def class_names(config: dict[str, Any], count: int) -> list[str]:
 
 
 def _tokens(folder: Path, kind: str, *, published: bool) -> Any:
-    """What makes tokens of a domain's data, from its file in a folder; None where there is none."""
-    makes = tokenizer_of(kind, published=published)
-    path = makes.find(folder)
-    return None if path is None else makes.load(path)
+    """What makes tokens of a domain's data, from its file in a folder; None where there is none. Of a network of the
+    user's own, the file says which domain's it is."""
+    makers = (tokenizer_of(name, published=published) for name in ([kind] if kind in KINDS else KINDS))
+    found = ((makes, makes.find(folder)) for makes in makers)
+    return next((makes.load(path) for makes, path in found if path is not None), None)
 
 
 def read_settings(family: Family, given: Given, architecture: str) -> dict[str, Any]:
@@ -334,8 +337,8 @@ def is_own(config: dict[str, Any]) -> bool:
     return "architectures" not in config and "architecture" not in config
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A folder's config.json: ours with a kind that exists, or a published one."""
+def read_config(folder: Path, own: type[Network] = Network) -> dict[str, Any]:
+    """A folder's config.json: ours with a kind that exists, or is the user's `own`, or a published one."""
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no model (no config.json); train one with 'zoo fit'")
@@ -344,10 +347,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         return config
     if not isinstance(config.get("settings"), dict):
         raise UserError(f"{path}: holds no settings of a model")
-    if config.get("kind") not in KINDS:
-        raise UserError(
-            f"{path}: unknown kind of model {config.get('kind')!r}{nearest(str(config.get('kind')), list(KINDS))}"
-        )
+    kind = config.get("kind")
+    if kind not in KINDS and kind != own.__name__:
+        hint = "a network of your own is opened by its class: zoo.load(FOLDER, kind=CLASS)"
+        raise UserError(f"{path}: unknown kind of model {kind!r}{nearest(str(kind), list(KINDS))}; {hint}")
     return config
 
 
