@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.random import default_rng
 
 from zoo.core import Rotary, StackConfig
-from zoo.data.files import data_folder
+from zoo.data.files import data_folder, stream_text
 from zoo.errors import UserError
-from zoo.text import CausalLM, MaskedLM
+from zoo.text import CausalLM, MaskedLM, shards
 from zoo.text.corpus import Corpus, SpanCorpus
 from zoo.text.shards import Source, Tokens, at_words, shard
 from zoo.text.tokens import Tokenizer
@@ -102,6 +103,57 @@ def test_what_a_document_is(tmp_path: Path, documents, found: list[str]) -> None
     assert [BPE.decode(row) for row in rows] == found
     assert all(row[0] == BPE.start and row[-1] == BPE.end for row in rows)
     assert ids.count(BPE.start) == len(found)
+
+
+def test_what_nobody_has_touched_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any change is told: of content alone, under the size and the time that the file had; of what lies in a folder."""
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(shards, "SETTLED", -1)
+    reads: list[str] = []
+
+    def counted(file: Path, **given: Any) -> Any:
+        reads.append(file.name)
+        return stream_text(file, **given)
+
+    monkeypatch.setattr(shards, "stream_text", counted)
+
+    def read(path: Path = tmp_path / "texts", documents: Any = "lines") -> tuple[Source, list[str]]:
+        reads.clear()
+        return Source.read(path, documents), [*reads]
+
+    (tmp_path / "texts").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "texts" / name).write_text(f"{name} says\nsomething é\n")
+    first, both = read()
+    assert both == ["a.txt", "b.txt"]
+    assert read() == (first, [])
+    assert read(documents="files")[1] == both  # which is another hash
+    file = tmp_path / "texts" / "b.txt"
+    times = file.stat()
+    time.sleep(0.02)  # more than the times of files are rounded to
+    file.write_text(file.read_text().replace("says", "said"))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    changed, found = read()
+    assert found == both
+    assert changed.sha256 != first.sha256
+    assert read() == (changed, [])
+    (tmp_path / "texts" / "c.txt").write_text("more")
+    more, found = read()
+    assert (more.characters, found) == (changed.characters + 4, [*both, "c.txt"])
+    (tmp_path / "texts" / "c.txt").unlink()
+    assert read() == (changed, both)
+    (tmp_path / "texts").rename(tmp_path / "moved")
+    moved, found = read(tmp_path / "moved")
+    assert (moved.sha256, found) == (changed.sha256, both)
+    for broken in ("", "[]", '{"files": []}'):
+        for kept in (data_folder() / "shards" / "read").iterdir():
+            kept.write_text(broken)
+        assert read(tmp_path / "moved")[1] == both
+    monkeypatch.setattr(shards, "SETTLED", 3600)  # it may be changed again under the same time
+    (tmp_path / "moved" / "a.txt").write_text("again")
+    assert read(tmp_path / "moved")[1] == both
+    assert read(tmp_path / "moved")[1] == both
 
 
 def test_a_shard_is_cut_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 A shard is a folder below `ZOO_DATA`/shards, named by the hash of what went into it (the files' bytes, the tokenizer,
 what counts as a document). It holds `tokens.bin`, the ids one after the other, and `ends.bin`, where each document
-ends. It is written beside its place and moved there whole.
+ends. It is written beside its place and moved there whole. What a reading of the files has found is kept in
+`shards`/read, so that files that nobody has touched since are read once.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.atomic import write_atomically
 from zoo.data.files import data_folder, files_under, say_others, stream_text
 from zoo.errors import UserError
 from zoo.progress import bar
@@ -33,6 +36,7 @@ Pieces = Iterator[tuple[str, bool]]  # some text, and whether a document ends wi
 
 PIECE = 1 << 20  # characters that are cut into tokens at a time
 LEFT = 3600  # seconds after which what nobody has written to is nobody's
+SETTLED = 2  # seconds after which another change of a file shows in its times, whatever they are rounded to
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,25 @@ class Source:
     @classmethod
     def read(cls, path: Path, documents: Documents) -> "Source":
         """A file, or the .txt files of a folder and of those in it, in the order of their names; stderr says what else
-        lies there, and how many are empty. UserError names file and line of a fault."""
+        lies there, and how many are empty. Files whose sizes and times are those of a reading before are not read
+        again. UserError names file and line of a fault."""
         path = Path(path)
         files = _texts_in(path) if path.is_dir() else [path]
+        key = hashlib.sha256(json.dumps([os.path.abspath(path), documents]).encode()).hexdigest()[:24]
+        kept, before, begun = data_folder() / "shards" / "read" / f"{key}.json", _states(files), time.time_ns()
+        if found := _found(kept, before):
+            return cls(tuple(files), documents, **found)
         digest, count, alphabet = hashlib.sha256(), 0, set[str]()
         for piece, ends in _pieces(files, documents, "reading"):
             digest.update(piece.encode() + b"\0" * ends)
             count += len(piece)
             alphabet |= set(piece)
-        return cls(tuple(files), documents, digest.hexdigest(), count, "".join(sorted(alphabet)))
+        found = {"sha256": digest.hexdigest(), "characters": count, "alphabet": "".join(sorted(alphabet))}
+        if _states(files) == before and all(begun - max(times) > SETTLED * 10**9 for _, _, *times in before):
+            with suppress(OSError):  # a folder that others fill, say
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(kept, json.dumps({"files": before, "found": found}))
+        return cls(tuple(files), documents, **found)
 
     def pieces(self, part: Literal["train", "held out"], held_out: float, doing: str) -> Pieces:
         """The text of a part: its last `held_out` share (in characters, whole documents) is held out."""
@@ -71,6 +85,23 @@ class Source:
                 yield piece, ends
             done += len(piece)
             document = done if ends else document
+
+
+def _states(files: Sequence[Path]) -> list[list[Any]]:
+    """Of each file its name, size, and when it and what is noted of it were changed last, which copies that keep a
+    file's time, and tools that set it, do not take over. Of one that is not there, nothing: reading says so."""
+    states = ((file, file.stat()) for file in files if file.is_file())
+    return [[os.path.abspath(file), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for file, of in states]
+
+
+def _found(kept: Path, states: list[list[Any]]) -> dict[str, Any]:
+    """What a reading of files in these states has found; nothing where there was none."""
+    try:
+        about = json.loads(kept.read_text())
+        found = {name: about["found"][name] for name in ("sha256", "characters", "alphabet")}
+        return found if states and about["files"] == states else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _texts_in(folder: Path) -> list[Path]:
