@@ -210,6 +210,60 @@ def test_tokens_at_other_places_than_the_next_are_refused() -> None:
         stack(x[0], Layout.dense(1, 5, pos=torch.tensor([[0, 2, 4, 6, 8]])), cache=even)
 
 
+TWO_AXES = {"two axes": Rotary(), "sines of two axes": Sinusoidal()}
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
+@pytest.mark.parametrize("position", [*POSITIONS, *TWO_AXES])
+def test_positions_of_their_own_through_a_cache(position: str, ragged: bool, device: torch.device) -> None:
+    """Places in a picture that is written patch by patch, or with gaps: as one pass has them, reordered too."""
+    config = BASE.replace(position=(POSITIONS | TWO_AXES)[position], head_dim=8)
+    stack = build(config, torch.float64).to(device)
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(3, 6, 24, dtype=torch.float64, generator=draw).to(device)
+    pos = torch.randint(0, 12, (3, 6, 2) if position in TWO_AXES else (3, 6), generator=draw).to(device)
+    keep = torch.ones(3, 6, dtype=torch.bool, device=device)
+    if ragged:
+        keep[1, 0] = keep[2, 1:3] = keep[0, 4] = False
+    rows = torch.tensor([2, 0, 0], device=device)
+    with torch.no_grad():
+        cache = Cache(stack, 3, 6)
+        for begin, end in ((0, 3), (3, 4), (4, 6)):
+            part = slice(begin, end)
+            some = keep[:, part] if ragged else None
+            layout = cache.next(keep=some, pos=pos[:, part])
+            out = layout.give(stack(layout.take(x[:, part], some), layout, cache=cache), some)
+            whole = Layout.from_keep(keep[:, :end], pos=pos[:, :end])
+            expected = whole.give(stack(whole.take(x[:, :end], keep[:, :end]), whole), keep[:, :end])
+            torch.testing.assert_close(out, expected[:, part], rtol=0, atol=1e-12)
+            if begin == 3:
+                cache.reorder(rows)
+                x, pos, keep = (torch.cat((y[rows, :end], y[:, end:]), 1) for y in (x, pos, keep))
+        counted = Layout.from_keep(keep)
+        if position != "none":  # negative control: positions that count are others
+            other = counted.give(stack(counted.take(x, keep), counted), keep)
+            assert (other - expected).abs().max() > 1e-3 or position in TWO_AXES
+
+
+def test_positions_are_given_for_all_tokens_or_for_none() -> None:
+    stack, x = build(BASE.replace(position=Rotary())), torch.randn(2, 24)
+    given, counted = Cache(stack, 2, 4), Cache(stack, 2, 4)
+    pos = torch.tensor([[3], [5]])
+    with pytest.raises(ValueError, match="expected"):
+        stack(x[:, :5], counted.next(pos=pos), cache=counted)  # which leaves nothing behind
+    stack(x, given.next(pos=pos), cache=given)
+    stack(x, counted.next(), cache=counted)
+    with pytest.raises(ValueError, match=r"tokens held were given positions of their own \(pos\): so must the next"):
+        given.next()
+    with pytest.raises(ValueError, match=r"tokens held came without positions of their own"):
+        counted.next(pos=pos)
+    with pytest.raises(ValueError, match=r"pos is of shape \(2, 1, 2\), that of the tokens held had other axes"):
+        given.next(pos=torch.zeros(2, 1, 2, dtype=torch.long))
+    for other in (Layout.dense(2, 1, pos=pos), Layout.dense(2, 1, start=1)):
+        with pytest.raises(ValueError, match="at positions that the cache was not told: see `next`"):
+            stack(x, other, cache=given)
+
+
 def test_a_cache_that_holds_no_source_needs_one() -> None:
     stack = build(BASE.replace(cross=True))
     cache, layout = Cache(stack, 2, 4), Layout.dense(2, 3)

@@ -7,7 +7,7 @@ keys stand in its row from slot 0 on, whatever padding its prompt came with.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -142,12 +142,33 @@ class Cache:
         self.states = stack.new_states(batch, capacity)
         self.filled = 0  # slots in use by the longest sequence
         self.lengths: Tensor | None = None  # "b" where sequences differ in length
+        self.pos: Tensor | None = None  # "b m", "b m a" where tokens came with positions of their own
         self._writer: Tensor | None = None  # "b m" which row wrote what a slot holds, once rows were reordered
         self._next: Layout | None = None  # what `next` made, while it fits
+        self._given = False  # whether it was given its positions
 
-    def next(self, length: int = 1, keep: Tensor | None = None, device: torch.device | None = None) -> Layout:
-        """The layout of the next `length` tokens of each sequence, or of those in `keep` ("b n", True = real token)."""
-        if keep is not None:
+    def next(
+        self,
+        length: int = 1,
+        keep: Tensor | None = None,
+        device: torch.device | None = None,
+        *,
+        pos: Tensor | None = None,
+    ) -> Layout:
+        """The layout of the next `length` tokens of each sequence, or of those in `keep` ("b n", True = real token).
+
+        Their positions go on from those held, unless `pos` ("b n", "b n a") gives them: for all tokens from the first
+        on, else a ValueError.
+        """
+        if self.filled and (pos is None) != (self.pos is None):
+            said = "came without" if self.pos is None else "were given"
+            raise ValueError(f"the tokens held {said} positions of their own (pos): so must the next")
+        if pos is not None:
+            if self.pos is not None and pos.shape[2:] != self.pos.shape[2:]:
+                raise ValueError(f"pos is of shape {tuple(pos.shape)}, that of the tokens held had other axes")
+            made = Layout.dense(self.batch, pos.shape[1], pos=pos) if keep is None else Layout.from_keep(keep, pos=pos)
+            self._next = made
+        elif keep is not None:
             start = self.lengths
             if start is None and self.filled:
                 start = torch.full((self.batch,), self.filled, device=keep.device)
@@ -157,6 +178,7 @@ class Cache:
         else:
             place = self.lengths.unsqueeze(-1) + torch.arange(length, device=self.lengths.device)
             self._next = Layout.dense(self.batch, length, pos=place)
+        self._given = pos is not None
         return self._next
 
     def open(self, queries: Layout) -> tuple[Layout, Writing]:
@@ -165,6 +187,7 @@ class Cache:
             raise ValueError(f"the cache holds {self.batch} sequences, {queries.batch} came")
         if queries is not self._next:
             self._check(queries)
+            self._given = False
         end = self.filled + queries.length
         if self.lengths is not None and queries.lengths is not None:  # the longest of before may not grow the most
             end = int((self.lengths + queries.lengths).max())
@@ -172,10 +195,23 @@ class Cache:
             raise ValueError(f"the cache has room for {self.capacity} tokens a sequence, {end} are needed")
         device = queries.pos.device
         if self.lengths is None and queries.lengths is None:
-            return Layout.dense(self.batch, end, device=device), Writing(self.filled, end)
+            return self._placed(Layout.dense(self.batch, end, device=device), queries), Writing(self.filled, end)
         held = torch.full((self.batch,), self.filled, device=device) if self.lengths is None else self.lengths
         new = queries.length if queries.lengths is None else queries.lengths
-        return Layout.rows(held + new, end), Writing(self.filled, end, *self._slots(queries))
+        keys = self._placed(Layout.rows(held + new, end), queries)
+        return keys, Writing(self.filled, end, *self._slots(queries))
+
+    def _placed(self, keys: Layout, queries: Layout) -> Layout:
+        """Keys at the positions that their tokens came with, where these were given."""
+        if not self._given:
+            self.pos = None  # of a forward that failed, if any
+            return keys
+        if self.pos is None:
+            self.pos = queries.pos.new_zeros(self.batch, self.capacity, *queries.pos.shape[1:])
+        self.pos[self._slots(queries)] = queries.pos
+        return replace(
+            Layout.dense(self.batch, keys.length, pos=self.pos[:, : keys.length]), lengths=keys.lengths, keep=keys.keep
+        )
 
     def _slots(self, queries: Layout) -> tuple[Tensor, Tensor]:
         """The row and the slot of each of the tokens that follow those held."""
@@ -185,7 +221,10 @@ class Cache:
         return row, column + (self.filled if self.lengths is None else self.lengths[row])
 
     def _check(self, queries: Layout) -> None:
-        """ValueError where tokens do not go on from those held: keys stand in their slots' positions."""
+        """ValueError where tokens do not go on from those held: keys stand in their slots' positions, unless `next` was
+        given others."""
+        if self.filled and self.pos is not None:
+            raise ValueError("tokens came at positions that the cache was not told: see `next`")
         if self.lengths is None and queries.start is not None:
             if queries.start != self.filled:
                 raise ValueError(f"tokens from position {queries.start} on came, the next is {self.filled}: see `next`")
@@ -205,6 +244,7 @@ class Cache:
         for state in self.states:
             state.mixer.reorder(rows, moves)
         self.lengths = None if self.lengths is None else self.lengths[rows]
+        self.pos = None if self.pos is None else self.pos[rows]
         self.batch, self._next = len(rows), None
 
     def _moves(self, rows: Tensor) -> Moves | None:
