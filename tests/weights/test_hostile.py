@@ -375,6 +375,10 @@ def test_how_a_published_model_writes_is_read_where_its_library_reads_it(
     again = ["export", str(tmp_path / "o"), str(tmp_path / "again"), "--to", "hf"]
     assert cli.main(again) == 0
     assert "ends was [] and is written as [5, 2]: it acts in generating" in capsys.readouterr().err
+    (folder / "generation_config.json").write_text('{"eos_token_id": [-1, 99999, 2]}')  # what has no row ends nothing
+    found = zoo.load(folder).model
+    assert (found.end, found.ends) == (2, (2,))
+    assert "eos_token_id [-1, 99999, 2]: only 2 ends a text here" in capsys.readouterr().err
     (folder / "generation_config.json").write_text('{"eos_token_id": "end"}')
     capsys.readouterr()
     assert "generation_config.json: eos_token_id 'end' is not supported" in refused(folder, capsys)

@@ -143,14 +143,17 @@ class Given:
             raise self.refused(name, "the id of a token is needed")
         return value
 
-    def ends(self, default: int | None = None) -> dict[str, Any]:
+    def ends(self, default: int | None = None, vocab_size: int | None = None) -> dict[str, Any]:
         """The tokens that end a text, as arguments of what writes: the first, which goes on where a text has ended, and
-        all of them, so that a training on texts of another end knows the first too."""
+        all of them, so that a training on texts of another end knows the first too. Those beyond the vocabulary, which
+        are never written, are left out if there are others."""
         end, said = self.token("eos_token_id", default), self.values.get("eos_token_id")
         every = said if isinstance(said, list) else [] if end is None else [end]
         if any(type(one) is not int for one in every):
             raise self.refused("eos_token_id", "ids of tokens are needed")
-        return {"end": end, "ends": tuple(dict.fromkeys(every))}
+        size = self.values.get("vocab_size", math.inf) if vocab_size is None else vocab_size
+        written = [one for one in dict.fromkeys(every) if 0 <= one < size]
+        return {"end": written[0] if written else end, "ends": tuple(written)}
 
     def only(self, **values: Any) -> None:
         """Settings that zoo has with one value alone."""

@@ -224,7 +224,7 @@ def writing(folder: Path, config: dict[str, Any]) -> Given:
 
 def ending(writes: Given, settings: dict[str, Any]) -> dict[str, Any]:
     """A network's arguments with the tokens that end a text by `writing`, where that says some."""
-    found = writes.ends() if "end" in settings else {"end": None}
+    found = writes.ends(vocab_size=settings["vocab_size"]) if "end" in settings else {"end": None}
     return settings if found["end"] is None else settings | {name: found[name] for name in found if name in settings}
 
 
