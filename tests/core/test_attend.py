@@ -221,6 +221,16 @@ def test_queries_behind_their_keys_see_the_past_alone() -> None:
     assert mask.squeeze().tolist() == [[True] * 4 + [False], [True] * 5]
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_queries_too_early_for_any_key_see_the_first(kernel: str) -> None:
+    """Of four queries on two keys the last sees both, the one before one, and those before it that one too."""
+    q, k, v = torch.randn(4, 1, 8), torch.randn(2, 1, 8), torch.randn(2, 1, 8)
+    options = {"queries": Layout.dense(1, 4), "keys": Layout.dense(1, 2), "scale": 0.3, "kernel": kernel}
+    found = attend(q, k, v, **options, causal=True)
+    torch.testing.assert_close(found[:3], v[:1].expand(3, -1, -1))
+    torch.testing.assert_close(found[3], attend(q, k, v, **options)[3])
+
+
 def test_padding_is_not_seen_and_nothing_else_is_hidden() -> None:
     keys = Layout.packed_from(torch.tensor([3, 1]))
     mask, flag = visible(Layout.dense(2, 2), keys, causal=False)
