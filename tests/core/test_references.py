@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.core.architectures import build, context
 from zoo.core import (
     GRU,
     LSTM,
@@ -491,6 +492,20 @@ def test_grouped_heads_are_repeated_heads() -> None:
     b.load_state_dict(state)
     x, layout = torch.randn(10, 24, dtype=DOUBLE), Layout.dense(2, 5)
     torch.testing.assert_close(a(x, layout), b(x, layout), rtol=0, atol=1e-12)
+
+
+def test_norms_of_heads_take_away_how_long_queries_and_keys_are() -> None:
+    """In self and in cross attention; values keep their length."""
+    stack = build(StackConfig(dim=24, depth=1, heads=4, causal=True, cross=True, qk_norm=RMSNorm(eps=0.0)), DOUBLE)
+    x, given = torch.randn(5, 24, dtype=DOUBLE), context(stack.config, 1, DOUBLE)
+    before = stack(x, Layout.dense(1, 5), **given)
+    own, other = stack.blocks[0].mixer.branch, stack.blocks[0].cross.branch
+    for linear, rows in ((own.to_qkv, slice(48)), (other.to_q, slice(24)), (other.to_kv, slice(24))):
+        for part in (linear.weight, linear.bias):
+            part.data[rows] *= 3
+    torch.testing.assert_close(stack(x, Layout.dense(1, 5), **given), before, rtol=0, atol=1e-12)
+    other.to_kv.weight.data[24:] *= 3
+    assert (stack(x, Layout.dense(1, 5), **given) - before).abs().max() > 1e-3
 
 
 # -- rotary wavelengths, stretched -------------------------------------------------------------------------------------
