@@ -134,6 +134,22 @@ def test_beams_that_part_and_meet_go_on_with_their_own_past(mixer, monkeypatch: 
     assert mixer is not None or max(moved) < 6 * 16 / 2  # rows of one ancestor share all but the last few
 
 
+def test_fewer_and_more_rows_go_on_after_rows_were_chosen() -> None:
+    """What each row wrote is known of as many rows as there were, and is forgotten when their number changes."""
+    config = BASE.replace(position=Sinusoidal())
+    stack = build(config, torch.float64)
+    past = torch.randn(3, 2, config.dim, dtype=torch.float64)
+    with torch.no_grad():
+        cache = Cache(stack, 3, 8)
+        stack(past.flatten(0, 1), cache.next(2), cache=cache)
+        for rows in ([2, 0, 1], [1, 1, 0], [2, 1], [1, 0], [0, 1, 1, 0], [3, 0, 2, 2]):
+            cache.reorder(torch.tensor(rows))
+            past = torch.cat((past[rows], torch.randn(len(rows), 1, config.dim, dtype=torch.float64)), 1)
+            out = stack(past[:, -1], cache.next(), cache=cache)
+            expected = stack(past.flatten(0, 1), Layout.dense(*past.shape[:2])).view_as(past)[:, -1]
+            torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+
+
 def test_room_is_what_the_longest_sequence_takes() -> None:
     """Rows of 8 + 1 and of 1 + 7 tokens: nine slots, not the fifteen of the longest pieces."""
     stack = build(BASE)
