@@ -75,6 +75,15 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best(ends: tuple[int, ...], seed: 
         assert [h.score for h in hypotheses] == pytest.approx([score for _, score in oracle[:5]], abs=1e-5)
 
 
+@pytest.mark.parametrize("penalty", [-1.0, 0.0, 1.0])
+def test_a_sentence_is_not_finished_while_a_beam_can_beat_what_it_holds(penalty: float) -> None:
+    """A penalty below 0 favours short ones: the most favourable length is then the next, not the last."""
+    for seed in range(20):
+        model = Table(3, seed)
+        ((found,),) = beam_search(model, model.begin([0]), beams=27, length=5, end=END, length_penalty=penalty)
+        assert found.score == pytest.approx(max(every_hypothesis(model, 0, 5, penalty).values()), abs=1e-5)
+
+
 def test_a_narrow_beam_misses_what_greed_hides() -> None:
     """Negative control of the oracle: somewhere among these trees the best is not found by one beam."""
     missed = 0
