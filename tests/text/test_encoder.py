@@ -7,6 +7,7 @@ import torch
 
 from zoo.core import (
     First,
+    Last,
     LayerNorm,
     Layout,
     Learned,
@@ -191,6 +192,9 @@ def test_pools() -> None:
     torch.testing.assert_close(pooler(x, dense), torch.tanh(pooler.dense(x[[0, 2]])))
     looked = LearnedQuery().build(two)(x, layout)
     assert looked.isfinite().all()
+    nothing, empty = Layout.from_keep(torch.zeros(2, 3, dtype=torch.bool)), torch.empty(0, 2)
+    for pool in (First(), Last(), Mean(), Max()):
+        assert pool.build(two)(empty, nothing).tolist() == [[0, 0], [0, 0]]
     half = Mean().build(two)(torch.full((4096, 2), 100.0, dtype=torch.float16), Layout.dense(1, 4096))
     assert half.tolist() == [[100, 100]]  # the sum would be infinite in half precision
 
