@@ -65,6 +65,25 @@ def test_chunks_through_a_recurrent_state(mixer, ragged: bool) -> None:
         )
 
 
+@pytest.mark.parametrize("mixer", [None, LSTM(), GRU(16), RNN()], ids=lambda m: type(m).__name__)
+def test_who_sits_a_chunk_out_goes_on_from_where_it_was(mixer) -> None:
+    """The second of three sequences has no token in the second chunk."""
+    stack = build(BASE.replace(position=Sinusoidal(), **({} if mixer is None else {"mixer": mixer})), torch.float64)
+    x = torch.randn(3, 5, 24, dtype=torch.float64)
+    keep = torch.ones(3, 5, dtype=torch.bool)
+    keep[1, 2:4] = False
+    cache, outs = Cache(stack, 3, 5), []
+    with torch.no_grad():
+        for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
+            layout = cache.next(keep=keep[:, part])
+            tokens = layout.take(x[:, part], keep[:, part])
+            outs.append(layout.give(stack(tokens, layout, cache=cache), keep[:, part]))
+        found = torch.cat(outs, 1)
+        for row, real in enumerate(keep):
+            expected = stack(x[row][real], Layout.dense(1, int(real.sum())))
+            torch.testing.assert_close(found[row][real], expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_every_causal_architecture(name: str, device: torch.device) -> None:
     assert promises.cached(CAUSAL[name], (4, 1, 2, 1, 1), ragged=True, device=device) < 1e-12

@@ -7,7 +7,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 
 from tests.core.architectures import ALL, FULL_SIZE, build
 from zoo.check import promises
-from zoo.core import Cache, LayerNorm, Layout, RelativeBuckets, RMSNorm, Rotary, Stack, StackConfig
+from zoo.core import LSTM, Cache, LayerNorm, Layout, RelativeBuckets, RMSNorm, Rotary, Stack, StackConfig
 from zoo.core.block import DropPath
 from zoo.core.dropout import dropout
 from zoo.core.init import Undrawn, initialise
@@ -124,6 +124,19 @@ def test_initialising_anew_sets_norms_to_one() -> None:
     assert torch.equal(stack.blocks[0].mixer.before.weight, torch.ones(8))
     assert torch.equal(stack.final_norm.weight, torch.ones(8))
     assert not any((p == 7.0).any() for p in stack.parameters())
+
+
+@torch.no_grad()
+def test_forget_gates_of_an_lstm_are_open_at_first() -> None:
+    """Jozefowicz et al. 2015: where nothing is read, sigmoid(1) of a state is kept."""
+    stack = Stack(StackConfig(dim=8, depth=1, heads=2, causal=True, mixer=LSTM()))
+    initialise(stack, "normal")
+    cells = stack.blocks[0].mixer.branch.cells
+    for part in (cells.weight_ih_l0, cells.weight_hh_l0, cells.bias_hh_l0):
+        part.zero_()
+    nothing = torch.zeros(1, 1, 8)
+    full, empty = (cells(nothing, (nothing, held))[1][1] for held in (nothing + 1, nothing))
+    torch.testing.assert_close(full - empty, torch.ones(1, 1, 8).sigmoid())
 
 
 def test_a_branch_without_a_last_map_is_named() -> None:
