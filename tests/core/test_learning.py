@@ -7,10 +7,22 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 
 from tests.core.architectures import ALL, FULL_SIZE, build
 from zoo.check import promises
-from zoo.core import LSTM, Cache, LayerNorm, Layout, RelativeBuckets, RMSNorm, Rotary, Stack, StackConfig
+from zoo.core import (
+    LSTM,
+    Cache,
+    FixedScale,
+    LayerNorm,
+    Layout,
+    Plain,
+    RelativeBuckets,
+    RMSNorm,
+    Rotary,
+    Stack,
+    StackConfig,
+)
 from zoo.core.block import DropPath
 from zoo.core.dropout import dropout
-from zoo.core.init import Undrawn, initialise
+from zoo.core.init import Scheme, Undrawn, initialise
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -124,6 +136,29 @@ def test_initialising_anew_sets_norms_to_one() -> None:
     assert torch.equal(stack.blocks[0].mixer.before.weight, torch.ones(8))
     assert torch.equal(stack.final_norm.weight, torch.ones(8))
     assert not any((p == 7.0).any() for p in stack.parameters())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "spread", "last", "queries"),
+    [
+        ("normal", 0.02, 1, 1),
+        ("depth_scaled", 0.02, 4**-0.5, 1),  # two blocks of two branches
+        ("truncated", 0.02 * 0.8796, 1, 1),  # what is left of a normal that is cut at two deviations
+        ("fan_in", 256**-0.5, 1, 64**-0.5),
+        ("xavier", (2 / (256 + 256)) ** 0.5, 1, 1),
+    ],
+)
+def test_schemes_draw_as_widely_as_they_say(scheme: Scheme, spread: float, last: float, queries: float) -> None:
+    """Maps inside a fused projection, a branch's last map, and the queries of a stack that does not scale scores."""
+    stack = Stack(StackConfig(dim=256, depth=2, heads=4, scale=FixedScale(), ffn=Plain(dim=256)))
+    initialise(stack, scheme)
+    block = stack.blocks[1]
+    q, k, v = block.mixer.branch.to_qkv.weight.split(256)
+    wanted = {q: queries, k: 1, v: 1, block.mixer.branch.to_out.weight: last, block.ffn.branch.up.weight: 1}
+    for weight, share in (wanted | {block.ffn.branch.down.weight: last}).items():
+        assert weight.std().item() == pytest.approx(spread * share, rel=0.02)
+    bound = {"truncated": 2 * 0.02, "xavier": (6 / (256 + 256)) ** 0.5}.get(scheme)
+    assert bound is None or 0.99 * bound < k.abs().max() <= bound
 
 
 @torch.no_grad()

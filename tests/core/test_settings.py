@@ -38,6 +38,7 @@ from zoo.core.norm import Norm
 from zoo.core.position import Position
 from zoo.core.recurrent import Recurrent
 from zoo.core.setting import Setting, to_plain
+from zoo.errors import UserError
 
 BASE = StackConfig(dim=24, depth=2, heads=4)
 
@@ -211,11 +212,14 @@ def test_a_name_that_is_taken_is_refused() -> None:
     assert Position.choices["Rotary"] is Rotary
 
 
-def test_a_length_beyond_the_table_is_refused() -> None:
+@pytest.mark.parametrize("offset", [0, 2])
+def test_a_length_beyond_the_table_is_refused(offset: int) -> None:
+    """The rows before position 0 make no place for one more."""
     from zoo.core import Layout
 
-    stack = Stack(BASE.replace(position=Learned(8)))
-    with pytest.raises(ValueError, match="8"):
+    stack = Stack(BASE.replace(position=Learned(8, offset)))
+    stack(torch.randn(8, 24), Layout.dense(1, 8))
+    with pytest.raises(UserError, match="a sequence reaches position 8, the position table has 8 rows"):
         stack(torch.randn(9, 24), Layout.dense(1, 9))
 
 
