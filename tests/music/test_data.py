@@ -9,7 +9,7 @@ import torch
 
 from tests.music.pieces import write_jsb
 from zoo.data import public
-from zoo.music.chorale import REST, sounding
+from zoo.music.chorale import HOLD, REST, from_pitches, sounding
 from zoo.music.data import JSBChorales, Pieces, Windows
 from zoo.music.events import Events, Note, Song
 from zoo.music.tokens import Chorale, View
@@ -100,6 +100,11 @@ def test_a_repeat_is_held_and_voices_stay_in_range(jsb: Path) -> None:
         assert view.transpose(moved, -shift) is not None
     outside = max(view.shifts(piece, 40)) + 1
     assert view.transpose(piece, outside) is None
+
+
+def test_a_silence_that_goes_on_is_no_note_that_is_held() -> None:
+    piece = from_pitches([[72, 64, -1, -1], [72, -1, -1, 48], [-1, -1, 57, 48], [72, 64, 57, 50]])
+    assert piece.tolist() == [[72, 64, REST, REST], [HOLD, REST, REST, 48], [REST, REST, 57, HOLD], [72, 64, HOLD, 50]]
 
 
 def test_batches_hold_what_the_network_reads(jsb: Path) -> None:
