@@ -123,6 +123,14 @@ def test_too_many_bad_files_stop_before_training(
     assert not run.exists()
 
 
+def test_the_share_of_bad_files_is_of_all_files() -> None:
+    found = Collection(pieces=[1, 2, 3], bad={"a": "no notes"}, same={"b": "c"})
+    midi.refuse_if_mostly_bad(found, 0.2, "here")
+    found.bad["d"] = "no notes"
+    with pytest.raises(UserError, match="2 of 6 files cannot be used, bad_share allows 20%; the first: a: no notes"):
+        midi.refuse_if_mostly_bad(found, 0.2, "here")
+
+
 def test_copies_of_a_piece_are_left_out_and_no_fault(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(4):
         (folder / f"z-{number}.mid").write_bytes((folder / "3.mid").read_bytes())

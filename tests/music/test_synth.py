@@ -23,6 +23,17 @@ def test_a_note_has_its_pitch(program: int, pitch: int) -> None:
     assert abs(low + int(spectrum[low:high].argmax()) - wanted) <= max(2, 0.01 * wanted)
 
 
+def test_what_the_rate_cannot_carry_is_not_heard_as_another_pitch() -> None:
+    """4,186 Hz at 8,000 samples a second: it would sound at 3,814 Hz."""
+    assert render([Heard(0.0, 0.2, 108, 90, 0)], rate=8000).abs().sum() == 0
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 48_000])
+@pytest.mark.parametrize(("pitch", "program"), [(60, 0), (42, 128)], ids=["tone", "hiss"])
+def test_any_rate_gives_numbers_within_full_scale(rate: int, pitch: int, program: int) -> None:
+    assert render([Heard(0.0, 0.2, pitch, 90, program)], rate).abs().max() == pytest.approx(PEAK, abs=1e-4)
+
+
 def test_equal_notes_give_equal_samples_within_full_scale() -> None:
     notes = [Heard(0.1 * i, 0.4, 48 + i, 127, [0, 19, 48, 128][i % 4]) for i in range(40)]
     sound = render(notes)

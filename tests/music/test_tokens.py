@@ -147,6 +147,17 @@ def test_transposition_moves_every_pitch_and_comes_back(view: View) -> None:
             assert [n.pitch for n in view.heard(moved) if n.program != 128] == [p + shift for p in heard]
 
 
+def test_drums_stay_when_a_song_is_transposed() -> None:
+    """A pitch of theirs is an instrument."""
+    view = Events()
+    piano, snare = Note(0, 0, 60, 20, 12), Note(12, 1, 126, 20, 12)
+    song = Song((3,), (0, 128), (), (piano, snare))
+    assert view.shifts(song, 6) == list(range(-6, 7))
+    for shift in (-6, 6):
+        moved = view.transpose(song, shift)
+        assert moved == Song((3,), (0, 128), (), (piano._replace(pitch=60 + shift), snare))
+
+
 @st.composite
 def songs(draw: st.DrawFn) -> Song:
     """Songs that Events can hold: any bars, tracks, tempos and notes without overlap."""

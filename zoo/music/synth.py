@@ -86,7 +86,7 @@ def _drum(note: Heard, rate: int) -> Tensor:
     if low:
         thump = torch.sin(2 * math.pi * (50 + 1.2 * (note.pitch - 35)) * t * (1 + torch.exp(-30 * t)))
         return strength * torch.exp(-12 * t) * (thump + 0.1 * noise)
-    hiss: Tensor = sound.highpass_biquad(noise, rate, 4000.0 if note.pitch > 40 else 1200.0)
+    hiss: Tensor = sound.highpass_biquad(noise, rate, min(4000.0 if note.pitch > 40 else 1200.0, 0.45 * rate))
     return 0.5 * strength * torch.exp(-25 * t) * hiss
 
 
@@ -94,7 +94,7 @@ def reverb(dry: Tensor, rate: int, share: float = 0.18) -> Tensor:
     """The sound with the answer of a small hall, of the same length."""
     t = torch.arange(round(TAIL * rate)) / rate
     noise = torch.randn(2, len(t), generator=torch.Generator().manual_seed(0))
-    hall = sound.lowpass_biquad(noise * torch.exp(-5 * t), rate, 5000.0)
+    hall = sound.lowpass_biquad(noise * torch.exp(-5 * t), rate, min(5000.0, 0.45 * rate))
     hall = hall / hall.square().sum(-1, keepdim=True).sqrt()
     wet = sound.fftconvolve(dry, hall)[:, : dry.shape[1]]
     return (1 - share) * dry + share * wet
