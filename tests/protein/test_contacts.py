@@ -67,6 +67,9 @@ def test_precision_at_length_by_hand() -> None:
     some = precisions(scores, chain, ranges=(6,))
     assert [some[f"P@L{part} 6+"] for part in ("", "/2", "/5")] == [3 / 20, 3 / 10, 3 / 4]
     assert list(some) == ["P@L 6+", "chance 6+", "P@L/2 6+", "P@L/5 6+"]
+    # L is all residues, of which one was not seen: pairs of that one alone are left out
+    chain.places[10] = np.nan
+    assert precisions(scores, chain, ranges=(6,))["P@L 6+"] == 3 / 20
 
 
 def test_the_correction_takes_what_row_and_column_give_alone() -> None:
@@ -190,6 +193,20 @@ def test_fit_and_write_through_the_command_line(tmp_path: Path, capsys: pytest.C
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     with pytest.raises(UserError, match="not an npz file of chains"):
         read_npz(tmp_path / "bad.npz")
+
+
+def test_twenty_chains_of_common_lengths_are_fitted_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted: list[Backbone] = []
+    monkeypatch.setattr("zoo.protein.contacts.fit_regression", lambda model, chains: fitted.extend(chains))
+    chains = [helix(size, size) for size in (29, 301, 30, 300, *range(40, 62))]
+    write_chains(tmp_path / "c.npz", chains)
+    (tmp_path / "x.fasta").write_text(">x\nMKVLAW\n")
+    given = ["contacts", folder(tmp_path / "m", masked()), str(tmp_path / "x.fasta"), "--fit", str(tmp_path / "c.npz")]
+    assert main([*given, "--out", str(tmp_path / "fitted")]) == 0
+    assert [chain.sequence for chain in fitted] == [chain.sequence for chain in chains[2:22]]
+    assert "fitted to 20 chains" in capsys.readouterr().err
 
 
 def test_a_structure_is_read_from_mmcif(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

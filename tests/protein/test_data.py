@@ -9,7 +9,7 @@ import torch
 from tests.protein.sets import GFP, write_sets
 from zoo.data.corruption import IGNORED
 from zoo.errors import UserError
-from zoo.protein.data import ORGANISMS, Planted, ProteinData, Proteins, Proteomes
+from zoo.protein.data import ORGANISMS, Chain, Planted, ProteinData, Proteins, Proteomes, Windows
 from zoo.protein.homologs import relatives
 from zoo.protein.labelled import GB1, DeepScan, Organisms, OwnClasses, OwnResidues, OwnValues, SecondaryStructure
 from zoo.protein.tokens import RESIDUES, Residues
@@ -43,6 +43,13 @@ def test_every_token_counts_once_however_long_a_chain_is(tmp_path) -> None:
     data = Proteins(tmp_path / "y.fasta", tmp_path / "x.fasta", apart=False, longest=32, overlap=8, tokens_per_batch=99)
     found = counted(data, "val")
     assert [found[i] for i in range(len(sizes))] == [Residues().frame(s) for s in sequences]
+
+
+def test_chains_of_one_length_are_cut_at_places_of_their_own() -> None:
+    windows = Windows([Chain("MKVLAWDEGH" * 30)] * 2, 50, 0, whole=False, seed=1)
+    begins = [[windows[epoch, row][1] for epoch in range(6)] for row in (0, 1)]
+    assert begins[0] != begins[1]
+    assert begins == [[windows[epoch, row][1] for epoch in range(6)] for row in (0, 1)]
 
 
 def test_training_takes_a_window_of_a_long_chain_by_seed_and_epoch(tmp_path) -> None:

@@ -42,6 +42,15 @@ def test_residues_alone_are_hidden_and_validation_hides_the_same() -> None:
     assert not torch.equal(task.hide(given, None).ids, task.hide(given, None).ids)  # training hides anew
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_trunk_that_does_not_learn_drops_nothing_out(frozen: bool) -> None:
+    task = ProteinValues(STACK.replace(dropout=0.5), 33, frozen=frozen).train()
+    given = batch("MKVLAWDEGH", "MKV")
+    states = [task.network.hidden(given.ids, given.keep) for _ in range(2)]
+    assert torch.equal(*states) == frozen
+    assert task.network.head.training
+
+
 def test_the_loss_is_that_of_the_hidden_residues() -> None:
     torch.manual_seed(0)
     task = MaskedProteins(STACK, 33).eval()

@@ -122,6 +122,26 @@ def test_pieces_are_the_text(name: str, seed: int, tmp_path: Path) -> None:
     assert sum(count >= len(prompt) for count in counting.counts) <= 20
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"seed": 1}, {"temperature": 0.01}, {"top_k": 2}, {"top_p": 0.05}, {"min_p": 0.95}],
+    ids=str,
+)
+def test_the_verb_draws_as_it_is_told(
+    options: dict[str, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    OWN.save(tmp_path / "own")
+    write(Loaded(model(OWN), OWN, {"kind": "CausalLM"}), tmp_path / "m", tmp_path / "own")
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    assert main(["generate", str(tmp_path / "m"), "--prompt", "the", "--length", "30", *words]) == 0
+    plain, told = (
+        "".join(generate(model(OWN), OWN, "the", length=30, sampling=Sampling(**({"temperature": 0.8} | said))))
+        for said in ({}, options)
+    )
+    assert capsys.readouterr().out == f"the{told}\n" != f"the{plain}\n"
+
+
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own").mkdir()
     OWN.save(tmp_path / "own")

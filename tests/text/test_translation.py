@@ -150,6 +150,7 @@ def test_drawn_translations_are_seeded_and_many(run: Path, capsys: pytest.Captur
     assert len(drawn(1)) == 8
     assert drawn(1) == drawn(1) != drawn(2)
     assert len(set(drawn(1))) > 4
+    assert not any("\t" in line for line in drawn(1))  # what is drawn has no scores
     once = ["translate", str(run), "six", "two hundred", "--temperature"]
     assert main([*once, "0"]) == main(["translate", str(run), "six", "two hundred", "--beams", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()

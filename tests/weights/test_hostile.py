@@ -287,8 +287,9 @@ def test_an_unknown_key_is_refused_by_name(
     family: str, kept: dict[str, dict[str, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = put(kept[family], tmp_path / "m")
-    change(folder, new_kind_of_attention="sparse")
-    assert "unknown setting new_kind_of_attention 'sparse'" in refused(folder, capsys)
+    for value in ("sparse", False):  # that something is off says that it may be on, and where it is not said, is
+        change(folder, new_kind_of_attention=value)
+        assert f"unknown setting new_kind_of_attention {value!r}" in refused(folder, capsys)
 
 
 def test_settings_of_training_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
