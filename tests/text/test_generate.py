@@ -78,7 +78,8 @@ def test_as_many_as_the_model_can_place() -> None:
     ids = prompt_of(net, OWN, "the cat")
     sampling = Sampling(seed=1)
     assert sum(1 for _ in generate(net, OWN, "the cat", sampling=sampling)) == 20 - len(ids) + 1  # and what is left
-    assert sum(1 for _ in generate(model(OWN), OWN, "the cat", sampling=sampling)) == 501
+    for longer in ({}, {"position": Learned(600)}):
+        assert sum(1 for _ in generate(model(OWN, **longer), OWN, "the cat", sampling=sampling)) == 501
     with pytest.raises(UserError, match="the model can place 20"):
         list(generate(net, OWN, "the cat", length=20))
     with pytest.raises(UserError, match="1 to write: the model can place 20"):

@@ -16,6 +16,7 @@ from zoo.core import StackConfig
 from zoo.data.corruption import fill_spans
 from zoo.text.classification import TextClassification
 from zoo.text.fill import fill
+from zoo.text.labelled import LabelledBatch
 from zoo.text.masked import MaskedLanguageModel
 from zoo.text.tokens import Tokenizer
 from zoo.weights.load import load
@@ -193,6 +194,21 @@ def test_a_span_writer_fills_gaps_of_any_length(folder: Path, capsys: pytest.Cap
     assert len(capsys.readouterr().out.splitlines()) == 3
     gaps = "[MASK] a " * 21
     assert "can write 20 spans, not 21" in one_line(capsys, main(["fill", str(folder / "spans"), gaps]))
+
+
+def test_word_dropout_hides_words_in_training_and_never_what_stands_around_them() -> None:
+    task = TextClassification(StackConfig.from_plain(STACK), 50, 3, mask=3, ordinary=(4, 50), word_dropout=0.5)
+    ids = torch.randint(4, 50, (8, 40)).index_fill(1, torch.tensor([0]), 1).index_fill(1, torch.tensor([39]), 2)
+    batch = LabelledBatch(ids, torch.ones(8, 40, dtype=torch.bool), torch.zeros(8, dtype=torch.long), torch.arange(8))
+    read: list[torch.Tensor] = []
+    task.network.trunk.embedding.register_forward_pre_hook(lambda module, given: read.append(given[0].view(8, 40)))
+    for training in (True, False):
+        task.train(training).loss(batch)
+    hidden = read[0] == 3
+    assert 0.4 < hidden[:, 1:-1].float().mean() < 0.6
+    assert torch.equal(read[0], ids.masked_fill(hidden, 3))
+    assert not hidden[:, [0, -1]].any()
+    assert torch.equal(read[1], ids)
 
 
 def test_a_classifier_is_drawn_by_the_scheme_it_is_given() -> None:

@@ -162,7 +162,7 @@ def test_a_shard_is_cut_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Monk
     assert first.folder.parent == data_folder() / "shards"
     assert type(first.ids).__name__ == "memmap"
     with monkeypatch.context() as patch:
-        patch.setattr(Tokenizer, "encode_batch", lambda *given: pytest.fail("cut again"))
+        patch.setattr(Tokenizer, "pieces", lambda *given: pytest.fail("cut again"))
         again = shard(source, "train", 0.1, BPE)
     assert torch.equal(again[:], first[:])
     sent = pickle.dumps(first)
@@ -170,6 +170,26 @@ def test_a_shard_is_cut_once_and_mapped(tmp_path: Path, monkeypatch: pytest.Monk
     assert torch.equal(pickle.loads(sent)[:], first[:])
     other = shard(Source.read(written(tmp_path, TEXT * 50 + "x"), "running"), "train", 0.1, BPE)
     assert other.folder != first.folder
+
+
+def test_tokens_beyond_two_bytes_come_back(tmp_path: Path) -> None:
+    every = "".join(map(chr, range(0x10000, 0x20000 + 9)))
+    tokenizer = Tokenizer.characters(every)
+    assert tokenizer.vocab_size > 1 << 16
+    text = every[:3] + every[-3:]
+    tokens = shard(Source.read(written(tmp_path, text * 5), "running"), "train", 0.2, tokenizer)
+    assert tokenizer.decode(tokens[:].tolist()) == text * 4
+
+
+def test_what_is_held_out_has_no_part_in_the_tokens(tmp_path: Path) -> None:
+    path = written(tmp_path, "here here there there " * 45 + "seldom seldom often often " * 4)
+    known = Corpus(path, tokens="words", vocab_size=300, held_out=0.1, length=8).tokenizer
+    assert [known.id_of(word) is not None for word in ("here", "there", "seldom", "often")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_what_is_cut_off_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

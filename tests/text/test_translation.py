@@ -170,6 +170,9 @@ def test_what_is_drawn_of_a_text_hangs_on_no_batch(run: Path) -> None:
     together = drawn(5)
     assert len({text for row in together for text in row}) > 7
     assert drawn(1) == drawn(2) == together
+    options = {"nbest": 2, "length": 20, "sampling": Sampling(temperature=3.0)}
+    streamed = translations(loaded.model, loaded.tokenizer, texts, batch=2, **options)  # of several windows
+    assert [[text for _, text in row] for row in streamed] == together
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
@@ -180,10 +183,15 @@ def test_attention_is_drawn_for_every_sentence(run: Path, tmp_path: Path, ending
 
 
 def test_the_picture_shows_the_maps_of_what_was_written(run: Path) -> None:
+    from zoo.core.record import record
     from zoo.text.attention import cross_attention
 
     loaded = zoo.load(run)
     looks = cross_attention(loaded.model, loaded.tokenizer, "one thousand two")
+    source = torch.tensor([loaded.tokenizer.closed(loaded.tokenizer.encode("one thousand two"))])
+    with record(loaded.model, which="cross") as steps:  # of one layer, one map for each token that is written
+        loaded.model.generate(source, length=128)
+    torch.testing.assert_close(looks.weights, torch.cat([step.weights[0].mean(0) for step in steps]))
     assert looks.weights.shape == (len(looks.written), len(looks.read))
     torch.testing.assert_close(looks.weights.sum(-1), torch.ones(len(looks.written)))
     assert looks.error < 1e-5
