@@ -231,6 +231,16 @@ def test_the_label_has_as_much_of_each_image_as_the_picture(mix) -> None:
         assert 0.4 < (part == 1).float().mean() < 0.6
 
 
+def test_a_coin_says_how_images_are_mixed_and_another_number_whether() -> None:
+    own, other = torch.ones(2000, 1, 4, 4), torch.zeros(2000, 1, 4, 4)
+    mix = MixupOrCutMix(Mixup(share=0.5), CutMix(share=0.5))
+    images, part = Augment(mix=mix).mixed(own, other, 1, 0, torch.arange(2000))
+    blended = ((images > 0) & (images < 1)).flatten(1).any(1)
+    cut = (part < 1) & ~blended
+    assert blended.float().mean() == pytest.approx(0.25, abs=0.05)
+    assert cut.float().mean() == pytest.approx(0.25, abs=0.05)
+
+
 def test_weights_follow_beta() -> None:
     u = draws(1, 0, torch.arange(20_000), 2)[:, 1]
     for alpha in (0.2, 0.8, 1.0, 3.0):

@@ -10,11 +10,11 @@ from PIL import Image
 
 from tests.vision.pictures import write_cifar, write_folder, write_mnist
 from zoo.errors import UserError
-from zoo.vision.augment import Augment, MixupOrCutMix, RandAugment
+from zoo.vision.augment import Augment, Mixup, MixupOrCutMix, RandAugment
 from zoo.vision.data import MNIST, Cifar10Jpeg, Digits, ImageFolder, ParquetImages, TorchvisionSet
 from zoo.vision.files import hold_out, on_disk, read_idx
 from zoo.vision.images import Preprocess
-from zoo.vision.pictures import Decoding, Pictures, decode_all
+from zoo.vision.pictures import Decoding, Pictures, apart, decode_all
 
 FIT = Preprocess(128, 3, (0.5,) * 3, (0.5,) * 3)
 
@@ -126,6 +126,25 @@ def test_digits_are_split_in_three_without_a_digit_in_two() -> None:
     assert batch.images.shape == (64, 1, 8, 8)
     assert abs(float(batch.images.mean())) < 0.1
     assert float(batch.images.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_what_is_held_out_is_drawn_by_the_seed() -> None:
+    parts = [apart(100, 30, seed) for seed in (1, 1, 2)]
+    for rest, held in parts:
+        assert sorted([*rest, *held]) == list(range(100))
+        assert len(held) == 30
+    assert parts[0][1].tolist() == parts[1][1].tolist() != parts[2][1].tolist()
+
+
+def test_training_images_alone_are_changed_and_labels_are_the_larger_share() -> None:
+    plain, changed = Digits(), Digits(augment=Augment(rotate=20, erase=1.0, mix=Mixup()))
+    for split in ("val", "test"):
+        for one, other in zip(plain._loader(split, shuffle=False), changed._loader(split, shuffle=False), strict=True):
+            assert all(map(torch.equal, one, other))
+    for batch in changed.train_dataloader():
+        assert torch.equal(batch.labels, batch.targets.argmax(-1))
+        own = changed.held("train").labels[batch.index]
+        assert 0 < (batch.labels != own).float().mean() < 0.6  # of another digit by more than half
 
 
 def test_mnist_and_cifar_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

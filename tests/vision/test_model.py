@@ -248,6 +248,9 @@ def test_another_size_keeps_what_was_learned() -> None:
     same, larger = first.resized(SIZE), first.resized(24)
     x = images().float()
     assert torch.equal(same(x), first(x))
+    assert not larger.training
+    assert first.train().resized(24).training
+    first.eval()
     assert larger.stack.position.table.weight.shape == (37, DIM)
     torch.testing.assert_close(larger.stack.position.table.weight[0], first.stack.position.table.weight[0])
     assert torch.equal(larger.patches.projection.weight, first.patches.projection.weight)
