@@ -1,6 +1,7 @@
 """What every task does in training, on the smallest network that has dropout."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from zoo.errors import TrainingError, UserError
+from zoo.train import callbacks
 from zoo.train.losses import TokenLoss, token_loss
 from zoo.train.optimisers import AdamW
 from zoo.train.schedules import Cosine, Schedule
@@ -194,6 +196,25 @@ def test_two_processes_and_one_agree(tmp_path: Any) -> None:
     fit(alone, [torch.cat(batches(8, (1, 5)))])
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), weights(alone), rtol=0, atol=1e-6)
+
+
+def test_throughput_is_tokens_and_their_share_of_the_peak(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four batches of 12 tokens, a second each: 6 FLOPs a token and parameter of a matrix."""
+    clock = iter(range(10))
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: next(clock) * 2.0)
+    monkeypatch.setattr(callbacks, "peak_flops", lambda *given: (6000.0, "said"))
+    task, logged = Toy(), list[dict[str, float]]()
+    monkeypatch.setattr(task, "log_dict", lambda values, **options: logged.append(values))
+    run: Any = SimpleNamespace(precision="32-true", is_global_zero=True)
+    found = callbacks.Throughput(every=2)
+    found.on_train_start(run, task)
+    for number in range(4):
+        task.seen_tokens += 12
+        found.on_train_batch_end(run, task, None, None, number)
+    assert "MFU = 6 x 56 x tokens/s / 6e+03 FLOP/s (said)" in capsys.readouterr().err
+    assert logged == [{"train/tokens_per_s": 12.0, "train/mfu": 6 * 56 * 12 / 6000}] * 2
 
 
 def test_what_lies_beside_the_network_is_named() -> None:

@@ -113,6 +113,13 @@ def test_a_part_of_a_set_keeps_what_is_known_of_its_pictures(folder: Path) -> No
     assert part.aspects.tolist() == pytest.approx([20 / 14] * len(part))
 
 
+def test_a_part_of_the_training_images_has_as_many_of_each_class_and_the_rest_stays() -> None:
+    whole, part = Digits(), Digits(labelled=0.1)
+    assert torch.bincount(part.held("train").labels).tolist() == [11] * 10  # of 1,079
+    for split in ("val", "test"):
+        assert torch.equal(part.held(split).images, whole.held(split).images)
+
+
 def test_digits_are_split_in_three_without_a_digit_in_two() -> None:
     data = Digits()
     held = {split: data.held(split) for split in ("train", "val", "test")}

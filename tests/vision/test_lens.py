@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.core import LSTM, First, Learned, LearnedQuery, Max, Mean, NoNorm, Plain, Pool, StackConfig
+from zoo.core.record import record
 from zoo.errors import UserError
 from zoo.vision import ViT
 from zoo.vision.lens import look, overlay
@@ -91,6 +92,16 @@ def test_looks_are_shares_and_the_kernels_own() -> None:
     assert (looks.weighted >= 0).all()
     torch.testing.assert_close(looks.probabilities.sum(-1), torch.ones(5))
     assert all(p.grad is None for p in model.parameters())  # nothing is left behind
+
+
+@pytest.mark.parametrize(("pool", "rows"), [(First(), slice(0, 1)), (Mean(), slice(1, None))], ids=["first", "mean"])
+def test_heads_are_read_where_the_classifier_reads(pool: Pool, rows: slice) -> None:
+    """Of the class token alone, or of all patches and not of the class token."""
+    model, images = network(pool=pool), planted(5, 1)[0]
+    with record(model) as maps:
+        model(images)
+    expected = torch.stack([found.weights[:, :, rows, 1:].mean(-2) for found in maps])
+    torch.testing.assert_close(look(model, images).heads, expected)
 
 
 def test_a_pooling_that_cannot_be_followed_is_named() -> None:
