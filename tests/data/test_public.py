@@ -120,11 +120,12 @@ def test_a_spoiled_cache_is_said_and_mended(
     (folder / "one.txt").write_bytes(CONTENT)
     register(monkeypatch, base)
     assert main(["data", "fetch", "toy"]) == 0
-    (cache / "toy" / "one.txt").write_bytes(CONTENT[:10])
-    assert main(["data", "verify", "toy"]) == 1
-    assert "wrong checksum  toy/one.txt" in capsys.readouterr().out
-    assert main(["data", "fetch", "toy"]) == 0
-    assert main(["data", "verify", "toy"]) == 0
+    for spoiled in (CONTENT[:10], CONTENT[::-1]):  # cut short, and of the right size
+        (cache / "toy" / "one.txt").write_bytes(spoiled)
+        assert main(["data", "verify", "toy"]) == 1
+        assert "wrong checksum  toy/one.txt" in capsys.readouterr().out
+        assert main(["data", "fetch", "toy"]) == 0
+        assert main(["data", "verify", "toy"]) == 0
 
 
 def test_the_list_names_size_licence_and_citation(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

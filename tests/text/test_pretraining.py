@@ -19,6 +19,7 @@ from zoo.text.fill import fill
 from zoo.text.labelled import LabelledBatch
 from zoo.text.masked import MaskedLanguageModel
 from zoo.text.tokens import Tokenizer
+from zoo.train.start import Source, begin_with
 from zoo.weights.load import load
 
 STACK = {"dim": 32, "depth": 1, "heads": 2, "position": "Rotary"}
@@ -194,6 +195,19 @@ def test_a_span_writer_fills_gaps_of_any_length(folder: Path, capsys: pytest.Cap
     assert len(capsys.readouterr().out.splitlines()) == 3
     gaps = "[MASK] a " * 21
     assert "can write 20 spans, not 21" in one_line(capsys, main(["fill", str(folder / "spans"), gaps]))
+
+
+@pytest.mark.parametrize("names", [("cat", "dog"), ("dog", "cat"), ("cow", "duck")], ids=str)
+def test_a_head_goes_on_with_its_own_classes_alone(names: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As many of other names, or the same in another order, are another head."""
+    before, now = (TextClassification(StackConfig.from_plain(STACK), 50, 2, mask=3, ordinary=(4, 50)) for _ in range(2))
+    own = now.network.head.weight.clone()
+    source = Source(Path("m"), before.state_dict(), {}, None, ("cat", "dog"), "TextClassifier")
+    begin_with(now, source, names)
+    assert torch.equal(now.network.trunk.embedding.weight, before.network.trunk.embedding.weight)
+    same = names == source.classes
+    assert torch.equal(now.network.head.weight, before.network.head.weight if same else own)
+    assert ("new: head" in capsys.readouterr().err) != same
 
 
 def test_word_dropout_hides_words_in_training_and_never_what_stands_around_them() -> None:

@@ -15,11 +15,13 @@ import torch
 import zoo
 from tests.test_traps import QUIET, settings
 from zoo.cli import main
-from zoo.core import StackConfig
+from zoo.core import Learned, StackConfig
 from zoo.core.decode import Sampling
 from zoo.errors import UserError
+from zoo.text.data import Numbers
 from zoo.text.task import Translation
 from zoo.text.translate import translate, translations
+from zoo.train.start import check_reach
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +247,14 @@ def test_the_teacher_forced_loss_counts_real_tokens_alone(run: Path) -> None:
     alone = [task.loss(collate([(0, *pair)])) for pair in pairs]
     assert int(together.tokens) == sum(len(t) for _, t in pairs)
     torch.testing.assert_close(together.nll, sum(one.nll for one in alone))
+
+
+def test_texts_are_no_longer_than_either_side_can_place() -> None:
+    sides = [StackConfig(dim=8, depth=1, heads=2, position=Learned(length)) for length in (16, 9)]
+    task = Translation(sides[0], sides[1].replace(causal=True, cross=True), 300)
+    check_reach(task, Numbers(train=20, val=2, test=2, limit=100, vocab_size=300, max_length=9))
+    with pytest.raises(UserError, match=r"data.max_length is 10, the model has positions for 9 tokens: give .* 9"):
+        check_reach(task, Numbers(train=20, val=2, test=2, limit=100, vocab_size=300, max_length=10))
 
 
 def test_a_length_penalty_beyond_numbers_is_refused_as_the_task_is_made() -> None:
