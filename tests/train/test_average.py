@@ -108,6 +108,14 @@ def test_a_run_goes_on_exactly(bench: Bench, monkeypatch: pytest.MonkeyPatch, mo
     assert torch.equal(bench.weights(), bench.weights("whole"))
 
 
+def test_a_new_end_is_said_where_the_mean_goes_by_it(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """The schedule knows no end here."""
+    assert bench.fit("--trainer.max_epochs", 1) == 0
+    assert bench.fit("--trainer.max_epochs", 2, "--resume", "last") == 0
+    said = "trainer.max_epochs was 1, is 2: learning rates, and what is averaged, go by the new end from here on"
+    assert said in capsys.readouterr().err
+
+
 def test_senseless_settings_are_one_line(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     plain = settings()
     plain["trainer"]["callbacks"] = [{"class_path": "AverageLast", "init_args": {"last": 2.0}}]
