@@ -235,6 +235,15 @@ def test_classes_are_learned_tested_and_asked_for(runs: Path, capsys: pytest.Cap
     assert all(torch.equal(value, probed[name]) for name, value in begun.items())
 
 
+def test_smoothing_that_leaves_nothing_of_a_class_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--config", "configs/protein/classes.yaml", "--run", str(runs / "smooth"), *QUIET]
+    (runs / "c.csv").write_text("sequence,label\n" + "".join(f"MKV{'A' * i},{'ab'[i % 2]}\n" for i in range(20)))
+    given += ["--data", "OwnClasses", "--data.path", str(runs / "c.csv")]
+    assert main(["fit", *given, "--model.label_smoothing", "1.5"]) == 2
+    assert "label_smoothing (1.5) must be in [0, 1)" in capsys.readouterr().err.splitlines()[-1]
+    assert not (runs / "smooth").exists()
+
+
 @pytest.mark.parametrize("model", ["ResidueLabels", "ProteinClasses", "ProteinValues"])
 def test_data_of_another_kind_of_label_is_refused(runs: Path, capsys: pytest.CaptureFixture[str], model: str) -> None:
     (runs / "c.csv").write_text("sequence,label\n" + "".join(f"MKV{'A' * i},{'ab'[i % 2]}\n" for i in range(20)))

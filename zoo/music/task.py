@@ -6,7 +6,7 @@ import torch
 
 from zoo.core import StackConfig
 from zoo.music.model import MusicLM
-from zoo.train.losses import TokenLoss, token_loss
+from zoo.train.losses import TokenLoss, check_label_smoothing, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.task import Task
@@ -34,8 +34,7 @@ class Composing(Task):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+        check_label_smoothing(label_smoothing)
         self.network = MusicLM(stack, vocab_size, embed_scale=embed_scale, end=vocab_size - 1)
         self.label_smoothing, self.z_loss = label_smoothing, z_loss
         if compile:

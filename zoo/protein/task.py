@@ -19,7 +19,7 @@ from zoo.protein.model import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.planted import look
 from zoo.protein.scoring import spearman
 from zoo.protein.tokens import Residues
-from zoo.train.losses import TokenLoss, token_loss
+from zoo.train.losses import TokenLoss, check_label_smoothing, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.task import Task
@@ -324,6 +324,7 @@ class ProteinClasses(Labels):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
+        check_label_smoothing(label_smoothing)
         self.network = SequenceModel(stack, classes, vocab_size, pool=pool, token_dropout=token_dropout)
         if frozen:
             self.hold_trunk()

@@ -50,6 +50,12 @@ def linear_cross_entropy(
     ).loss
 
 
+def check_label_smoothing(share: float) -> None:
+    """ValueError where it is no share of a target that leaves something for the right class."""
+    if not 0 <= share < 1:
+        raise ValueError(f"label_smoothing ({share}) must be in [0, 1)")
+
+
 def token_loss(
     x: Tensor,
     weight: Tensor,
@@ -67,8 +73,7 @@ def token_loss(
     over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022,
     section 5). Under autocast the products have its type; the softmax is float32 at least. No second derivatives.
     """
-    if not 0.0 <= label_smoothing < 1.0:
-        raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+    check_label_smoothing(label_smoothing)
     real = target != ignore_index
     if not bool(real.all()):
         x, target = x[real], target[real]

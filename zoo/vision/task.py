@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.atomic import write_atomically
 from zoo.core import Norm, Pool, StackConfig
 from zoo.errors import UserError
-from zoo.train.losses import TokenLoss
+from zoo.train.losses import TokenLoss, check_label_smoothing
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.start import check_classes, open_network
@@ -63,8 +63,7 @@ class Classification(Task):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+        check_label_smoothing(label_smoothing)
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature ({temperature}) must be above 0")
         self.network = ViT(
