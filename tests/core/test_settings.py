@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
 
 from tests.core.architectures import ALL, FULL_SIZE
 from zoo.core import (
@@ -34,6 +35,7 @@ from zoo.core import (
 )
 from zoo.core.feedforward import FeedForward
 from zoo.core.mixer import Mixer, Scale
+from zoo.core.network import Network, arguments
 from zoo.core.norm import Norm
 from zoo.core.position import Position
 from zoo.core.recurrent import Recurrent
@@ -285,3 +287,32 @@ def test_lists_values_by_name_and_either_kind_come_back() -> None:
                 Position.from_plain({**plain, "init_args": plain["init_args"] | {name: wrong}})
     finally:
         del Position.choices["Several"]
+
+
+class Described(Network):
+    def __init__(self, width: int, *, norm: Norm | None = None):
+        super().__init__()
+        self.settings = arguments(locals())
+        doubled = 2 * width
+        self.map = nn.Linear(width, doubled)
+
+
+class Wider(Described):
+    def __init__(self, times: int, width: int = 3):
+        super().__init__(times * width)
+        self.settings = arguments(locals())
+
+
+@pytest.mark.parametrize(
+    ("network", "values"),
+    [
+        (Described(4, norm=RMSNorm()), {"width": 4, "norm": {"class_path": "RMSNorm", "init_args": {"eps": 1e-6}}}),
+        (Described(4), {"width": 4, "norm": None}),
+        (Wider(2), {"times": 2, "width": 3}),
+    ],
+)
+def test_a_network_is_described_by_all_that_its_constructor_was_given(network: Network, values: dict) -> None:
+    assert network.to_plain() == values
+    again = type(network).from_plain(values)
+    assert again.settings == network.settings
+    assert again.map.weight.shape == network.map.weight.shape

@@ -11,8 +11,7 @@ from zoo.core.setting import read, to_plain
 class Network(nn.Module):
     """A network that can be made again from plain values, so that a folder can describe it.
 
-    A subclass sets `settings` in its constructor: all its arguments by name, as they came (settings are made plain by
-    `to_plain`).
+    A subclass sets `settings` in its constructor, right after its base's: `self.settings = arguments(locals())`.
     """
 
     settings: dict[str, Any]
@@ -32,6 +31,11 @@ class Network(nn.Module):
         ValueError where what would have to be resized cannot be.
         """
         return weights
+
+
+def arguments(local: dict[str, Any]) -> dict[str, Any]:
+    """What a constructor was given, by name: its `locals()`, as long as it has made no names of its own."""
+    return {name: value for name, value in local.items() if name not in ("self", "__class__")}
 
 
 def unrecorded() -> torch.no_grad | torch.inference_mode:

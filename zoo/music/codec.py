@@ -17,7 +17,7 @@ import torchaudio.functional as sound
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from zoo.core.network import Network
+from zoo.core.network import Network, arguments
 
 MEL = ((256, 32), (512, 48), (1024, 64), (2048, 80))  # window in samples, bands
 
@@ -33,12 +33,12 @@ class Codec(Network):
 
     def __init__(self, rate: int = 16_000, width: int = 24, codebooks: int = 4, size: int = 256, latent: int = 64):
         super().__init__()
+        self.settings = arguments(locals())
         for name, value in {"rate": rate, "width": width, "codebooks": codebooks, "latent": latent}.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
         if size < 2:
             raise ValueError(f"size ({size}) must be at least 2 codes")
-        self.settings = {"rate": rate, "width": width, "codebooks": codebooks, "size": size, "latent": latent}
         self.rate = rate
         widths = [width * 2 ** min(i, 2) for i in range(len(self.strides))]
         down, up = [], []

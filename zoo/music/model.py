@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Stack, StackConfig
 from zoo.core.init import Scheme, initialise
+from zoo.core.network import arguments
 from zoo.core.writer import Context, Writer
 
 
@@ -40,6 +41,7 @@ class MusicLM(Writer):
         init: Scheme = "normal",
     ):
         super().__init__()
+        self.settings = arguments(locals())
         if not stack.causal:
             raise ValueError("music is written from left to right: set causal")
         if codebooks < 1:
@@ -48,15 +50,6 @@ class MusicLM(Writer):
             raise ValueError("context_dim is the width of what cross attention looks at: set cross, or leave it unset")
         if codebooks > 1 and end is not None:
             raise ValueError("codebooks end together, by length: leave end unset")
-        self.settings = {
-            "stack": stack,
-            "vocab_size": vocab_size,
-            "codebooks": codebooks,
-            "context_dim": context_dim,
-            "embed_scale": embed_scale,
-            "end": end,
-            "init": init,
-        }
         self.codebooks, self.vocab_size, self.end = codebooks, vocab_size, end
         self.start = vocab_size  # the token that is read and never written
         self.stack = Stack(stack)

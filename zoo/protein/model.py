@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
 from zoo.core.head import LinearHead, TransformHead
 from zoo.core.init import Scheme, initialise
+from zoo.core.network import arguments
 from zoo.core.pool import Mean, Pool
 from zoo.core.writer import Writer
 from zoo.protein.contacts import ContactRegression
@@ -87,13 +88,7 @@ class ProteinLM(Writer):
         init: Scheme = "normal",
     ):
         super().__init__()
-        self.settings = {
-            "stack": stack,
-            "vocab_size": vocab_size,
-            "token_dropout": token_dropout,
-            "tied": tied,
-            "init": init,
-        }
+        self.settings = arguments(locals())
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
         self.head: LinearHead | TransformHead = (
             LinearHead(stack.dim, vocab_size, bias=False)
@@ -137,13 +132,7 @@ class ResidueModel(Network):
         init: Scheme = "normal",
     ):
         super().__init__()
-        self.settings = {
-            "stack": stack,
-            "classes": classes,
-            "vocab_size": vocab_size,
-            "token_dropout": token_dropout,
-            "init": init,
-        }
+        self.settings = arguments(locals())
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
         self.head = nn.Linear(stack.dim, classes)
         initialise(self, init)
@@ -178,14 +167,7 @@ class SequenceModel(Network):
         init: Scheme = "normal",
     ):
         super().__init__()
-        self.settings = {
-            "stack": stack,
-            "outputs": outputs,
-            "vocab_size": vocab_size,
-            "pool": pool,
-            "token_dropout": token_dropout,
-            "init": init,
-        }
+        self.settings = arguments(locals())
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
         self.pool = pool.build(stack)
         self.head = nn.Linear(stack.dim, outputs)

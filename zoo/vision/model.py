@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo.core import Layout, Network, NoNorm, Norm, Stack, StackConfig
 from zoo.core.init import Scheme, initialise
+from zoo.core.network import arguments
 from zoo.core.pool import First, Pool
 from zoo.core.position import Learned
 from zoo.vision.patches import LinearPatches, Patches, patchify, resize_positions
@@ -120,8 +121,11 @@ class ViT(ImageEncoder):
         head_norm: Norm | None = None,
         init: Scheme = "truncated",
     ):
-        prefix = int(class_token) + int(distillation) + registers
-        super().__init__(stack, image_size, patches, channels, prefix, prefix_placed=prefix_placed)
+        head_norm = NoNorm() if head_norm is None else head_norm
+        super().__init__(
+            stack, image_size, patches, channels, class_token + distillation + registers, prefix_placed=prefix_placed
+        )
+        self.settings = arguments(locals())
         if classes < 1:
             raise ValueError(f"classes ({classes}) must be at least 1")
         if registers < 0:
@@ -131,24 +135,9 @@ class ViT(ImageEncoder):
             raise ValueError(f"pool {name} reads the class token: set class_token, or pool the patches (Mean)")
         if distillation and not pool.of_first():
             raise ValueError(f"distillation goes with pool First, not {name}: each token has its own head")
-        head_norm = NoNorm() if head_norm is None else head_norm
-        self.settings = {
-            "stack": stack,
-            "classes": classes,
-            "image_size": image_size,
-            "patches": patches,
-            "channels": channels,
-            "class_token": class_token,
-            "distillation": distillation,
-            "registers": registers,
-            "prefix_placed": prefix_placed,
-            "pool": pool,
-            "head_norm": head_norm,
-            "init": init,
-        }
         self.pool = pool.build(stack)
         # the first token that each head's pool sees
-        self.begins = [*range(1 + distillation)] if pool.of_first() else [prefix]
+        self.begins = [*range(1 + distillation)] if pool.of_first() else [self.prefixes]
         self.head_norm = head_norm.build(stack.dim)
         self.heads = nn.ModuleList(nn.Linear(stack.dim, classes) for _ in self.begins)
         initialise(self, init)
@@ -207,23 +196,13 @@ class MaskedAutoencoder(ImageEncoder):
         if not isinstance(patches, LinearPatches):
             raise ValueError("a masked autoencoder needs LinearPatches: a stem's convolutions would see hidden patches")
         super().__init__(stack, image_size, patches, channels, int(class_token), prefix_placed=prefix_placed)
+        self.settings = arguments(locals())
         if self.grid < 2:
             raise ValueError(
                 f"an image of one patch ({patches.size} pixels) cannot be seen in part: give smaller patches"
             )
         if decoder.causal or decoder.cross:
             raise ValueError("the decoder paints all patches at once: it must be neither causal nor cross")
-        self.settings = {
-            "stack": stack,
-            "decoder": decoder,
-            "image_size": image_size,
-            "patches": patches,
-            "channels": channels,
-            "class_token": class_token,
-            "prefix_placed": prefix_placed,
-            "normalised": normalised,
-            "init": init,
-        }
         self.size, self.normalised = patches.size, normalised
         if isinstance(decoder.position, Learned) and decoder.position.length != self.tokens:
             raise ValueError(f"the decoder's position.length must be {self.tokens}, got {decoder.position.length}")
