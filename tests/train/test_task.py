@@ -117,6 +117,17 @@ def test_a_batch_without_a_target_teaches_nothing_and_counts_as_none() -> None:
     assert torch.equal(weights(both), weights(alone))
 
 
+@pytest.mark.parametrize(("verb", "stage"), [("validate", "val"), ("test", "test")])
+def test_a_task_that_gives_a_loss_alone_is_validated_and_tested_by_it(verb: str, stage: str) -> None:
+    task, data = Toy(), batches(3, (1, 5), (3, 9))
+    run = trainer()
+    getattr(run, verb)(task, torch.utils.data.DataLoader(data, batch_size=None), verbose=False)
+    every = [task.loss(batch) for batch in data]
+    tokens = sum(float(out.tokens) for out in every)
+    for name, total in {"nll": sum(out.nll for out in every), "accuracy": sum(out.correct for out in every)}.items():
+        assert float(run.callback_metrics[f"{stage}/{name}"]) == pytest.approx(float(total) / tokens, rel=1e-5), name
+
+
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_the_norm_and_clipping_see_gradients_without_the_loss_scale(clip: float | None) -> None:
     norms = []

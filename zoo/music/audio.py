@@ -153,13 +153,9 @@ class Coding(Task):
     def on_test_epoch_start(self) -> None:
         self.codes = []
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.score(batch, "val")
+    def score(self, batch: Tensor, stage: str) -> TokenLoss:
         self.codes.append(self.network.encode(batch))
-
-    def test_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.score(batch, "test")
-        self.codes.append(self.network.encode(batch))
+        return super().score(batch, stage)
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/perplexity", self._perplexity().mean(), sync_dist=True)
@@ -299,12 +295,6 @@ class Sounding(Task):
             correct=sum(one.correct for one in every),
             tokens=sum(one.tokens for one in every),
         )
-
-    def validation_step(self, batch: Codes, batch_idx: int) -> None:
-        self.score(batch, "val")
-
-    def test_step(self, batch: Codes, batch_idx: int) -> None:
-        self.score(batch, "test")
 
     def on_test_epoch_end(self) -> None:
         metrics = self.trainer.callback_metrics

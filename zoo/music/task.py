@@ -57,15 +57,10 @@ class Composing(Task):
         # nats, notes and steps of the epoch; no buffer, which other ranks would overwrite
         self._sums = torch.zeros(3, dtype=torch.float64, device=self.device)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._score(batch, "val")
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._score(batch, "test")
-
-    def _score(self, batch: Any, stage: str) -> None:
-        out = self.score(batch, stage)
+    def score(self, batch: Any, stage: str) -> TokenLoss:
+        out = super().score(batch, stage)
         self._sums += torch.stack([out.nll, batch.notes.sum(), batch.steps.sum()])
+        return out
 
     def _by_unit(self) -> dict[str, float]:
         """Nats of the whole epoch, on all ranks, by its notes and by its steps. A batch may have neither: of a piece in

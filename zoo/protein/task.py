@@ -31,12 +31,6 @@ RANDOM = (min(Residues.residues), max(Residues.residues) + 1)  # ids of the 20 r
 class ProteinTask(Task):
     """What the tasks of proteins share: a test says its result, and a file of the run folder keeps it."""
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "val")
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "test")
-
     def results(self) -> dict[str, Any]:
         """What a test found."""
         raise NotImplementedError

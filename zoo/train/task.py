@@ -32,7 +32,7 @@ class Resumable(Protocol):
 
 
 class Task(L.LightningModule):
-    """A network with its loss. Subclasses set `network` and give `loss`.
+    """A network with its loss. Subclasses set `network` and `kind`, and give `loss`, which validation and test log too.
 
     Losses are *sums* over real tokens; gradients are divided, just before the optimiser's step, by the number of tokens
     that the whole step saw: all ranks, all accumulated batches. So every token weighs the same however the batches
@@ -73,6 +73,12 @@ class Task(L.LightningModule):
         # Lightning divides by the accumulated batches and averages over ranks: both are undone, the step's own count
         # divides instead (on_before_optimizer_step).
         return out.loss * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.score(batch, "test")
 
     def score(self, batch: Any, stage: str) -> TokenLoss:
         """Log the loss of a batch of `stage` ("val", "test"), which is not trained on; every token weighs the same."""

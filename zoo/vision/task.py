@@ -140,9 +140,6 @@ class Classification(Task):
             if theirs is not None and (ours.mean, ours.std) != (theirs.mean, theirs.std):
                 self.fits = (ours, theirs)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "val")
-
     def on_test_epoch_start(self) -> None:
         self.confusion.zero_()
 
