@@ -71,9 +71,6 @@ def test_the_last_token_of_each_sequence() -> None:
     layout = Layout.from_keep(keep)
     assert layout.last(torch.arange(6.0).unsqueeze(-1)).flatten().tolist() == [2, 3, 5]
     assert Layout.dense(2, 3).last(torch.arange(6.0).unsqueeze(-1)).flatten().tolist() == [2, 5]
-    slots = torch.arange(1.0, 7.0).unsqueeze(-1)  # none of them holds the zero of a sequence without any token
-    assert Layout.rows(torch.tensor([1, 2]), 3).last(slots).flatten().tolist() == [1, 5]
-    assert Layout.rows(torch.tensor([0, 3]), 3).last(slots).flatten().tolist() == [0, 6]
     nothing = Layout.from_keep(torch.zeros(2, 3, dtype=torch.bool))
     assert nothing.first(torch.empty(0, 1)).tolist() == nothing.last(torch.empty(0, 1)).tolist() == [[0], [0]]
 

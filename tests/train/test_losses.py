@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.train.losses import linear_cross_entropy, token_loss
+from zoo.train.losses import token_loss
 
 
 def plain(x: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, smoothing: float, z_loss: float) -> Tensor:
@@ -38,7 +38,7 @@ def test_equals_head_and_cross_entropy(
     upstream = torch.tensor(0.37, dtype=torch.float64, device=device)
     expected = plain(x, weight, target, b, smoothing, z_loss)
     wanted = torch.autograd.grad(expected, leaves, upstream)
-    loss = linear_cross_entropy(x, weight, target, b, label_smoothing=smoothing, z_loss=z_loss, chunk=chunk)
+    loss = token_loss(x, weight, target, b, label_smoothing=smoothing, z_loss=z_loss, chunk=chunk).loss
     got = torch.autograd.grad(loss, leaves, upstream)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     for ours, theirs in zip(got, wanted, strict=True):
@@ -48,7 +48,7 @@ def test_equals_head_and_cross_entropy(
 def test_gradcheck() -> None:
     x, weight, target, bias = inputs(5, 3, 7, bias=True)
     assert torch.autograd.gradcheck(
-        lambda x, w, b: linear_cross_entropy(x, w, target, b, label_smoothing=0.2, z_loss=0.05, chunk=2),
+        lambda x, w, b: token_loss(x, w, target, b, label_smoothing=0.2, z_loss=0.05, chunk=2).loss,
         (x, weight, bias),
     )
 
@@ -67,7 +67,7 @@ def test_what_is_logged_beside_the_loss(device: torch.device) -> None:
 
 def test_a_tied_weight_gets_both_gradients() -> None:
     table, ids = nn.Embedding(11, 4, dtype=torch.float64), torch.randint(11, (6,))
-    loss = linear_cross_entropy(table(ids), table.weight, ids, chunk=4)
+    loss = token_loss(table(ids), table.weight, ids, chunk=4).loss
     (got,) = torch.autograd.grad(loss, [table.weight])
     (wanted,) = torch.autograd.grad(plain(table(ids), table.weight, ids, None, 0, 0), [table.weight])
     torch.testing.assert_close(got, wanted)
@@ -75,7 +75,7 @@ def test_a_tied_weight_gets_both_gradients() -> None:
 
 def test_backward_twice_gives_the_same() -> None:
     x, weight, target, _ = inputs(6, 4, 9, bias=False)
-    loss = linear_cross_entropy(x, weight, target, chunk=4)
+    loss = token_loss(x, weight, target, chunk=4).loss
     first = torch.autograd.grad(loss, [x, weight], torch.tensor(2.0), retain_graph=True)
     second = torch.autograd.grad(loss, [x, weight], torch.tensor(2.0))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -84,7 +84,7 @@ def test_backward_twice_gives_the_same() -> None:
 def test_under_autocast_products_are_bf16_and_sums_are_float32(device: torch.device) -> None:
     x, weight, target, bias = inputs(64, 32, 50, bias=True, dtype=torch.float32, device=device)
     with torch.autocast(device.type, torch.bfloat16):
-        loss = linear_cross_entropy(x, weight, target, bias, label_smoothing=0.1, chunk=16)
+        loss = token_loss(x, weight, target, bias, label_smoothing=0.1, chunk=16).loss
     got = torch.autograd.grad(loss, [x, weight, bias])
     expected = plain(x, weight, target, bias, 0.1, 0.0)
     wanted = torch.autograd.grad(expected, [x, weight, bias])
@@ -98,7 +98,7 @@ def test_under_autocast_products_are_bf16_and_sums_are_float32(device: torch.dev
 
 def test_all_ignored_is_zero_and_has_zero_gradients(device: torch.device) -> None:
     x, weight, _, _ = inputs(3, 4, 5, bias=False, device=device)
-    loss = linear_cross_entropy(x, weight, torch.full((3,), -100, device=device), label_smoothing=0.1)
+    loss = token_loss(x, weight, torch.full((3,), -100, device=device), label_smoothing=0.1).loss
     assert loss == 0
     assert all(not g.any() for g in torch.autograd.grad(loss, [x, weight]))
 
@@ -120,7 +120,7 @@ def test_logits_of_the_batch_never_exist() -> None:
     t, d, v, chunk = 256, 8, 300, 32
     x, weight, target, bias = inputs(t, d, v, bias=True, dtype=torch.float32)
     with LargestTensor() as ours:
-        linear_cross_entropy(x, weight, target, bias, label_smoothing=0.1, chunk=chunk).backward()
+        token_loss(x, weight, target, bias, label_smoothing=0.1, chunk=chunk).loss.backward()
     with LargestTensor() as theirs:
         plain(x, weight, target, bias, 0.1, 0.0).backward()
     assert ours.largest == chunk * v
@@ -130,7 +130,7 @@ def test_logits_of_the_batch_never_exist() -> None:
 def test_without_gradient_nothing_is_kept() -> None:
     x, weight, target, _ = inputs(6, 4, 9, bias=False)
     with torch.no_grad():
-        loss = linear_cross_entropy(x, weight, target)
+        loss = token_loss(x, weight, target).loss
     assert not loss.requires_grad
     torch.testing.assert_close(loss, plain(x, weight, target, None, 0.0, 0.0).detach())
 
@@ -138,11 +138,26 @@ def test_without_gradient_nothing_is_kept() -> None:
 def test_smoothing_out_of_range_is_refused() -> None:
     x, weight, target, _ = inputs(2, 2, 3, bias=False)
     with pytest.raises(ValueError, match=r"label_smoothing \(1.0\) must be in \[0, 1\)"):
-        linear_cross_entropy(x, weight, target, label_smoothing=1.0)
+        token_loss(x, weight, target, label_smoothing=1.0)
+
+
+def test_a_compiled_loss_has_the_same_gradients_for_any_number_of_tokens() -> None:
+    torch._dynamo.reset()
+    _, weight, _, _ = inputs(1, 5, 11, bias=False)
+
+    def loss(x: Tensor, target: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=False):
+            return token_loss(x.tanh() * weight[0], weight, target, chunk=8).loss
+
+    compiled = torch.compile(loss, backend="aot_eager")
+    for t in (20, 13, 17):
+        x, _, target, _ = inputs(t, 5, 11, bias=False)
+        got, wanted = (torch.autograd.grad(made(x, target), [x, weight]) for made in (compiled, loss))
+        torch.testing.assert_close(got, wanted)
 
 
 def test_second_derivatives_are_refused() -> None:
     x, weight = torch.randn(4, 8, requires_grad=True), torch.randn(5, 8, requires_grad=True)
-    loss = linear_cross_entropy(x, weight, torch.tensor([0, 1, 2, 3]))
+    loss = token_loss(x, weight, torch.tensor([0, 1, 2, 3])).loss
     with pytest.raises(RuntimeError, match="LinearCrossEntropy has no second derivative"):
         torch.autograd.grad(loss, [x, weight], create_graph=True)

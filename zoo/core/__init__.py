@@ -22,7 +22,7 @@ from zoo.core.cache import Cache, KeyValueState, RecurrentState, State
 from zoo.core.config import Bias, StackConfig
 from zoo.core.decode import Constraint, Sampling
 from zoo.core.feedforward import FeedForward, Gated, Plain
-from zoo.core.head import LinearHead, TransformHead
+from zoo.core.head import TransformHead
 from zoo.core.init import initialise
 from zoo.core.layout import Layout
 from zoo.core.mixer import FixedScale, Frame, HeadScale, Mixer, Mixing, Scale
@@ -76,7 +76,6 @@ __all__ = [
     "Layout",
     "Learned",
     "LearnedQuery",
-    "LinearHead",
     "LongStretch",
     "Max",
     "Mean",

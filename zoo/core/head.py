@@ -6,18 +6,6 @@ from zoo.core.feedforward import Activation, activate
 from zoo.core.norm import Norm
 
 
-class LinearHead(nn.Linear):
-    """out(x), no more: the head of models that write. As TransformHead it gives `features` and `out` apart."""
-
-    def features(self, x: Tensor) -> Tensor:
-        """States "t d" as they are."""
-        return x
-
-    @property
-    def out(self) -> nn.Linear:
-        return self
-
-
 class TransformHead(nn.Module):
     """out(norm(activation(dense(x)))): the head of masked language models. Devlin et al. 2019's code, `transform`.
 

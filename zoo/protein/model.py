@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
-from zoo.core.head import LinearHead, TransformHead
+from zoo.core.head import TransformHead
 from zoo.core.init import Scheme, initialise
 from zoo.core.network import arguments
 from zoo.core.pool import Mean, Pool
@@ -90,15 +90,16 @@ class ProteinLM(Writer):
         super().__init__()
         self.settings = arguments(locals())
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
-        self.head: LinearHead | TransformHead = (
-            LinearHead(stack.dim, vocab_size, bias=False)
+        self.head: nn.Linear | TransformHead = (
+            nn.Linear(stack.dim, vocab_size, bias=False)
             if stack.causal
             else TransformHead(stack.dim, vocab_size, activation="gelu", norm=stack.norm)
         )
         self.contacts = ContactRegression(stack.depth * stack.heads)
         initialise(self, init)
         if tied:
-            self.head.out.weight = self.trunk.embedding.weight
+            last = self.head.out if isinstance(self.head, TransformHead) else self.head
+            last.weight = self.trunk.embedding.weight
 
     @property
     def stack(self) -> Stack:  # type: ignore[override]

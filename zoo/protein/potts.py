@@ -71,18 +71,6 @@ class Family:
         sequences[:, self.order] = np.stack(ring, 1)
         return sequences
 
-    def log_probability(self, sequences: np.ndarray) -> np.ndarray:
-        """Nats of whole sequences "s n": "s"."""
-        product, scale = np.eye(KINDS), 0.0
-        for weight in np.exp(self.energies):
-            product = product @ weight
-            scale += np.log(product.max())
-            product = product / product.max()
-        total = np.log(np.trace(product)) + scale
-        ring = sequences[:, self.order]
-        after = np.roll(ring, -1, 1)
-        return sum(e[ring[:, k], after[:, k]] for k, e in enumerate(self.energies)) - total
-
     def conditional(self, sequences: np.ndarray) -> np.ndarray:
         """Log probability of each residue of "s n" given all the others: what a masked model can know at best."""
         ring = sequences[:, self.order]

@@ -25,37 +25,13 @@ class TokenLoss:
     tokens: Tensor  # how many were summed
 
 
-@torch.compiler.disable(reason="its own backward writes in place, which torch 2.11 compiles to wrong gradients")
-def linear_cross_entropy(
-    x: Tensor,
-    weight: Tensor,
-    target: Tensor,
-    bias: Tensor | None = None,
-    *,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    ignore_index: int = -100,
-    chunk: int = 512,
-) -> Tensor:
-    """Cross entropy of `x @ weight.T + bias` ("t d", "v d", "v") with `target` "t": the sum over tokens, nats."""
-    return token_loss(
-        x,
-        weight,
-        target,
-        bias,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
-        ignore_index=ignore_index,
-        chunk=chunk,
-    ).loss
-
-
 def check_label_smoothing(share: float) -> None:
     """ValueError where it is no share of a target that leaves something for the right class."""
     if not 0 <= share < 1:
         raise ValueError(f"label_smoothing ({share}) must be in [0, 1)")
 
 
+@torch.compiler.disable(reason="its forward writes in place and makes the gradients: the compiler cannot follow that")
 def token_loss(
     x: Tensor,
     weight: Tensor,
@@ -67,7 +43,7 @@ def token_loss(
     ignore_index: int = -100,
     chunk: int = 512,
 ) -> TokenLoss:
-    """`linear_cross_entropy` with what one wants to log beside it.
+    """Cross entropy of `x @ weight.T + bias` ("t d", "v d", "v") with `target` "t", and what is logged beside it.
 
     A target of `ignore_index` is left out before the head. `label_smoothing` spreads that share of the target evenly
     over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022,
