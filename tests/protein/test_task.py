@@ -15,6 +15,7 @@ import yaml
 import zoo
 from zoo.cli import main
 from zoo.core import Rotary, StackConfig
+from zoo.data.batches import TokenBudgetSampler
 from zoo.data.corruption import IGNORED
 from zoo.protein.data import Batch, Chain, Windows, collate
 from zoo.protein.task import CausalProteins, MaskedProteins, ProteinValues, ratio, spearman
@@ -203,7 +204,9 @@ def test_two_processes_test_what_one_does(runs: Path) -> None:
     np.testing.assert_allclose(*chains, rtol=1e-5)
 
 
-def test_classes_are_learned_tested_and_asked_for(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_are_learned_tested_and_asked_for(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A class that the count of one residue tells; its confusion and F1 by hand; a probe of a masked trunk."""
     draw = np.random.default_rng(1)
     rows = []
@@ -223,6 +226,13 @@ def test_classes_are_learned_tested_and_asked_for(runs: Path, capsys: pytest.Cap
     assert result["accuracy"] > 0.9
     hits, put = table["rich"]["rich"], table["poor"]["rich"] + table["rich"]["rich"]
     assert result["f1"]["rich"] == pytest.approx(2 * hits / (put + sum(table["rich"].values())), abs=1e-4)
+    with monkeypatch.context() as patch:  # as a process with nothing left to do takes the last batch once more
+        batches = TokenBudgetSampler.batches
+        patch.setattr(TokenBudgetSampler, "batches", lambda self, epoch: 2 * batches(self, epoch))
+        patch.setattr(TokenBudgetSampler, "__len__", lambda self: len(self.batches(0)))
+        assert main(["test", str(runs / "k"), *QUIET]) == 0
+    again = json.loads((runs / "k" / "test-validation.json").read_text())
+    assert (again["proteins"], again["confusion"], again["f1"]) == (15, table, result["f1"])
     (runs / "asked.fasta").write_text(">a\nMKWWWWLWWWAWW\n>b\nMKLVEEDLRAAGT\n")
     capsys.readouterr()
     assert main(["classify", str(runs / "k"), str(runs / "asked.fasta"), "--json"]) == 0

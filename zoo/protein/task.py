@@ -19,6 +19,7 @@ from zoo.protein.model import ProteinLM, ResidueModel, SequenceModel
 from zoo.protein.planted import look
 from zoo.protein.scoring import spearman
 from zoo.protein.tokens import Residues
+from zoo.train.confusion import accuracy, confusion, f1
 from zoo.train.losses import TokenLoss, check_label_smoothing, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
@@ -240,30 +241,31 @@ class Labels(OnTrunk):
 
     counted = ""  # what has a label
 
-    def count(self, classes: int) -> None:
-        self.confusion = torch.zeros(classes, classes, dtype=torch.long)
+    # the labels of each window, a chain and a place in it, as pairs (right, found)
+    found: dict[tuple[int, int], list[list[int]]]
 
     def on_test_epoch_start(self) -> None:
-        self.confusion.zero_()
+        self.found = {}
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.score(batch, "test")
-        real = batch.labels != IGNORED
-        found = self.network(batch.ids, batch.keep).argmax(-1)
-        pairs = batch.labels[real] * len(self.confusion) + found[real]
-        self.confusion += torch.bincount(pairs, minlength=self.confusion.numel()).view_as(self.confusion).cpu()
+        pairs = torch.stack([batch.labels, self.network(batch.ids, batch.keep).argmax(-1)], -1)
+        where = zip(batch.index.tolist(), batch.begin.tolist(), strict=True)
+        known = [row[row[..., 0] != IGNORED].tolist() for row in pairs.cpu()]
+        self.found |= zip(where, known, strict=True)
 
     def results(self) -> dict[str, Any]:
-        parts = self.gather({self.global_rank: self.confusion})
-        whole = torch.stack(list(parts.values())).sum(0)
         names = self.trainer.datamodule.names  # type: ignore[attr-defined]
-        rows = {name: dict(zip(names, row, strict=True)) for name, row in zip(names, whole.tolist(), strict=True)}
-        right, total = int(whole.trace()), int(whole.sum())
-        # 2 hits / (what is of a class + what is put into it), 0 of a class that neither holds
-        f1 = (2 * whole.diagonal() / (whole.sum(0) + whole.sum(1)).clamp(min=1)).tolist()
-        nll = float(self.trainer.callback_metrics["test/nll"])
-        about: dict[str, Any] = {"accuracy": right / total, "nll": nll, self.counted: total, "confusion": rows}
-        return about | {"f1": {name: round(value, 4) for name, value in zip(names, f1, strict=True)}}
+        table = confusion((pair for pairs in self.gather(self.found).values() for pair in pairs), len(names))
+        return {
+            "accuracy": accuracy(table),
+            "nll": float(self.trainer.callback_metrics["test/nll"]),
+            self.counted: int(table.sum()),
+            "confusion": {
+                name: dict(zip(names, row, strict=True)) for name, row in zip(names, table.tolist(), strict=True)
+            },
+            "f1": {name: round(value, 4) for name, value in zip(names, f1(table), strict=True)},
+        }
 
 
 class ResidueLabels(Labels):
@@ -288,7 +290,6 @@ class ResidueLabels(Labels):
         self.network = ResidueModel(stack, classes, vocab_size, token_dropout=token_dropout)
         if frozen:
             self.hold_trunk()
-        self.count(classes)
         if compile:
             self.network.trunk.stack.compile()
 
@@ -322,7 +323,6 @@ class ProteinClasses(Labels):
         self.network = SequenceModel(stack, classes, vocab_size, pool=pool, token_dropout=token_dropout)
         if frozen:
             self.hold_trunk()
-        self.count(classes)
         self.label_smoothing = label_smoothing
 
     def loss(self, batch: Any) -> TokenLoss:

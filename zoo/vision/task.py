@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.atomic import write_atomically
 from zoo.core import Norm, Pool, StackConfig
 from zoo.errors import UserError
+from zoo.train.confusion import accuracy, confusion
 from zoo.train.losses import TokenLoss, check_label_smoothing
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
@@ -86,7 +87,7 @@ class Classification(Task):
         self.fits: tuple[Preprocess, Preprocess] | None = None  # the student's and the teacher's, where they differ
         if compile:
             self.network.stack.compile()
-        self.confusion = torch.zeros(classes, classes, dtype=torch.long)
+        self.found: dict[int, tuple[int, int]] = {}  # of each image the class that is right and the one found
 
     def loss(self, batch: Any) -> TokenLoss:
         return self.judged(self.network.scores(batch.images).float(), batch)
@@ -141,29 +142,26 @@ class Classification(Task):
                 self.fits = (ours, theirs)
 
     def on_test_epoch_start(self) -> None:
-        self.confusion.zero_()
+        self.found = {}
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         scores = self.network.scores(batch.images).float()
         self.log_score(self.judged(scores, batch), "test")
-        made = scores.mean(0).argmax(-1)
-        pairs = torch.stack([batch.labels, made]).cpu()
-        self.confusion.index_put_(tuple(pairs), torch.tensor(1), accumulate=True)
+        pairs = zip(batch.labels.tolist(), scores.mean(0).argmax(-1).tolist(), strict=True)
+        self.found |= zip(batch.index.tolist(), pairs, strict=True)
 
     def on_test_epoch_end(self) -> None:
-        metrics = self.trainer.callback_metrics
-        parts = self.gather({self.global_rank: self.confusion})
-        confusion = torch.stack([parts[rank] for rank in sorted(parts)]).sum(0)
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        table = confusion(self.gather(self.found).values(), len(data.names))
         result = {
-            "accuracy": float(metrics["test/accuracy"]),
-            "nll": float(metrics["test/nll"]),
-            "images": int(confusion.sum()),
+            "accuracy": accuracy(table),
+            "nll": float(self.trainer.callback_metrics["test/nll"]),
+            "images": int(table.sum()),
         }
         if self.trainer.is_global_zero:
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             path = Path(self.trainer.default_root_dir) / "confusion.json"
-            table = {"classes": list(data.names), "rows are right, columns made": confusion.tolist()}
-            write_atomically(path, json.dumps(table) + "\n")
+            about = {"classes": list(data.names), "rows are right, columns made": table.tolist()}
+            write_atomically(path, json.dumps(about) + "\n")
         self.report(result)
 
     def on_predict_epoch_start(self) -> None:
