@@ -11,7 +11,7 @@ from zoo.bench import harness
 from zoo.bench.harness import Bound, Race, Result, judge, peak_bytes, run
 from zoo.bench.kernels import thresholds
 from zoo.cli import main
-from zoo.core.attend import load_thresholds
+from zoo.core.kernels import load_thresholds
 
 CPU = torch.device("cpu")
 

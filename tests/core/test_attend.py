@@ -11,8 +11,9 @@ import torch
 
 from tests.core.architectures import build
 from zoo.core import Layout, RelativeBuckets, Rotary, Skewed, Stack, StackConfig, attend
-from zoo.core.attend import KERNELS, THRESHOLDS, Threshold, choose, load_thresholds, thresholds_file, visible
+from zoo.core.attend import KERNELS, choose, visible
 from zoo.core.blocks import by_blocks
+from zoo.core.kernels import THRESHOLDS, Threshold, load_thresholds, thresholds_file, thresholds_here
 from zoo.core.position import Position
 from zoo.core.relative import Relative
 
@@ -195,7 +196,7 @@ def test_a_user_without_a_home_has_the_built_in_table(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "home", nowhere)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("ZOO_KERNELS", raising=False)
-    assert SEAM._thresholds_here() == THRESHOLDS
+    assert thresholds_here() == THRESHOLDS
     monkeypatch.setenv("ZOO_KERNELS", "mine.json")
     assert thresholds_file() == Path("mine.json")
 

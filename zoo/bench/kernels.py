@@ -10,7 +10,8 @@ import torch
 from zoo.atomic import write_atomically
 from zoo.bench.harness import Bound, Race, Result, Step
 from zoo.core import Layout, attend
-from zoo.core.attend import KERNELS, Threshold
+from zoo.core.attend import KERNELS
+from zoo.core.kernels import Threshold
 
 BOUNDS: tuple[Bound, ...] = ()
 WIDTHS, LENGTHS = (16, 32, 64, 128), (64, 128, 256, 512, 1024)

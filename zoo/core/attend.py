@@ -4,16 +4,12 @@ Axes: t query tokens, s key tokens, b sequences, n queries, m keys, h query head
 
 `attend` picks among kernels that compute the same function: torch's fused one (`fused`), the same on float32 copies
 (`float32`), the formula written out (`explicit`), the same block by block (`blocks`), flash attention over packed
-tokens on CUDA (`varlen`). Which is faster was measured: `THRESHOLDS`, or the user's own table made by `zoo bench attend
---save`. An unknown mask never becomes a causal one, and padding is never attended to.
+tokens on CUDA (`varlen`). Which is faster was measured: zoo/core/kernels.py. An unknown mask never becomes a causal
+one, and padding is never attended to.
 """
 
-import json
-import os
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,58 +19,12 @@ from torch.nn.attention.varlen import varlen_attn
 
 from zoo.core.blocks import by_blocks
 from zoo.core.dropout import dropout as drop
+from zoo.core.kernels import KernelName, thresholds_here
 from zoo.core.layout import Layout
 from zoo.core.plain import looked_into, transformed
 from zoo.core.relative import Bias, Relative, written_out
 
-
-@dataclass(frozen=True)
-class Threshold:
-    """On a CPU: use `kernel` for this type of numbers, up to these sizes. The first row that fits is taken."""
-
-    dtype: str  # "float32", "bfloat16"
-    training: bool  # gradients are wanted
-    min_width: int  # e at least
-    max_width: int  # e at most
-    max_length: int  # n and m at most
-    kernel: str
-
-
-# Medians over interleaved rounds; where no row fits, `fused`. The rows hold on x86 with AMX (2 cores): explicit
-# takes 0.19-0.67 of fused's time up to 256 tokens and 1.3-2.7 of it from 512 on; float32 copies 0.56 at width 16.
-# Explicit rounds its scores to bfloat16 before the softmax, which fused does not: docs/design.md says what that costs.
-THRESHOLDS = (
-    Threshold("bfloat16", True, 64, 256, 256, "explicit"),
-    Threshold("bfloat16", True, 1, 16, 8192, "float32"),
-)
-
-
-def thresholds_file() -> Path:
-    """Where the user's own measured table stands: `ZOO_KERNELS`, or kernels.json in the user's cache folder.
-
-    RuntimeError where neither is said and there is no home directory.
-    """
-    if named := os.environ.get("ZOO_KERNELS"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo" / "kernels.json"
-
-
-def load_thresholds(path: Path) -> tuple[Threshold, ...]:
-    """The table of a file that `zoo bench attend --save` wrote; ours where there is none. ValueError where it is not
-    one."""
-    if not path.is_file():
-        return THRESHOLDS
-    try:
-        rows = tuple(Threshold(**row) for row in json.loads(path.read_text())["thresholds"])
-        for row in rows:
-            sizes = (row.min_width, row.max_width, row.max_length)
-            if row.kernel not in KERNELS or any(type(size) is not int for size in sizes):
-                raise ValueError(f"no row of it: {row}")
-        return rows
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path}: not a table of kernels ({error}); write it anew with 'zoo bench attend --save'"
-        ) from None
+_thresholds = thresholds_here()
 
 
 def attend(
@@ -88,7 +38,7 @@ def attend(
     bias: Bias = None,
     scale: float,
     dropout: float = 0.0,
-    kernel: str | None = None,
+    kernel: KernelName | Literal["varlen"] | None = None,
 ) -> Tensor:
     """softmax(q k' scale + bias) v, "t h e". Vaswani et al. 2017, section 3.2.1.
 
@@ -111,11 +61,26 @@ def attend(
     q = queries.by_head(q)
     k, v = (x if x.dim() == 4 else keys.by_head(x) for x in (k, v))
     mask, causal = visible(queries, keys, causal=causal)
-    out = KERNELS[kernel](q, k, v, mask, causal, bias, scale, dropout)
+    out = KERNELS[kernel](Inputs(q, k, v, mask, causal, bias, scale, dropout))
     return queries.by_token(out)
 
 
-def choose(q: Tensor, queries: Layout, keys: Layout, bias: Bias, dropout: float, *, training: bool) -> str:
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, bias: Bias, scale: float) -> Tensor:
+    """softmax(q k' scale + bias) over what is visible, "b h n m": the map that the fused kernels never hold."""
+    bias = written_out(bias, q, k.shape[-2], scale, causal=causal)
+    scores = (q * scale) @ each_query_head(k, q).mT
+    if bias is not None:
+        scores = scores + bias
+    if causal:
+        mask = _past(scores)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1)
+
+
+def choose(
+    q: Tensor, queries: Layout, keys: Layout, bias: Bias, dropout: float, *, training: bool
+) -> KernelName | Literal["varlen"]:
     """The name of the kernel that serves these inputs fastest."""
     half = q.dtype in (torch.float16, torch.bfloat16)
     width = q.shape[-1]
@@ -174,46 +139,26 @@ def _filled(keys: Layout) -> Tensor | None:
     return rearrange(keep, "b m -> b 1 1 m")
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, bool, Bias, float, float], Tensor]
+class Inputs(NamedTuple):
+    """What a kernel computes attention of."""
+
+    q: Tensor  # "b h n e"
+    k: Tensor  # "b g m e"
+    v: Tensor  # "b g m e"
+    mask: Tensor | None  # True = may be attended; broadcasts to "b 1 n m"
+    causal: bool  # the past alone (n = m), without a mask
+    bias: Bias
+    scale: float
+    dropout: float
 
 
-def _explicit(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    causal: bool,
-    bias: Bias,
-    scale: float,
-    dropout: float,
-) -> Tensor:
-    weights = attention_weights(q, k, mask, causal, bias, scale)
-    return drop(weights, dropout) @ each_query_head(v, q)
+def _explicit(x: Inputs) -> Tensor:
+    weights = attention_weights(x.q, x.k, x.mask, x.causal, x.bias, x.scale)
+    return drop(weights, x.dropout) @ each_query_head(x.v, x.q)
 
 
-def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, bias: Bias, scale: float) -> Tensor:
-    """softmax(q k' scale + bias) over what is visible, "b h n m": the map that the fused kernels never hold."""
-    bias = written_out(bias, q, k.shape[-2], scale, causal=causal)
-    scores = (q * scale) @ each_query_head(k, q).mT
-    if bias is not None:
-        scores = scores + bias
-    if causal:
-        mask = _past(scores)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(-1)
-
-
-def _fused(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    causal: bool,
-    bias: Bias,
-    scale: float,
-    dropout: float,
-) -> Tensor:
+def _fused(x: Inputs) -> Tensor:
+    q, k, v, mask, causal, bias, scale, dropout = x
     bias = written_out(bias, q, k.shape[-2], scale, causal=causal)
     if bias is not None:
         bias = bias.expand(q.shape[0], -1, -1, -1)
@@ -232,52 +177,26 @@ def _fused(
     return F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=scale, enable_gqa=True)
 
 
-def _float32(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    causal: bool,
-    bias: Bias,
-    scale: float,
-    dropout: float,
-) -> Tensor:
-    bias = written_out(bias, q, k.shape[-2], scale, causal=causal)
+def _float32(x: Inputs) -> Tensor:
+    bias = written_out(x.bias, x.q, x.k.shape[-2], x.scale, causal=x.causal)
     bias = None if bias is None else bias.float()
-    with torch.autocast(q.device.type, enabled=False):
-        return _fused(q.float(), k.float(), v.float(), mask, causal, bias, scale, dropout).to(q.dtype)
+    with torch.autocast(x.q.device.type, enabled=False):
+        return _fused(x._replace(q=x.q.float(), k=x.k.float(), v=x.v.float(), bias=bias)).to(x.q.dtype)
 
 
-def _blocks(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    causal: bool,
-    bias: Bias,
-    scale: float,
-    dropout: float,
-) -> Tensor:
-    if dropout or looked_into() or (isinstance(bias, Relative) and bias.index is not None):
-        return _explicit(q, k, v, mask, causal, bias, scale, dropout)
-    return by_blocks(q, each_query_head(k, q), each_query_head(v, q), mask, causal, bias, scale)
+def _blocks(x: Inputs) -> Tensor:
+    if x.dropout or looked_into() or (isinstance(x.bias, Relative) and x.bias.index is not None):
+        return _explicit(x)
+    k, v = (each_query_head(y, x.q) for y in (x.k, x.v))
+    return by_blocks(x.q, k, v, x.mask, x.causal, x.bias, x.scale)
 
 
-KERNELS: dict[str, Kernel] = {"explicit": _explicit, "fused": _fused, "float32": _float32, "blocks": _blocks}
-
-
-def _thresholds_here() -> tuple[Threshold, ...]:
-    """The user's own where it can be read: a broken file is said, and keeps nobody from importing this."""
-    try:
-        return load_thresholds(thresholds_file())
-    except RuntimeError:  # nobody's home: a container's user without a name
-        return THRESHOLDS
-    except ValueError as error:
-        print(f"{error}; until then the built-in table is used", file=sys.stderr)
-        return THRESHOLDS
-
-
-_thresholds = _thresholds_here()
+KERNELS: dict[KernelName, Callable[[Inputs], Tensor]] = {
+    "explicit": _explicit,
+    "fused": _fused,
+    "float32": _float32,
+    "blocks": _blocks,
+}
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, causal: bool, scale: float) -> Tensor:

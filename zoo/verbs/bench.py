@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         word = {True: "kept", False: "MISSED", None: f"not checked, it is for {bound.machine}"}[kept]
         print(f"bound: {bound.ours} at most {bound.at_most} of {bound.reference}: {ratio:.3f} in {case}: {word}")
     if given.save:
-        from zoo.core.attend import thresholds_file
+        from zoo.core.kernels import thresholds_file
 
         suite.save(results, thresholds_file(), about)
         print(f"written: {thresholds_file()}")
