@@ -12,9 +12,9 @@ import torch
 from tests.core.architectures import build
 from zoo.core import Layout, RelativeBuckets, Rotary, Skewed, Stack, StackConfig, attend
 from zoo.core.attend import KERNELS, choose, visible
-from zoo.core.blocks import by_blocks
 from zoo.core.kernels import THRESHOLDS, Threshold, load_thresholds, thresholds_file, thresholds_here
 from zoo.core.position import Position
+from zoo.core.query_blocks import by_blocks
 from zoo.core.relative import Relative
 
 SEAM = sys.modules["zoo.core.attend"]  # zoo.core.attend is the function
@@ -83,7 +83,7 @@ def test_vectors_of_distances_are_the_bias_that_they_stand_for(groups: int, caus
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_vectors_of_distances_have_second_derivatives(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.core.blocks.ROWS", 2)
+    monkeypatch.setattr("zoo.core.query_blocks.ROWS", 2)
     inputs = torch.randn(3, 3, 2, 5, 3, dtype=torch.float64, requires_grad=True)
     rows = torch.randn(2, 10, 3, dtype=torch.float64, requires_grad=True)
 
@@ -100,7 +100,7 @@ def test_blocks_have_second_derivatives(
     shape: tuple[int, ...], causal: bool, masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of everything that has a first one, over several blocks; numerically."""
-    monkeypatch.setattr("zoo.core.blocks.ROWS", 2)
+    monkeypatch.setattr("zoo.core.query_blocks.ROWS", 2)
     mask = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1] * 5]).bool()[:, None, None] if masked else None
     bias = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     inputs = (*torch.randn(3, 3, 2, 5, 3, dtype=torch.float64, requires_grad=True), bias)

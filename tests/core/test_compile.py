@@ -126,5 +126,5 @@ def test_a_recurrent_stack_as_one_graph_is_refused_with_the_reason() -> None:
 
 def test_gradients_that_compiling_loses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: written in place under the compiler, tokens lose their gradients (torch 2.11), and it shows."""
-    monkeypatch.setattr(zoo.core.layout, "looked_into", lambda: False)
+    monkeypatch.setattr(zoo.core.layout, "traced", lambda: False)
     assert max(differences(TINY["gpt2_small/stack"], "eager")) > 1e-2

@@ -25,7 +25,7 @@ from zoo.core.feedforward import FeedForward, Gated, Plain
 from zoo.core.head import TransformHead
 from zoo.core.init import initialise
 from zoo.core.layout import Layout
-from zoo.core.mixer import FixedScale, Frame, HeadScale, Mixer, Mixing, Scale
+from zoo.core.mixer import FixedScale, Frame, HeadScale, Mixer, MixerModule, Scale
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
 from zoo.core.pool import First, Last, LearnedQuery, Max, Mean, Pool, Pooler, Standardised
@@ -80,7 +80,7 @@ __all__ = [
     "Max",
     "Mean",
     "Mixer",
-    "Mixing",
+    "MixerModule",
     "Network",
     "NoNorm",
     "NoPosition",

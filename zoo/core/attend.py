@@ -17,12 +17,12 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
-from zoo.core.blocks import by_blocks
 from zoo.core.dropout import dropout as drop
 from zoo.core.kernels import KernelName, thresholds_here
 from zoo.core.layout import Layout
-from zoo.core.plain import looked_into, transformed
+from zoo.core.query_blocks import by_blocks
 from zoo.core.relative import Bias, Relative, written_out
+from zoo.core.tracing import traced, transformed
 
 _thresholds = thresholds_here()
 
@@ -90,7 +90,7 @@ def choose(
     if not q.is_cpu:  # the table was measured on CPUs
         return "fused"
     full = not half and not torch.is_autocast_enabled(q.device.type)
-    blocks = full and dropout == 0 and not looked_into()
+    blocks = full and dropout == 0 and not traced()
     # The fused kernel has no gradient for a bias: at best it falls back to a slower form of the formula. Within a
     # transform of torch.func whether one is wanted does not show.
     learned = bias.rows if isinstance(bias, Relative) else bias
@@ -185,7 +185,7 @@ def _float32(x: Inputs) -> Tensor:
 
 
 def _blocks(x: Inputs) -> Tensor:
-    if x.dropout or looked_into() or (isinstance(x.bias, Relative) and x.bias.index is not None):
+    if x.dropout or traced() or (isinstance(x.bias, Relative) and x.bias.index is not None):
         return _explicit(x)
     k, v = (each_query_head(y, x.q) for y in (x.k, x.v))
     return by_blocks(x.q, k, v, x.mask, x.causal, x.bias, x.scale)

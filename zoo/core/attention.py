@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.core.attend import attend
 from zoo.core.cache import KeyValueState, SourceState, State
 from zoo.core.layout import Layout
-from zoo.core.mixer import Frame, Mixer, Mixing
+from zoo.core.mixer import Frame, Mixer, MixerModule
 from zoo.core.relative import Bias
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Attention(Mixer):
         return weights + biases + 2 * config.qk_norm.parameters(config.head_width)
 
 
-class MultiHead(Mixing):
+class MultiHead(MixerModule):
     """What self and cross attention share: heads, norms of queries and keys, the way out."""
 
     def __init__(self, config: "StackConfig", layer: int):

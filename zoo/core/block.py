@@ -13,7 +13,7 @@ from zoo.core.attention import CrossAttention
 from zoo.core.cache import LayerState, State
 from zoo.core.dropout import Dropout
 from zoo.core.layout import Layout
-from zoo.core.mixer import Frame, Mixing
+from zoo.core.mixer import Frame, MixerModule
 from zoo.core.norm import Transform
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Residual(nn.Module):
 
     def new_state(self, batch: int, capacity: int, like: Tensor) -> State:
         """The branch's own empty state."""
-        assert isinstance(self.branch, Mixing)
+        assert isinstance(self.branch, MixerModule)
         return self.branch.new_state(batch, capacity, like)
 
 

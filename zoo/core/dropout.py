@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.core.plain import looked_into
+from zoo.core.tracing import traced
 
 PARTS = 2**16  # a share is so many of these: 0.1 is 6,554
 
@@ -25,7 +25,7 @@ def dropout(x: Tensor, share: float, *, training: bool = True) -> Tensor:
     dropped = round(share * PARTS)
     if not training or dropped == 0:
         return x
-    if dropped == PARTS or not x.is_cpu or looked_into():
+    if dropped == PARTS or not x.is_cpu or traced():
         return F.dropout(x, share)
     with torch.no_grad():
         drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)

@@ -15,7 +15,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from zoo.core.plain import looked_into
+from zoo.core.tracing import traced
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -220,7 +220,7 @@ def check_rows(rows: Tensor, keep: Tensor | None = None) -> None:
 
 def scatter(x: Tensor, index: Tensor, slots: int) -> Tensor:
     """Tokens "t ..." into `slots` zeroed slots, each into its own (`index`: "t")."""
-    if looked_into():
+    if traced():
         return x.new_zeros(slots, *x.shape[1:]).index_copy(0, index, x)
     out: Tensor = _Scatter.apply(x, index, slots)  # type: ignore[no-untyped-call]
     return out
@@ -228,7 +228,7 @@ def scatter(x: Tensor, index: Tensor, slots: int) -> Tensor:
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
     """Tokens "t ..." out of distinct slots (`index`: "t"): the inverse of `scatter`."""
-    if looked_into():
+    if traced():
         return x.index_select(0, index)
     out: Tensor = _Gather.apply(x, index)  # type: ignore[no-untyped-call]
     return out

@@ -28,7 +28,7 @@ class Frame:
     writing: "Writing | None" = None  # where a cache puts the new tokens
 
 
-class Mixing(nn.Module):
+class MixerModule(nn.Module):
     """Base of mixer modules."""
 
     def forward(self, x: Tensor, frame: Frame, state: "State") -> Tensor:
@@ -48,7 +48,7 @@ class Mixer(Setting):
 
     has_queries: ClassVar[bool] = False
 
-    def build(self, config: "StackConfig", layer: int) -> Mixing:
+    def build(self, config: "StackConfig", layer: int) -> MixerModule:
         """The module of block number `layer`, from 0."""
         raise NotImplementedError
 

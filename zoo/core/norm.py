@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.absent import same
-from zoo.core.plain import looked_into
 from zoo.core.setting import Setting
+from zoo.core.tracing import traced
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -90,7 +90,7 @@ class RootMeanSquareNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or looked_into():  # the compiler fuses the plain formula by itself
+        if x.is_cuda or traced():  # the compiler fuses the plain formula by itself
             return nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
         if not torch.is_grad_enabled():
             return _scaled(x, self.weight, self.eps)[0]

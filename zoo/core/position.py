@@ -29,9 +29,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from zoo.core.layout import Layout
-from zoo.core.plain import looked_into
 from zoo.core.relative import Bias, Relative
 from zoo.core.setting import Setting
+from zoo.core.tracing import traced
 from zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -141,10 +141,10 @@ class SinusoidalPosition(PositionModule):
             raise ValueError(f"Sinusoidal position over {pos.shape[-1]} axes needs an even share of dim ({self.dim})")
         if layout.reach < layout.tokens:  # a sine is dear, a look-up is not
             table = self.waves(torch.arange(layout.reach, device=x.device), width)
-            added = table[_some_place(pos, layout)]
+            added = table[_lookup_positions(pos, layout)]
         else:
             added = self.waves(pos, width)
-        return x + _where_placed(added.flatten(-2).to(x.dtype), layout)
+        return x + _zero_unplaced(added.flatten(-2).to(x.dtype), layout)
 
     def waves(self, pos: Tensor, width: int) -> Tensor:
         """Positions "..." to "... width"; made in float64, so that far positions keep their phase."""
@@ -194,8 +194,8 @@ class LearnedPosition(PositionModule):
             raise UserError(
                 f"a sequence reaches position {layout.reach - 1}, the position table has {self.length} rows"
             )
-        added: Tensor = self.table(_some_place(_one_axis(layout.pos, "Learned"), layout) + self.offset)
-        return x + _where_placed(added, layout)
+        added: Tensor = self.table(_lookup_positions(_one_axis(layout.pos, "Learned"), layout) + self.offset)
+        return x + _zero_unplaced(added, layout)
 
 
 @dataclass(frozen=True)
@@ -227,8 +227,8 @@ class PeriodicPosition(PositionModule):
         self.table = nn.Embedding(self.period, dim)
 
     def embed(self, x: Tensor, layout: Layout) -> Tensor:
-        place = _some_place(_one_axis(layout.pos, "Periodic"), layout) % self.period
-        return x + _where_placed(self.table(place), layout)
+        place = _lookup_positions(_one_axis(layout.pos, "Periodic"), layout) % self.period
+        return x + _zero_unplaced(self.table(place), layout)
 
 
 # -- turning queries and keys -----------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ class RotaryPosition(PositionModule):
 
     def rotate(self, q: Tensor, k: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
         cos, sin = (table.to(q.dtype) for table in prepared)
-        turn = _turn if looked_into() else _Turn.apply
+        turn = _turn if traced() else _Turn.apply
         return turn(q, cos, sin), turn(k, cos, sin)
 
     def extra_repr(self) -> str:
@@ -584,12 +584,12 @@ def _axes(pos: Tensor) -> Tensor:
     return pos if pos.dim() == 2 else pos.unsqueeze(-1)
 
 
-def _some_place(pos: Tensor, layout: Layout) -> Tensor:
-    """Positions that can be looked up: a token without a place takes the first's, and `_where_placed` drops it."""
+def _lookup_positions(pos: Tensor, layout: Layout) -> Tensor:
+    """Positions that can be looked up: a token without a place takes the first's, and `_zero_unplaced` drops it."""
     return pos if layout.placed is None else pos.clamp(min=0)
 
 
-def _where_placed(added: Tensor, layout: Layout) -> Tensor:
+def _zero_unplaced(added: Tensor, layout: Layout) -> Tensor:
     """What a scheme adds "t d", nothing where a token has no place."""
     return added if layout.placed is None else added * layout.placed.unsqueeze(-1)
 

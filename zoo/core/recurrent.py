@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from zoo.core.cache import RecurrentState, State
 from zoo.core.layout import Layout
-from zoo.core.mixer import Frame, Mixer, Mixing
+from zoo.core.mixer import Frame, Mixer, MixerModule
 
 if TYPE_CHECKING:
     from zoo.core.config import StackConfig
@@ -89,7 +89,7 @@ class RNN(Recurrent):
     gates: ClassVar[int] = 1
 
 
-class RecurrentMixer(Mixing):
+class RecurrentMixer(MixerModule):
     """Reads each sequence from its first token, or from where its state was left."""
 
     def __init__(self, cells: nn.RNNBase, config: "StackConfig"):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.core.plain import once
+from zoo.core.tracing import no_second_derivative
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,7 +124,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss, nll, correct
 
     @staticmethod
-    @once
+    @no_second_derivative
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         dx, dw, db = ctx.saved_tensors

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 
-def looked_into() -> bool:
+def traced() -> bool:
     """Whether the compiler or a transform of torch.func follows what is computed: both want torch's own operations."""
     return torch.compiler.is_compiling() or transformed()
 
@@ -17,7 +17,7 @@ def transformed() -> bool:
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def once(backward: Callable[..., Any]) -> Callable[..., Any]:
+def no_second_derivative(backward: Callable[..., Any]) -> Callable[..., Any]:
     """For a backward that torch cannot differentiate: an error where that is asked for.
 
     torch.autograd.function.once_differentiable marks the gradients instead, and a gradient of gradients with respect to
