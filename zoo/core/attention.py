@@ -54,10 +54,11 @@ class MultiHead(MixerModule):
     def look(
         self, q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, bias: Bias, *, causal: bool
     ) -> Tensor:
+        """Queries "t h e" on keys and values "s g e" (or rows "b g m e") to what the block adds, "t d"."""
         dropout = self.dropout if self.training else 0.0
         out = self.attend(
             q, k, v, queries=queries, keys=keys, causal=causal, bias=bias, scale=self.scale, dropout=dropout
-        )
+        )  # "t h e"
         projected: Tensor = self.to_out(out.flatten(-2))
         return projected
 
@@ -71,12 +72,12 @@ class SelfAttention(MultiHead):
         self.to_qkv = nn.Linear(config.dim, rows, bias=config.bias.qkv)
 
     def forward(self, x: Tensor, frame: Frame, state: State) -> Tensor:
-        qkv = self.to_qkv(x).unflatten(-1, (-1, self.width))
-        q, k, v = qkv.split((self.heads, self.groups, self.groups), dim=-2)
-        q, k = frame.position.rotate(self.q_norm(q), self.k_norm(k), frame.prepared)
-        bias = frame.position.score(q, frame.prepared, self.layer)
-        k, v = state.extend(k, v, frame.writing)
-        return self.look(q, k, v, frame.layout, frame.keys, bias, causal=self.causal)
+        qkv = self.to_qkv(x).unflatten(-1, (-1, self.width))  # "t (h + g + g) e"
+        q, k, v = qkv.split((self.heads, self.groups, self.groups), dim=-2)  # "t h e", "t g e", "t g e"
+        q, k = frame.position.rotate(self.q_norm(q), self.k_norm(k), frame.prepared)  # of the same shapes
+        bias = frame.position.score(q, frame.prepared, self.layer)  # "h n m", "b h n m", vectors of distances or None
+        k, v = state.extend(k, v, frame.writing)  # "t g e", or all that a cache holds, "b g m e"
+        return self.look(q, k, v, frame.layout, frame.keys, bias, causal=self.causal)  # "t d"
 
     def new_state(self, batch: int, capacity: int, like: Tensor) -> State:
         return KeyValueState(batch, capacity, self.groups, self.width, like)
@@ -93,9 +94,9 @@ class CrossAttention(MultiHead):
     def forward(self, x: Tensor, frame: Frame, state: State) -> Tensor:
         assert frame.context_layout is not None
         keys = frame.context_layout
-        q = self.q_norm(self.to_q(x).unflatten(-1, (-1, self.width)))
-        k, v = state.once(lambda: self.project(frame), keys)
-        return self.look(q, k, v, frame.layout.share(keys.batch), keys, None, causal=False)
+        q = self.q_norm(self.to_q(x).unflatten(-1, (-1, self.width)))  # "t h e"
+        k, v = state.once(lambda: self.project(frame), keys)  # "s g e", or as a cache holds them, "b g m e"
+        return self.look(q, k, v, frame.layout.share(keys.batch), keys, None, causal=False)  # "t d"
 
     def project(self, frame: Frame) -> tuple[Tensor, Tensor]:
         """Keys and values of the context, "s g e"."""

@@ -33,11 +33,13 @@ class State:
     """What a layer remembers between forwards. This one remembers nothing: a forward without a cache."""
 
     def extend(self, k: Tensor, v: Tensor, writing: Writing | None) -> tuple[Tensor, Tensor]:
-        """Add keys and values "t g e"; give all there are."""
+        """Add keys and values "t g e"; give all there are: with a cache rows "b g m e", without one "t g e" as they
+        came."""
         return k, v
 
     def once(self, project: Callable[[], tuple[Tensor, Tensor]], source: Layout) -> tuple[Tensor, Tensor]:
-        """Keys and values "s g e" of a source, which are the same at every step."""
+        """Keys and values of a source, the same at every step, of which `project` makes "s g e": with a cache rows
+        "b g m e", made once, without one "s g e"."""
         return project()
 
     def read(self) -> tuple[Tensor, ...] | None:

@@ -25,7 +25,7 @@ class Bias:
 
 @dataclass(frozen=True, kw_only=True)
 class StackConfig:
-    """A stack of blocks: everything between tokens and tokens. ValueError where settings do not fit each other.
+    """A stack of blocks, from embedded tokens to states, both "t d". ValueError where settings do not fit each other.
 
     An encoder is a stack, a decoder is a stack with `cross=True`, and an encoder-decoder is two of them.
     """

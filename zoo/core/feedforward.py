@@ -41,7 +41,7 @@ class FeedForward(Setting):
 
 
 def check_feed_forward(activation: str, dim: int | None) -> None:
-    """ValueError for an activation that does not exist, or a width that is none."""
+    """ValueError for an activation that does not exist, or a width below 1."""
     if activation not in get_args(Activation):
         raise ValueError(f"activation: unknown {activation!r}{nearest(activation, list(get_args(Activation)))}")
     if dim is not None and dim < 1:

@@ -68,8 +68,9 @@ def initialise(module: nn.Module, scheme: Scheme, *, std: float = 0.02) -> None:
 
 
 class Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within it parameters are not drawn: networks whose weights are about to be replaced are built several times as
-    fast. Constants (norms, biases) are set as ever, and what is no parameter is drawn."""
+    """A context in which no parameter is drawn at random: a network whose weights are about to be replaced is built in
+    a fraction of the time. Constant parameters (norms, biases) and random tensors that are not parameters are set as
+    they always are."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.ops.aten.normal_.default, torch.ops.aten.uniform_.default):

@@ -20,7 +20,12 @@ from zoo.core.tracing import traced
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Layout:
-    """A batch of sequences on a flat run of tokens. Build it with `dense`, `packed_from`, `from_keep` or `rows`."""
+    """A batch of sequences on a flat run of tokens. Build it with `of`, from a batch "b n ..." and its mask.
+
+    Below `of` are `dense` and `from_keep`, which take positions too; `packed_from` takes lengths, `rows` makes a
+    cache's keys. Two pairs of methods go between tokens and rows: `take` and `give` the user's rows, whose padding may
+    stand anywhere; `pad` and `pack` the core's own, whose padding comes last.
+    """
 
     batch: int  # b
     length: int  # n: tokens of the longest sequence

@@ -43,7 +43,7 @@ class NoNorm(Norm):
 
 
 def check_eps(eps: float) -> None:
-    """ValueError where what is added under the root could make it none."""
+    """ValueError where eps is below 0 or infinite: then there may be no root to divide by."""
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps ({eps}) must be at least 0")
 

@@ -1,4 +1,4 @@
-"""A stack of blocks: the Transformer between tokens and tokens. Axes: t tokens, s context tokens, d model width."""
+"""A stack of blocks: from embedded tokens to states, both "t d". Axes: t tokens, s context tokens, d model width."""
 
 from typing import cast
 
@@ -35,7 +35,7 @@ class Stack(nn.Module):
         context_layout: Layout | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
-        """Embedded tokens "t d" to "t d".
+        """Embedded tokens "t d" to their states "t d".
 
         `context` "s d" is what cross attention looks at, with its layout: as many sequences as `layout` has, or fewer
         of which each serves several sequences in a row (beams). With a `cache` the tokens continue what it holds.
