@@ -149,7 +149,7 @@ def test_a_folder_with_files_of_the_users_is_no_place_for_a_run(
     (bench.run / name).write_text("mine")
     (bench.run / "fit.log").write_text("a shell may write here what the run says")
     assert bench.fit("--trainer.max_steps", 1) == 2
-    assert f"run/{name} is of no run: nothing is overwritten" in capsys.readouterr().err
+    assert f"run/{name} was not written by zoo fit, and nothing is overwritten" in capsys.readouterr().err
     assert {path.name for path in bench.run.iterdir()} == {name, "fit.log"}
     assert (bench.run / name).read_text() == "mine"
     (bench.run / name).unlink()

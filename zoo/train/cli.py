@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import yaml
@@ -280,62 +280,108 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
     own.add_argument("--init-from", type=Path)
     ours, args = own.parse_known_args(argv)
     run: Path = ours.run or Path("runs") / _name(args)
-    moved: dict[str, str] = {}
+    stopped = None
     if ours.resume is not None:
         if ours.init_from is not None:
             raise UserError("--resume goes on with the weights of its own run: leave out --init-from")
         if ours.run is None and not (run / CONFIG).is_file():
             raise UserError(f"--resume needs the run's folder: {run} holds no run; give --run FOLDER")
-        checkpoint = find_checkpoint(run, "last") if ours.resume == "last" else Path(ours.resume)
-        stored = open_checkpoint(checkpoint)
-        if not any(a.startswith(("--config", "-c")) for a in args):
-            moved = kept(run / CONFIG)
-            args = ["--config", str(run / CONFIG), *_options(moved), *args]
+        stopped = _stopped(run, ours.resume, args)
+        args = stopped.args
     elif rank_zero_only.rank == 0 and not {"--help", "--print_config"} & set(args):
         # other ranks begin when the first has already written
-        check_free(run)
-        if foreign := _foreign(run):  # a model that was imported or published, or whatever else lies there
-            raise UserError(f"{foreign} is of no run: nothing is overwritten, give another --run FOLDER")
-    keeper = RunFolder(run, [*imports.options(), "fit", *argv], resumed=ours.resume is not None)
-    callbacks = [keeper, Throughput(), StopOnSignal(run / CHECKPOINTS / LAST)]
+        _check_folder(run)
     source = None if ours.init_from is None else begun(ours.init_from, opened)
-    laid, taken = (args, {}) if source is None else lay_below(args, source, set(LINKS))
-    known = described(run).get("settings") if ours.resume is not None else source and source.settings
-    try:
-        cli = build(laid, run, callbacks, known)
-    except UserError as error:
-        stacks = [value for value in taken.get("model", {}).values() if isinstance(value, dict) and "depth" in value]
-        if source is None or stacks or not source.kind:
-            raise
-        raise UserError(f"{error}; {ours.init_from} is a {source.kind}, which has no such stack") from None
-    if ours.resume is not None:
-        _refuse_changes(cli, run / CONFIG, moved)
+    keeper = RunFolder(run, [*imports.options(), "fit", *argv], resumed=stopped is not None)
+    callbacks = [keeper, Throughput(), StopOnSignal(run / CHECKPOINTS / LAST)]
+    if source is None:
+        known = None if stopped is None else described(run).get("settings")
+        cli, taken = build(args, run, callbacks, known), {}
+    else:
+        cli, taken = _built_on(source, ours.init_from, args, run, callbacks)
+    if stopped is not None:
+        _refuse_changes(cli, run / CONFIG, stopped.moved)
         check_classes(run, cli.datamodule)
-        fitting(cli.model, stored, checkpoint)
-        if _complete(stored, cli.trainer):  # Lightning would count an epoch that it does not train
+        fitting(cli.model, stopped.stored, stopped.checkpoint)
+        if _complete(stopped.stored, cli.trainer):  # Lightning would count an epoch that it does not train
             print(f"run: {run} is complete; a larger trainer.max_steps or trainer.max_epochs goes on with it")
             return 0
-    if ours.resume is None:
+    else:
         check_reach(cli.model, cli.datamodule)
-        if rank_zero_only.rank == 0:
-            for line in left_behind(args):
-                print(line, file=sys.stderr)
+        for line in left_behind(args) if rank_zero_only.rank == 0 else ():
+            print(line, file=sys.stderr)
     if source is not None:
-        if source.folder is not None:
-            cli.datamodule.check_origin(source.folder)
-        begin_with(cli.model, source, cli.datamodule.names)
-        if taken and cli.trainer.is_global_zero:
-            said = "; ".join(f"{part} {', '.join(values)}" for part, values in taken.items())
-            print(f"as in {ours.init_from}: {said}", file=sys.stderr)
+        _begin(cli, source, ours.init_from, taken)
         del source  # its weights
     keeper.settings = cli.text()
     # what compares runs goes by their settings
     for logger in cli.trainer.loggers if cli.trainer.is_global_zero else ():
         logger.log_hyperparams(dict(_flat(yaml.safe_load(keeper.settings))))
-    path = str(checkpoint) if ours.resume is not None else None
+    _train(cli, None if stopped is None else stopped.checkpoint)
+    if cli.trainer.is_global_zero:
+        monitor: Any = cli.trainer.checkpoint_callback
+        unseen = monitor is not None and monitor.monitor and not monitor.best_model_path
+        print(f"run: {run}{' (never validated: its best weights are its last)' if unseen else ''}")
+    return 0
+
+
+class Stopped(NamedTuple):
+    """Where a run that goes on had come to."""
+
+    args: list[str]  # the settings, with those that the run began with
+    moved: dict[str, str]  # options that say where the same is read now
+    checkpoint: Path
+    stored: dict[str, Any]  # what the checkpoint holds
+
+
+def _stopped(run: Path, resume: str, args: list[str]) -> Stopped:
+    checkpoint = find_checkpoint(run, "last") if resume == "last" else Path(resume)
+    stored = open_checkpoint(checkpoint)
+    if any(a.startswith(("--config", "-c")) for a in args):
+        return Stopped(args, {}, checkpoint, stored)
+    moved = kept(run / CONFIG)
+    return Stopped(["--config", str(run / CONFIG), *_options(moved), *args], moved, checkpoint, stored)
+
+
+def _check_folder(run: Path) -> None:
+    """UserError where a new run would write over what is not its own."""
+    check_free(run)
+    if foreign := _foreign(run):  # a model that was imported or published, or whatever else lies there
+        raise UserError(
+            f"{foreign} was not written by zoo fit, and nothing is overwritten: choose another --run FOLDER"
+        )
+
+
+def _built_on(
+    source: Source, init_from: Path, args: list[str], run: Path, callbacks: list[Callback]
+) -> tuple[CLI, dict[str, Any]]:
+    """What the settings name above those of the model to begin with, and which were taken from it."""
+    laid, taken = lay_below(args, source, set(LINKS))
+    try:
+        return build(laid, run, callbacks, source.settings), taken
+    except UserError as error:
+        stacks = [value for value in taken.get("model", {}).values() if isinstance(value, dict) and "depth" in value]
+        if stacks or not source.kind:
+            raise
+        raise UserError(f"{error}; {init_from} is a {source.kind}, which has no such stack") from None
+
+
+def _begin(cli: CLI, source: Source, init_from: Path, taken: dict[str, Any]) -> None:
+    """Put in the weights to begin with, and say which settings came with them."""
+    if source.folder is not None:
+        cli.datamodule.check_origin(source.folder)
+    begin_with(cli.model, source, cli.datamodule.names)
+    if taken and cli.trainer.is_global_zero:
+        said = "; ".join(f"{part} {', '.join(values)}" for part, values in taken.items())
+        print(f"as in {init_from}: {said}", file=sys.stderr)
+
+
+def _train(cli: CLI, checkpoint: Path | None) -> None:
+    """Lightning's own training; what it finds wrong with the settings only as it goes is a UserError."""
+    path = None if checkpoint is None else str(checkpoint)
     try:
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=path, weights_only=True)
-    except MisconfigurationException as error:  # settings that Lightning finds wrong only as it goes (a metric's name)
+    except MisconfigurationException as error:  # a metric's name
         raise UserError(one_line(str(error))) from None
     except ValueError as error:
         if "`val_check_interval`" not in str(error):
@@ -348,11 +394,6 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
         if left.code == 1 and cli.trainer.interrupted:  # Lightning leaves with 1, which is a failed training's code
             raise KeyboardInterrupt from None
         raise
-    if cli.trainer.is_global_zero:
-        monitor: Any = cli.trainer.checkpoint_callback
-        unseen = monitor is not None and monitor.monitor and not monitor.best_model_path
-        print(f"run: {run}{' (never validated: its best weights are its last)' if unseen else ''}")
-    return 0
 
 
 def evaluate(verb: str, argv: list[str]) -> int:
