@@ -66,7 +66,7 @@ def shakespeare() -> str:
         for run in results("shakespeare")
         if "tests" in run
     ]
-    return rows(["run", "parameters", "nats a character", "steps", "time", "device"], body)
+    return rows(["run", "parameters", "nats per character", "steps", "time", "device"], body)
 
 
 def shakespeare_beside() -> str:
@@ -80,7 +80,7 @@ def shakespeare_beside() -> str:
         ]
         for name, runs in kept["runs"].items()
     ]
-    return rows(["training", "parameters", "nats a character", kept["device"]], body)
+    return rows(["training", "parameters", "nats per character", kept["device"]], body)
 
 
 def planted() -> str:
@@ -185,7 +185,7 @@ def natural() -> str:
                 f"{mean(one['gain'] for one in found):.4f} +- {mean(one['gain_error'] for one in found):.4f}",
             ]
         )
-    head = ["left to right", "parameters", "nats a residue", "standard error", "better than the unigram by"]
+    head = ["left to right", "parameters", "nats per residue", "standard error", "better than the unigram by"]
     return rows(head, body)
 
 
@@ -206,7 +206,7 @@ def natural_pairs() -> str:
         ]
         for kinds, pairs in found.items()
     ]
-    return rows(["nats a residue", "difference", "standard error", "pairs of runs"], body)
+    return rows(["nats per residue", "difference", "standard error", "pairs of runs"], body)
 
 
 def real_contacts() -> str:
@@ -291,7 +291,7 @@ def hidden(topic: str) -> str:
         ]
         for run in results(topic)
     ]
-    head = ["run", "parameters", "nats a token while training", "at the end", "right, %", "steps", "time", "device"]
+    head = ["run", "parameters", "nats per token while training", "at the end", "right, %", "steps", "time", "device"]
     return rows(head, body)
 
 
@@ -397,7 +397,7 @@ def music() -> str:
 
 
 def music_seeds() -> str:
-    """Position schemes on the 16th grid over seeds: mean and deviation of nats a token."""
+    """Position schemes on the 16th grid over seeds: mean and deviation of nats per token."""
     found: dict[str, list[dict[str, Any]]] = {}
     for run in sorted(results("music", "16th-*.json"), key=lambda run: run["seed"]):
         found.setdefault(run["name"].removeprefix("16th ").split(" seed ")[0], []).append(run)
@@ -409,7 +409,7 @@ def music_seeds() -> str:
         test = [run["tests"]["test"]["nll"] for run in runs]
         seeds = ", ".join(str(run["seed"]) for run in runs)
         body.append([name, seeds, *(f"{mean(x):.3f} +- {stdev(x):.3f}" for x in (val, test))])
-    return rows(["positions", "seeds", "val, nats a token", "test, nats a token"], body)
+    return rows(["positions", "seeds", "val, nats per token", "test, nats per token"], body)
 
 
 def music_samples() -> str:
@@ -482,7 +482,7 @@ def mixers() -> str:
     columns = {
         "text": ("exact", "translated exactly, %", 100, 1),
         "vision": ("accuracy", "digits right, %", 100, 1),
-        "music": ("nll", "harmony, nats a token", 1, 3),
+        "music": ("nll", "harmony, nats per token", 1, 3),
         "protein": ("jacobian", "contacts found, P@L", 1, 2),
     }
     head = ["mixer", *(said for _, said, _, _ in columns.values())]
@@ -578,7 +578,7 @@ def glance() -> str:
             tenth,
         ),
         line(
-            "Bach's chorales (JSB, 16th), nats a token, validation",
+            "Bach's chorales (JSB, 16th), nats per token, validation",
             f"{val(bach):.3f}",
             "0.335 Music Transformer, 0.417 its plain one (second-hand)",
             bach,
@@ -590,7 +590,7 @@ def glance() -> str:
             equal,
         ),
         line(
-            "JSB, quarter, nats a step of 88 keys",
+            "JSB, quarter, nats per step of 88 keys",
             f"{test(quarter, 'nll_step'):.2f}",
             "8.10 TCN, 8.45 LSTM (their paper), 5.56 RNN-NADE (by memory)",
             quarter,

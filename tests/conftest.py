@@ -8,7 +8,7 @@ import pytest
 import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# what torch's deterministic kernels need of cuBLAS, which is asked once a process
+# what torch's deterministic kernels need of cuBLAS, which is asked once per process
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 

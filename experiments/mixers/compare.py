@@ -131,7 +131,7 @@ def main(names: list[str]) -> None:
     path = Path(__file__).parent / "results" / "mixers.json"
     kept = json.loads(path.read_text()) if path.is_file() else {"domains": {}, "seconds": 0.0}
     found, begin = kept["domains"], time.time() - kept["seconds"]
-    rule = RuleHarmony().best("test")  # nats a token that the rule itself is left with
+    rule = RuleHarmony().best("test")  # nats per token that the rule itself is left with
     for name in names or DOMAINS:
         domain = DOMAINS[name]
         for mixer in MIXERS:

@@ -1,7 +1,7 @@
 """What counting and compressing make of the same tokens: python experiments/music/baselines.py
 
 An n-gram with Witten-Bell interpolation (Witten & Bell 1991) over the training pieces in every key that the models see
-them in, told which voice comes next; its order is the best on validation. zstd and lzma: how many bits a token the
+them in, told which voice comes next; its order is the best on validation. zstd and lzma: how many bits per token the
 held-out pieces add to an archive of the training pieces. Writes experiments/music/results/baselines.json.
 """
 
@@ -58,7 +58,7 @@ class Counts:
 
 
 def ngram(grid: str, data: JSBChorales, pieces: dict[str, list[list[int]]]) -> dict[str, dict[int, float]]:
-    """Nats a token of each split, by order."""
+    """Nats per token of each split, by order."""
     view = data.view
     voices = 1 if grid == "quarter" else 4
     rows = {split: [(np.array(t), np.arange(len(t)) % voices) for t in pieces[split]] for split in ("val", "test")}
@@ -84,7 +84,7 @@ def ngram(grid: str, data: JSBChorales, pieces: dict[str, list[list[int]]]) -> d
 
 
 def compressed(pieces: dict[str, list[list[int]]]) -> dict[str, dict[str, float]]:
-    """Nats a token that val and test add to an archive of train."""
+    """Nats per token that val and test add to an archive of train."""
     import pyarrow
 
     codec = pyarrow.Codec("zstd", compression_level=22)

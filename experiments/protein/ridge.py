@@ -22,7 +22,7 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 def features(chains: list[Chain], longest: int) -> csr_matrix:
-    """One row a protein: which letter stands where; the places after a shorter one's end hold nothing."""
+    """One row per protein: which letter stands where; the places after a shorter one's end hold nothing."""
     rows = np.repeat(np.arange(len(chains)), [len(c.sequence) for c in chains])
     columns = [place * len(INDEX) + INDEX[letter] for c in chains for place, letter in enumerate(c.sequence)]
     return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(chains), longest * len(INDEX)))

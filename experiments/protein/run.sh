@@ -122,7 +122,7 @@ tuned() { # fitness from the trunk of masked pretraining, which is trained first
   done
 }
 
-classes() { # a class a protein, and what a linear model makes of its composition
+classes() { # a class per protein, and what a linear model makes of its composition
   python experiments/protein/composition.py
   for seed in $SEEDS; do
     train "runs/classes-$seed" --config configs/protein/classes.yaml --seed_everything "$seed" --data.seed "$seed"

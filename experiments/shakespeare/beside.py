@@ -84,7 +84,7 @@ def by_hand(seed: int) -> dict[str, float]:
 
 @torch.no_grad()
 def held(model: ByHand, ids: Tensor) -> float:
-    """Nats a character over the held-out text, each character but the first once, in windows of LENGTH."""
+    """Nats per character over the held-out text, each character but the first once, in windows of LENGTH."""
     whole = (len(ids) - 1) // LENGTH * LENGTH
     read, right = ids[:whole].view(-1, LENGTH), ids[1 : whole + 1].view(-1, LENGTH)
     pairs = zip(read.split(128), right.split(128), strict=True)

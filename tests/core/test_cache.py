@@ -201,7 +201,7 @@ def test_what_does_not_fit_is_said() -> None:
     cache = Cache(stack, 2, 3)
     with pytest.raises(ValueError, match="holds 2 sequences, 3 came"):
         stack(torch.randn(3, 24), Layout.dense(3, 1), cache=cache)
-    with pytest.raises(ValueError, match="room for 3 tokens a sequence, 4 are needed"):
+    with pytest.raises(ValueError, match="room for 3 tokens per sequence, 4 are needed"):
         stack(torch.randn(8, 24), cache.next(4), cache=cache)
     stack(torch.randn(4, 24), cache.next(2), cache=cache)
     with pytest.raises(ValueError, match="tokens from position 0 on came, the next is 2"):

@@ -128,7 +128,7 @@ def test_the_stop_for_music_can_be_heard(tmp_path: Path, capsys: pytest.CaptureF
     """A few seconds bring the loss below an even guess; the page plays what was written and says the best loss."""
     assert main(["tour", "music", "--seconds", "6", "--out", str(tmp_path)]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "harmony" in line)
-    score, best = map(float, re.search(r"([\d.]+) nats a token +([\d.]+)", row).groups())  # type: ignore[union-attr]
+    score, best = map(float, re.search(r"([\d.]+) nats per token +([\d.]+)", row).groups())  # type: ignore[union-attr]
     assert 0.15 < best < 0.3 < score < 3.8  # 49 tokens: an even guess has 3.9
     html = (tmp_path / "index.html").read_text()
     (sound,) = re.findall(r"data:audio/wav;base64,([\w+/=]+)", html)

@@ -299,7 +299,7 @@ def test_settings_of_training_are_told(folder: Path, capsys: pytest.CaptureFixtu
     (folder / "generation_config.json").write_text('{"no_repeat_ngram_size": 3, "min_length": 0}')
     assert cli.main(["import", str(folder), str(folder.parent / "p")]) == 0
     said = capsys.readouterr().err
-    assert "generation_config.json: no_repeat_ngram_size 3 is not taken on: it is a habit of" in said
+    assert "generation_config.json: no_repeat_ngram_size 3 ignored: a default of its generate" in said
     assert "min_length" not in said
 
 
@@ -357,7 +357,7 @@ def test_how_a_published_model_writes_is_read_where_its_library_reads_it(
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     told = "length_penalty 2.0, num_beams 4, early_stopping True, max_length 142, forced_eos_token_id 2"
-    assert f"config.json: {told} are not taken on: they are habits" in said[0]
+    assert f"config.json: {told} ignored: defaults of its generate" in said[0]
     (folder / "generation_config.json").write_text('{"eos_token_id": [5, 2], "num_beams": 1, "max_length": 20}')
     found = zoo.load(folder).model
     assert (found.end, found.ends) == (5, (5, 2))

@@ -184,7 +184,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def _beside(result: Result, name: str) -> str:
-    """What stands beside a candidate's time: peak memory, work a second."""
+    """What stands beside a candidate's time: peak memory, work per second."""
     said = [f"{result.peak[name] / 2**20:.0f} MiB"] if result.peak else []
     if result.unit:
         said.append(f"{result.work / result.median(name):,.4g} {result.unit}/s")

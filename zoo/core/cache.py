@@ -1,4 +1,4 @@
-"""What a decoding loop remembers: one slot a layer, made by that layer's mixer.
+"""What a decoding loop remembers: one slot per layer, made by that layer's mixer.
 
 Axes: t new tokens, b sequences, n new tokens of a sequence, m slots in use, g key/value heads, e head width.
 
@@ -194,7 +194,7 @@ class Cache:
         if self.lengths is not None and queries.lengths is not None:  # the longest of before may not grow the most
             end = int((self.lengths + queries.lengths).max())
         if end > self.capacity:
-            raise ValueError(f"the cache has room for {self.capacity} tokens a sequence, {end} are needed")
+            raise ValueError(f"the cache has room for {self.capacity} tokens per sequence, {end} are needed")
         device = queries.pos.device
         if self.lengths is None and queries.lengths is None:
             return self._placed(Layout.dense(self.batch, end, device=device), queries), Writing(self.filled, end)

@@ -1,13 +1,12 @@
 """Feed-forwards: what a block does to each token alone. Axes: t tokens, d model width, f hidden width."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.core.setting import Setting
-from zoo.errors import nearest
+from zoo.core.setting import Setting, check_word
 
 if TYPE_CHECKING:
     from zoo.core.config import StackConfig
@@ -42,8 +41,7 @@ class FeedForward(Setting):
 
 def check_feed_forward(activation: str, dim: int | None) -> None:
     """ValueError for an activation that does not exist, or a width below 1."""
-    if activation not in get_args(Activation):
-        raise ValueError(f"activation: unknown {activation!r}{nearest(activation, list(get_args(Activation)))}")
+    check_word("activation", activation, Activation)
     if dim is not None and dim < 1:
         raise ValueError(f"dim ({dim}) must be at least 1: it is the hidden width")
 

@@ -4,7 +4,7 @@ Axes: t tokens of a batch, b sequences, n positions of the longest sequence, a a
 
 The core works on a flat run of tokens "t ..." and a Layout beside it. Three layouts exist: *dense* (all sequences are
 equally long: t = b n, a free reshape), *packed* (real tokens only, sequence after sequence) and *rows* (b rows of n
-slots of which each sequence fills the first `lengths`: how a cache holds its keys). A Layout is built once a batch,
+slots of which each sequence fills the first `lengths`: how a cache holds its keys). A Layout is built once per batch,
 outside any compiled region, because finding the real tokens breaks a graph.
 """
 
@@ -187,7 +187,7 @@ class Layout:
         return rearrange(padded, "(b n) ... -> b n ...", b=self.batch)
 
     def spread(self, x: Tensor) -> Tensor:
-        """One value a sequence "b ..." given to each of its tokens: "t ..."."""
+        """One value per sequence "b ..." given to each of its tokens: "t ..."."""
         if self.index is None:
             return repeat(x, "b ... -> (b n) ...", n=self.length)
         return x[self.index // self.length]

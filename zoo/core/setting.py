@@ -132,10 +132,15 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if type(value) is not hint and not number:
             raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
         return hint(value)
-    allowed = list(get_args(hint))  # what is left is a Literal
-    if value not in allowed:
-        raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, allowed))}")
+    check_word(where, value, hint)  # what is left is a Literal
     return value
+
+
+def check_word(where: str, value: Any, literal: Any) -> None:
+    """ValueError where `value` is none of a Literal's, with the nearest that is."""
+    allowed = get_args(literal)
+    if value not in allowed:
+        raise ValueError(f"{where}: unknown {value!r}{nearest(str(value), [str(word) for word in allowed])}")
 
 
 def _first_that_fits(kinds: list[Any], value: Any, where: str) -> Any:

@@ -76,7 +76,7 @@ class Stack(nn.Module):
             )
 
     def new_states(self, batch: int, capacity: int) -> list[LayerState]:
-        """Empty states for a cache, one a layer. ValueError where the stack looks ahead: nothing can be continued."""
+        """Empty states for a cache, one per layer. ValueError where the stack looks ahead: nothing can be continued."""
         if not self.config.causal:
             raise ValueError("only a causal stack can go on from a cache: here every token looks at later ones too")
         first = next(self.parameters())

@@ -76,7 +76,7 @@ class Writer(Network):
         if longest is not None and given + length - 1 > longest:  # the last token is written, and not read again
             raise UserError(f"{given} tokens of prompt and {length} to write: the model can place {longest}")
         if not given or (keep is not None and not bool(keep.any(-1).all())):
-            raise UserError("a prompt without any token cannot be gone on with")
+            raise UserError("the prompt is empty: give at least one token")
 
         def write() -> Iterator[Tensor]:
             hidden: Reading = self.hidden

@@ -266,7 +266,7 @@ class SoundCodes(DataModule):
 
 
 class Sounding(Task):
-    """A MusicLM on the codes of a codec, in nats a code over all codebooks."""
+    """A MusicLM on the codes of a codec, in nats per code over all codebooks."""
 
     kind = "MusicLM"
     entries = ("hidden",)

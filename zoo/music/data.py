@@ -280,7 +280,7 @@ class RuleHarmony(MusicData):
         return self.drawn[split]
 
     def best(self, split: Split) -> float:
-        """The rule's own negative log likelihood of a split, in nats a token."""
+        """The rule's own negative log likelihood of a split, in nats per token."""
         pieces = self.drawn[split]
         tokens = sum(len(self.view.encode(piece)) for piece in pieces)
         return sum(rule.nats(piece, self.view) for piece in pieces) / tokens

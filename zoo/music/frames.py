@@ -1,7 +1,8 @@
 """Piano-roll frames as tokens: which of 88 keys sound at each time step, without voices and onsets.
 
 A frame is its keys from the highest down and one token that closes it, so a frame has one spelling and its probability
-is the product of its tokens': nats a time step are then those of the 88-key frame (Boulanger-Lewandowski et al. 2012).
+is the product of its tokens': nats per time step are then those of the 88-key frame (Boulanger-Lewandowski et al.
+2012).
 A piece is a list of frames, each a tuple of MIDI pitches from the highest down.
 """
 

@@ -1,4 +1,4 @@
-"""Training a model of music: the loss of the next token, in nats a token, a note and a time step."""
+"""Training a model of music: the loss of the next token, in nats per token, per note and per time step."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from zoo.train.task import Task
 class Composing(Task):
     """A MusicLM on pieces of one stream.
 
-    Validation and test go over whole pieces. `nll` is in nats a token (every token of the view, the end of the piece
+    Validation and test go over whole pieces. `nll` is in nats per token (every token of the view, the end of the piece
     among them), `nll_note` the same sum over the notes that begin, `nll_step` over the time steps of the grid.
     """
 

@@ -44,8 +44,8 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Chain:
-    """A protein with what is to be learned of it: its own tokens (None), a label a residue (-100: none), a value or the
-    number of its class."""
+    """A protein with what is to be learned of it: its own tokens (None), a label per residue (-100: none), a value or
+    the number of its class."""
 
     sequence: str
     labels: tuple[int, ...] | float | int | None = None

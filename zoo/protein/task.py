@@ -43,7 +43,7 @@ class ProteinTask(Task):
 
 
 class Likelihood(ProteinTask):
-    """Base of the pretraining tasks: a test gives nats a residue with its standard error over chains, and keeps what
+    """Base of the pretraining tasks: a test gives nats per residue with its standard error over chains, and keeps what
     each chain has had in `chains-SET.csv`, so that two models can be compared chain by chain."""
 
     def on_test_epoch_start(self) -> None:

@@ -44,7 +44,7 @@ def clean(sequence: str) -> str:
 class Residues(InFolder):
     """ESM-2's tokens; there is nothing to train. ValueError, as of `clean`, for a sequence that cannot be read."""
 
-    filename = "vocab.txt"  # in a model's folder: a token a line, as ESM-2 is published
+    filename = "vocab.txt"  # in a model's folder: one token per line, as ESM-2 is published
     cls, pad, end, unknown = range(4)
     mask = len(ALPHABET) - 1
     vocab_size = len(ALPHABET)

@@ -41,7 +41,7 @@ def run(seconds: float) -> Stop:
         task="Four-part harmony in any key, voice by voice",
         model="causal, 2 layers, 64 wide, rotary",
         parameters=sum(p.numel() for p in task.network.parameters()),
-        metric="nats a token",
+        metric="nats per token",
         score=score,
         best=data.best("test"),
         digits=3,

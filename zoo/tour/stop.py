@@ -50,7 +50,7 @@ class Stop:
     pictures: tuple[Picture, ...] = ()
     sounds: tuple[Sound, ...] = ()
     digits: int = 1  # of score and best behind the point
-    unit: str = "nats a token"  # of the losses
+    unit: str = "nats per token"  # of the losses
     losses: tuple[float, ...] = field(default=(), repr=False)  # of each step
 
     def scored(self, value: float) -> str:

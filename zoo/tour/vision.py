@@ -66,7 +66,7 @@ def run(seconds: float) -> Stop:
                 "layers, weighted by the gradient of what was read; the wrong ones first.",
             ),
         ),
-        unit="nats an image",
+        unit="nats per image",
         losses=tuple(losses),
     )
 

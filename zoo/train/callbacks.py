@@ -114,7 +114,7 @@ class RunFolder(Callback):
 
 
 class Throughput(Callback):
-    """Logs tokens a second and the share of the device's peak that they use (model-FLOP utilisation).
+    """Logs tokens per second and the share of the device's peak that they use (model-FLOP utilisation).
 
     Tokens are those that the loss is over: hidden ones of a masked model, images of a classifier. FLOPs of a token:
     6 N, N the parameters of matrices (forward 2 N, backward 4 N; Kaplan et al. 2020, section 2.1); attention's own

@@ -248,8 +248,8 @@ def told(writes: Given, settings: dict[str, Any]) -> list[str]:
         and (name not in DRAWING or said.get("do_sample"))
     ]
     if found:
-        what = "is not taken on: it is a habit" if len(found) == 1 else "are not taken on: they are habits"
-        notes.append(f"{', '.join(found)} {what} of its generate, no part of the model")
+        what = "a default" if len(found) == 1 else "defaults"
+        notes.append(f"{', '.join(found)} ignored: {what} of its generate, not part of the model")
     return notes
 
 
