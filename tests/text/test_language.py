@@ -255,9 +255,9 @@ def test_bytes_of_tokens_that_were_published(tmp_path: Path) -> None:
 
 
 def test_an_empty_prompt_is_not_its_neighbours() -> None:
-    with pytest.raises(UserError, match="a prompt without any token"):
+    with pytest.raises(UserError, match="the prompt is empty"):
         model().generate(torch.tensor([[5, 6], [5, 6]]), torch.tensor([[True, True], [False, False]]), length=2)
-    with pytest.raises(UserError, match="a prompt without any token"):
+    with pytest.raises(UserError, match="the prompt is empty"):
         model().generate(torch.zeros(2, 0, dtype=torch.long), length=2)
 
 
