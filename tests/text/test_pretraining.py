@@ -88,6 +88,12 @@ def test_a_masked_language_model_fills_what_was_hidden(trained: Path, capsys: py
     assert gap[0]["share"] > gap[1]["share"]
 
 
+def test_smoothing_that_leaves_nothing_of_a_class_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert classifier(folder, "smooth", "--model.label_smoothing", 1.5) == 2
+    assert "label_smoothing (1.5) must be in [0, 1)" in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "smooth").exists()
+
+
 def test_validation_always_hides_the_same_and_training_does_not(folder: Path) -> None:
     from zoo.text.corpus import Corpus
 

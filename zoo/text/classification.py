@@ -7,7 +7,7 @@ import torch
 from zoo.core import Mean, Pool, StackConfig
 from zoo.core.init import Scheme
 from zoo.text.encoder import TextClassifier
-from zoo.train.losses import TokenLoss, token_loss
+from zoo.train.losses import TokenLoss, check_label_smoothing, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.task import Task
@@ -46,6 +46,7 @@ class TextClassification(Task):
         super().__init__(optimizer, schedule)
         if not 0 <= word_dropout < 1:
             raise ValueError(f"word_dropout ({word_dropout}) must be in [0, 1)")
+        check_label_smoothing(label_smoothing)
         if word_dropout and mask is None:
             raise ValueError(f"word_dropout ({word_dropout}) hides tokens, and this tokenizer has none that hides")
         self.network = TextClassifier(
@@ -81,9 +82,6 @@ class TextClassification(Task):
         first, end = self.ordinary
         gone = (torch.rand(ids.shape, device=ids.device) < self.word_dropout) & (ids >= first) & (ids < end)
         return ids.masked_fill(gone, self.mask)
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "val")
 
     def on_test_epoch_start(self) -> None:
         self.found = {}

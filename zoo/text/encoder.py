@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo.core import First, Layout, Mean, Network, Pool, Stack, StackConfig, TransformHead
 from zoo.core.feedforward import Activation
 from zoo.core.init import Scheme, initialise
+from zoo.core.network import arguments
 
 FIRST, MEAN = First(), Mean()
 
@@ -81,19 +82,9 @@ class MaskedLM(Network):
         init: Scheme = "normal",
     ):
         super().__init__()
+        self.settings = arguments(locals())
         if stack.causal:
             raise ValueError("a masked language model looks both ways: leave causal unset")
-        self.settings = {
-            "stack": stack,
-            "vocab_size": vocab_size,
-            "types": types,
-            "pool": pool,
-            "activation": activation,
-            "tied": tied,
-            "head_bias": head_bias,
-            "embed_scale": embed_scale,
-            "init": init,
-        }
         self.trunk = Trunk(stack, vocab_size, types=types, embed_scale=embed_scale)
         self.pool = pool.build(stack)
         self.head = TransformHead(stack.dim, vocab_size, activation=activation, norm=stack.norm, bias=head_bias)
@@ -140,21 +131,11 @@ class TextClassifier(Network):
         init: Scheme = "normal",
     ):
         super().__init__()
+        self.settings = arguments(locals())
         if stack.causal and pool.of_first():
             raise ValueError(
                 f"the first token of a causal stack sees itself alone: {type(pool).__name__} cannot pool it (Last can)"
             )
-        self.settings = {
-            "stack": stack,
-            "vocab_size": vocab_size,
-            "classes": classes,
-            "types": types,
-            "pool": pool,
-            "dropout": dropout,
-            "head_bias": head_bias,
-            "embed_scale": embed_scale,
-            "init": init,
-        }
         self.trunk = Trunk(stack, vocab_size, types=types, embed_scale=embed_scale)
         self.pool = pool.build(stack)
         self.dropout = nn.Dropout(dropout)

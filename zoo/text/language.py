@@ -63,9 +63,6 @@ class LanguageModel(Task):
         head, labels = self.network.head, layout.take(batch.labels, batch.keep)
         return token_loss(states, head.weight, labels, head.bias, z_loss=self.z_loss)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "val")
-
     def on_test_start(self) -> None:
         tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
         sizes = getattr(tokenizer, "sizes", None)

@@ -74,12 +74,6 @@ class MaskedLanguageModel(Task):
         head = self.network.head
         return token_loss(head.features(states[hidden]), head.out.weight, labels[hidden], head.out.bias)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "val")
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "test")
-
     def on_test_epoch_end(self) -> None:
         found = self.trainer.callback_metrics
         nll, accuracy = float(found["test/nll"]), float(found["test/accuracy"])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
 from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, barring, beam_search, generate
 from zoo.core.init import Scheme, initialise
-from zoo.core.network import unrecorded
+from zoo.core.network import arguments, unrecorded
 from zoo.core.writer import Writer
 
 
@@ -57,6 +57,7 @@ class Seq2Seq(Network):
         init: Scheme = "xavier",
     ):
         super().__init__()
+        self.settings = arguments(locals())
         if encoder.causal or encoder.cross:
             raise ValueError("the encoder reads the whole source: it must be neither causal nor cross")
         if not (decoder.causal and decoder.cross):
@@ -68,23 +69,6 @@ class Seq2Seq(Network):
         if bad := [token for token in unwritten if not 0 <= token < vocab_size or token in (end, *ends)]:
             said = f"tokens are 0 to {vocab_size - 1}, and {', '.join(map(str, dict.fromkeys((end, *ends))))} end texts"
             raise ValueError(f"unwritten holds {bad[0]}: {said}")
-        self.settings = {
-            "encoder": encoder,
-            "decoder": decoder,
-            "vocab_size": vocab_size,
-            "source_vocab_size": source_vocab_size,
-            "share_embeddings": share_embeddings,
-            "tied": tied,
-            "embed_scale": embed_scale,
-            "head_scale": head_scale,
-            "head_bias": head_bias,
-            "pad": pad,
-            "start": start,
-            "end": end,
-            "ends": ends,
-            "unwritten": unwritten,
-            "init": init,
-        }
         self.pad, self.start, self.end, self.ends, self.unwritten = pad, start, end, ends, unwritten
         self.encoder, self.decoder = Stack(encoder), Stack(decoder)
         self.target_embedding = nn.Embedding(vocab_size, decoder.dim)
@@ -239,21 +223,11 @@ class CausalLM(Writer):
         init: Scheme = "normal",
     ):
         super().__init__()
+        self.settings = arguments(locals())
         if not stack.causal or stack.cross:
             raise ValueError("a language model reads the past alone: set causal, and leave cross unset")
         if ends and end is None:
             raise ValueError(f"ends {ends} are tokens that end a text: set end too")
-        self.settings = {
-            "stack": stack,
-            "vocab_size": vocab_size,
-            "tied": tied,
-            "embed_scale": embed_scale,
-            "head_bias": head_bias,
-            "start": start,
-            "end": end,
-            "ends": ends,
-            "init": init,
-        }
         self.start, self.end, self.ends = start, end, ends
         self.stack = Stack(stack)
         self.embedding = nn.Embedding(vocab_size, stack.dim)

@@ -7,7 +7,7 @@ from zoo.core.decode import Hypothesis, check_length_penalty
 from zoo.core.init import Scheme
 from zoo.text.model import Seq2Seq, shifted_right
 from zoo.text.tokens import Tokenizer
-from zoo.train.losses import TokenLoss, token_loss
+from zoo.train.losses import TokenLoss, check_label_smoothing, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.task import Task
@@ -42,12 +42,6 @@ class Pairs(Task):
         """The stacks only, in place: names of weights stay, and packing stays outside."""
         self.network.encoder.compile()
         self.network.decoder.compile()
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "val")
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.score(batch, "test")
 
 
 class Translation(Pairs):
@@ -86,8 +80,7 @@ class Translation(Pairs):
         schedule: Schedule | None = None,
     ):
         super().__init__(optimizer, schedule)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing ({label_smoothing}) must be in [0, 1)")
+        check_label_smoothing(label_smoothing)
         for name, value in {"beams": beams, "validation_beams": validation_beams, "length": length}.items():
             if value < 1:
                 raise ValueError(f"{name} ({value}) must be at least 1")
