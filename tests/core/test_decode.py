@@ -448,11 +448,11 @@ def test_more_hypotheses_than_beams() -> None:
 
 def test_layouts_are_all_the_step_needs() -> None:
     """The first scores of a Seq2Seq's step are the forward's."""
-    from zoo.text.model import Writing
+    from zoo.text.model import Seq2SeqStep
 
     model, row = translator(), sources()[0].unsqueeze(0)
     with torch.no_grad():
-        step, first = Writing.begin(model, row, None, 4)
+        step, first = Seq2SeqStep.begin(model, row, None, 4)
         second = step(torch.tensor([5]))
         whole = model(row, torch.tensor([[model.start, 5]]))
     assert isinstance(step.context_layout, Layout)

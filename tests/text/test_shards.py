@@ -19,7 +19,7 @@ from zoo.data.files import data_folder, stream_text
 from zoo.errors import UserError
 from zoo.text import CausalLM, MaskedLM, shards
 from zoo.text.corpus import Corpus, SpanCorpus
-from zoo.text.shards import Source, Tokens, at_words, shard
+from zoo.text.shards import Shard, Source, at_words, shard
 from zoo.text.tokens import Tokenizer
 
 TEXT = "the cat sat on the mat.  it's  warm\n\nthere!\n" * 3
@@ -379,4 +379,4 @@ def test_a_folder_is_read_with_those_in_it_and_the_rest_is_counted(
 
 def test_tokens_are_opened_from_their_folder_alone(tmp_path: Path) -> None:
     tokens = shard(Source.read(written(tmp_path, TEXT), "lines"), "train", 0.2, BPE)
-    assert torch.equal(Tokens(tokens.folder)[:], tokens[:])
+    assert torch.equal(Shard(tokens.folder)[:], tokens[:])

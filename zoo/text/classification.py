@@ -7,6 +7,7 @@ import torch
 from zoo.core import Mean, Pool, StackConfig
 from zoo.core.init import Scheme
 from zoo.text.encoder import TextClassifier
+from zoo.train.confusion import accuracy, confusion, f1
 from zoo.train.losses import TokenLoss, check_label_smoothing, token_loss
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
@@ -94,18 +95,11 @@ class TextClassification(Task):
 
     def on_test_epoch_end(self) -> None:
         names = self.trainer.datamodule.names  # type: ignore[attr-defined]
-        found = list(self.gather(self.found).values())
+        table = confusion(self.gather(self.found).values(), len(names))
         result: dict[str, Any] = {
-            "accuracy": sum(right == best for right, best in found) / len(found),
+            "accuracy": accuracy(table),
             "nll": float(self.trainer.callback_metrics["test/nll"]),
-            "texts": len(found),
-            "f1": {name: round(f1(found, number), 4) for number, name in enumerate(names)},
+            "texts": int(table.sum()),
+            "f1": {name: round(value, 4) for name, value in zip(names, f1(table), strict=True)},
         }
         self.report(result)
-
-
-def f1(found: list[tuple[int, int]], number: int) -> float:
-    """The F1 of one class over (right, found): 2 hits / (texts of the class + texts put into it), 0 where none is."""
-    hits = sum(right == best == number for right, best in found)
-    either = sum((right == number) + (best == number) for right, best in found)
-    return 2 * hits / either if either else 0.0

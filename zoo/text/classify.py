@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from zoo.data.batches import rows_of
 from zoo.errors import UserError
 from zoo.text.encoder import TextClassifier
-from zoo.text.tokens import Tokenizer, check_readable, rows_of
+from zoo.text.tokens import Tokenizer, check_readable
 
 
 @torch.no_grad()

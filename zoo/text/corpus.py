@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from zoo.data import public
-from zoo.data.batches import Made
+from zoo.data.batches import Made, rows_of
 from zoo.data.corruption import IGNORED, draw_spans, drop_spans
 from zoo.errors import UserError
 from zoo.text.data import Batch, collate
-from zoo.text.shards import Documents, Source, Tokens, at_words, shard
+from zoo.text.shards import Documents, Shard, Source, at_words, shard
 from zoo.text.tokenised import TextData, check_ends, tokenizer_for
-from zoo.text.tokens import Tokenizer, rows_of
+from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 
 
@@ -89,7 +89,7 @@ class _Text(Made[Windows]):
     nothing, since the core packs rows.
     """
 
-    def __init__(self, tokens: Tokens, length: int):
+    def __init__(self, tokens: Shard, length: int):
         self.tokens, self.length = tokens, length
 
     def parts(self, begin: int) -> list[tuple[int, int]]:
@@ -112,7 +112,7 @@ class _Spans(_Text):
     """Batches of pairs: windows without some spans, and those spans. Which, (seed, first token, epoch) decides: in
     training others in each epoch, in validation, which knows no epoch but the first, always the same."""
 
-    def __init__(self, tokens: Tokens, length: int, *, tokenizer: Tokenizer, density: float, mean: float, seed: int):
+    def __init__(self, tokens: Shard, length: int, *, tokenizer: Tokenizer, density: float, mean: float, seed: int):
         super().__init__(tokens, length)
         self.end = tokenizer.end
         self.bounds = {tokenizer.start, tokenizer.end} if tokenizer.has("start") else {tokenizer.end}  # of documents
@@ -166,7 +166,7 @@ class Corpus(TextData):
         else:
             content = f"{self.source.sha256} {held_out}"
             self.tokenizer = tokenizer_for(tokenizer, self._training, content, vocab_size, tokens=tokens)
-        self._tokens: dict[str, Tokens] = {}
+        self._tokens: dict[str, Shard] = {}
 
     def _training(self) -> Iterator[str]:
         return (text for text, _ in at_words(self.source.pieces("train", self.held_out, "tokenizer"), 100_000))
@@ -192,7 +192,7 @@ class Corpus(TextData):
             "length": self.length,
         }
 
-    def part(self, split: Split) -> Tokens:
+    def part(self, split: Split) -> Shard:
         """The tokens of a split; those of "val" and "test" are the same."""
         name: Literal["train", "held out"] = "train" if split == "train" else "held out"
         if name not in self._tokens:
@@ -210,7 +210,7 @@ class Corpus(TextData):
         windows = self.windows(tokens)
         return DataLoader(windows, batch_sampler=sampler, collate_fn=Made.whole, num_workers=self.workers)
 
-    def windows(self, tokens: Tokens) -> Made[Any]:
+    def windows(self, tokens: Shard) -> Made[Any]:
         """What makes batches of lists of (epoch, first token)."""
         return _Text(tokens, self.length)
 
@@ -267,7 +267,7 @@ class SpanCorpus(Corpus):
     def manifest(self) -> dict[str, Any]:
         return super().manifest() | {"density": self.density, "mean": self.mean}
 
-    def windows(self, tokens: Tokens) -> Made[Any]:
+    def windows(self, tokens: Shard) -> Made[Any]:
         return _Spans(
             tokens, self.length, tokenizer=self.tokenizer, density=self.density, mean=self.mean, seed=self.seed
         )

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data import public
-from zoo.data.batches import TokenBudgetSampler
+from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import read_lines, read_text, separator_of
 from zoo.data.split import place
 from zoo.errors import UserError, nearest
 from zoo.text.tokenised import TextData, Tokens, cut, cut_pairs, keeps_case, tokenizer_for
-from zoo.text.tokens import Tokenizer, rows_of
+from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 
 Text = str | tuple[str, str]  # one text, or two that have a class together

@@ -150,7 +150,7 @@ class Seq2Seq(Network):
         if self.unwritten:
             constraint = barring(self.unwritten, constraint)
         with unrecorded():
-            step, scores = Writing.begin(self, source, source_keep, length)
+            step, scores = Seq2SeqStep.begin(self, source, source_keep, length)
             if beams > 1:
                 return beam_search(
                     step,
@@ -176,7 +176,7 @@ class Seq2Seq(Network):
 
 
 @dataclass(eq=False)
-class Writing:
+class Seq2SeqStep:
     """A Seq2Seq in the middle of writing: the `Step` of zoo.core.decode."""
 
     model: Seq2Seq
@@ -185,7 +185,9 @@ class Writing:
     cache: Cache
 
     @classmethod
-    def begin(cls, model: Seq2Seq, source: Tensor, source_keep: Tensor | None, length: int) -> tuple["Writing", Tensor]:
+    def begin(
+        cls, model: Seq2Seq, source: Tensor, source_keep: Tensor | None, length: int
+    ) -> tuple["Seq2SeqStep", Tensor]:
         """Read the sources; give the writing and the scores "b v" of the first token."""
         context, layout = model.encode(source, source_keep)
         writing = cls(model, context, layout, Cache(model.decoder, len(source), length))

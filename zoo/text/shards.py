@@ -223,7 +223,7 @@ def _last_space(text: str) -> int:
     return len(text)
 
 
-class Tokens:
+class Shard:
     """A shard opened: token ids on disk, of which only what is read is in memory. Other processes open it anew."""
 
     def __init__(self, folder: Path):
@@ -264,7 +264,7 @@ def _mapped(path: Path, kind: str) -> np.ndarray:
     return np.memmap(path, dtype=kind, mode="r")
 
 
-def shard(source: Source, part: Literal["train", "held out"], held_out: float, tokenizer: Tokenizer) -> Tokens:
+def shard(source: Source, part: Literal["train", "held out"], held_out: float, tokenizer: Tokenizer) -> Shard:
     """A part of a text as tokens: from the data folder, or cut now. A document stands between start and end."""
     identity = [
         source.sha256,
@@ -288,7 +288,7 @@ def shard(source: Source, part: Literal["train", "held out"], held_out: float, t
                 raise
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-    return Tokens(folder)
+    return Shard(folder)
 
 
 def _sweep(folder: Path) -> None:

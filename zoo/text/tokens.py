@@ -14,7 +14,6 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from zoo.atomic import write_atomically
-from zoo.data.batches import rows_of as rows_of
 from zoo.errors import UserError
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<mask>")
