@@ -152,7 +152,7 @@ def _copy(source: Path, file: File, target: Path) -> None:
 _SETS = (
     PublicSet(
         name="multi30k",
-        what="captions of photographs in English, German, French and Czech, one a line",
+        what="captions of photographs in English, German, French and Czech, one per line",
         licence="citation; captions of Flickr30k and MS-COCO: research use",
         citation="Elliott et al. 2016; Elliott et al. 2017",
         base="https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw/",

@@ -16,9 +16,9 @@ from zoo.train.task import Task
 
 
 class LanguageModel(Task):
-    """A CausalLM on running text. Validation and test give the loss in nats a token, and the perplexity exp(loss).
+    """A CausalLM on running text. Validation and test give the loss in nats per token, and the perplexity exp(loss).
 
-    Tests give bits a byte too, where the tokenizer knows how many bytes of the text its tokens stand for: by them
+    Tests give bits per byte too, where the tokenizer knows how many bytes of the text its tokens stand for: by them
     models of other tokens can be compared. What it costs to end a document is in them, while an end has no bytes.
 
     `ends`: the tokens at which its writing stops, as those of the model that it begins with, besides the end of the

@@ -247,7 +247,7 @@ class Tokenizer:
             if not foreign:
                 raise
             raise UserError(
-                f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has a token a character"
+                f"this model knows no {', '.join(map(repr, foreign[:5]))}: it has one token per character"
             ) from None
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Lightning's command line with our parser: short names, no abbreviations, one line an error.
+"""Lightning's command line with our parser: short names, no abbreviations, one line per error.
 
     zoo fit --config FILE [--config OVERLAY] [--name.of.setting VALUE ...] [--run FOLDER] [--resume last|PATH]
             [--init-from PATH]

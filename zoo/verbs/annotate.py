@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     parser = Options(
         prog="zoo annotate",
-        description="Label every residue of every protein: a table with a row a residue (name, position from 1, "
+        description="Label every residue of every protein: a table with one row per residue (name, position from 1, "
         "residue, label, the probability of each label).",
     )
     add_options(parser)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     parser = Options(
         prog="zoo embed",
-        description="The states of a model's last layer, as NumPy's npz: 'names', 'pooled' (a row a protein: the mean "
-        "of its residues), and 'residues' with 'offsets' (protein i has rows offsets[i] to offsets[i + 1]).",
+        description="The states of a model's last layer, as NumPy's npz: 'names', 'pooled' (one row per protein: the "
+        "mean of its residues), and 'residues' with 'offsets' (protein i has rows offsets[i] to offsets[i + 1]).",
     )
     add_options(parser)
     parser.add_argument("proteins", type=Path, help="FASTA, or a table with a column 'sequence'; plain or .gz")
