@@ -231,6 +231,7 @@ def build(args: list[str], run: Path, extra: list[Callback] | None = None, known
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*|.*your dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*custom batch sampler.*|.*predict returned None.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a frozen trunk
+    warnings.filterwarnings("ignore", message=".*but have no `(val|test)_dataloader`.*")  # every Task can be validated
     warnings.filterwarnings("ignore", message=".*tensorboardX.*|.*LeafSpec.*|.*isinstance.treespec.*")
     warnings.filterwarnings("ignore", message=".*WeightAveraging callback with a model that overrides.*")  # AverageLast
     warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")  # `fit` says it at the end
