@@ -56,7 +56,7 @@ def masked(folder: Path, name: str = "masked", **changes: object) -> int:
 def classifier(folder: Path, name: str, *options: object, **data: object) -> int:
     model = {"class_path": "TextClassification", "init_args": {"stack": STACK, "optimizer": FAST, "word_dropout": 0.1}}
     table = {"path": str(folder / "table.csv"), "vocab_size": 300, "tokens_per_batch": 200} | data
-    return fit(folder, name, model, {"class_path": "LabelledTable", "init_args": table}, *options, epochs=4)
+    return fit(folder, name, model, {"class_path": "LabelledTable", "init_args": table}, *options, epochs=8)
 
 
 @pytest.fixture(scope="module")
