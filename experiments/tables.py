@@ -392,7 +392,7 @@ def music() -> str:
             units = [nats["test"], nats["test"] * tokens / notes, nats["test"] * tokens / steps]
             order = f"order {counted['order']}" if name == "n-gram" else ""
             body.append([grid, name, "", f"{nats['val']:.3f}", *(f"{unit:.3f}" for unit in units), order])
-    head = ["grid", "model", "parameters", "val, a token", "test, a token", "a note", "a time step", "run"]
+    head = ["grid", "model", "parameters", "val, per token", "test, per token", "per note", "per time step", "run"]
     return rows(head, body)
 
 

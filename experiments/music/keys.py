@@ -11,6 +11,7 @@ the mean.
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def losses(model: MusicLM, data: JSBChorales, split: Split, length: int, shifts:
         at = int(heard[:own].sum())
         sums -= [float(chances[at].double().sum()), float(mixed.double().sum())]
         count += chances.shape[-1]
-    alone, mean = sums / count
+    alone, mean = (sums / count).tolist()
     return {"own key": alone, "mean over keys": mean}
 
 
@@ -75,10 +76,9 @@ def main() -> None:
     given = parser.parse_args()
     begin = time.time()
     loaded = zoo.load(given.run, kind=MusicLM)
-    data = JSBChorales("16th")
-    length = 512
+    length = json.loads((given.run / "run.json").read_text())["data"]["length"]
     shifts = list(range(-given.most, given.most + 1))
-    found = {split: losses(loaded.model.eval(), data, split, length, shifts) for split in SPLITS}
+    found = {split: losses(loaded.model.eval(), JSBChorales("16th"), split, length, shifts) for split in SPLITS}
     for split, nats in found.items():
         print(split, {name: round(value, 4) for name, value in nats.items()})
     keep(__file__, given.name, begin, {"semitones": given.most, "nll": found}, given=f"{given.run} --most {given.most}")

@@ -81,6 +81,21 @@ def test_vectors_of_distances_are_the_bias_that_they_stand_for(groups: int, caus
     assert choose(q, layout, layout, Relative(rows.detach()), 0.0, training=False) == "blocks"
 
 
+def test_vectors_of_distances_are_as_many_as_there_are() -> None:
+    layout, q = Layout.dense(1, 4), torch.randn(4, 2, 3)
+    for count in (7, 9):
+        with pytest.raises(ValueError, match=f"Relative has {count} rows, 4 queries and 4 keys need 8"):
+            attend(q, q, q, queries=layout, keys=layout, bias=Relative(torch.randn(2, count, 3)), scale=1.0)
+
+
+@pytest.mark.parametrize("position", [Skewed(8), RelativeBuckets(8, 6), Rotary()], ids=lambda p: type(p).__name__)
+def test_a_batch_without_a_sequence_gives_none(position: Position) -> None:
+    stack = Stack(StackConfig(dim=16, depth=2, heads=2, causal=True, position=position))
+    for learns in (True, False):
+        with torch.set_grad_enabled(learns):
+            assert stack(torch.randn(0, 16), Layout.dense(0, 5)).shape == (0, 16)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_vectors_of_distances_have_second_derivatives(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.core.query_blocks.ROWS", 2)

@@ -292,8 +292,14 @@ def test_positions_are_given_for_all_tokens_or_for_none() -> None:
         given.next()
     with pytest.raises(ValueError, match=r"tokens held came without positions of their own"):
         counted.next(pos=pos)
-    with pytest.raises(ValueError, match=r"pos is of shape \(2, 1, 2\), that of the tokens held had other axes"):
-        given.next(pos=torch.zeros(2, 1, 2, dtype=torch.long))
+    for other, said in {
+        pos.int(): r"pos has axes \(\) and torch.int32, that of the tokens held \(\) and torch.int64",
+        torch.zeros(2, 1, 2, dtype=torch.long): r"pos has axes \(2,\) and torch.int64, that of the tokens held \(\)",
+        torch.zeros(2, dtype=torch.long): r"pos is of shape \(2,\), expected \(2, n\) or \(2, n, a\)",
+        torch.zeros(3, 1, dtype=torch.long): r"pos is of shape \(3, 1\), expected",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            given.next(pos=other)
     for other in (Layout.dense(2, 1, pos=pos), Layout.dense(2, 1, start=1)):
         with pytest.raises(ValueError, match="at positions that the cache was not told: see `next`"):
             stack(x, other, cache=given)

@@ -128,6 +128,11 @@ def test_a_task_that_gives_a_loss_alone_is_validated_and_tested_by_it(verb: str,
         assert float(run.callback_metrics[f"{stage}/{name}"]) == pytest.approx(float(total) / tokens, rel=1e-5), name
 
 
+def test_a_training_that_logs_nothing_trains() -> None:
+    run = fit(Toy(), batches(2, (4, 5)), log_every_n_steps=0)
+    assert run.global_step == 2
+
+
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_the_norm_and_clipping_see_gradients_without_the_loss_scale(clip: float | None) -> None:
     norms = []

@@ -376,6 +376,12 @@ def test_how_a_published_model_writes_is_read_where_its_library_reads_it(
     again = ["export", str(tmp_path / "o"), str(tmp_path / "again"), "--to", "hf"]
     assert cli.main(again) == 0
     assert "ends was [] and is written as [5, 2]: it acts in generating" in capsys.readouterr().err
+    older["settings"]["ends"] = [2]  # as folders say it that were imported when the first was not among them
+    (tmp_path / "o" / "config.json").write_text(json.dumps(older))
+    assert cli.main([*again[:-3], *again[-2:], str(tmp_path / "third")]) == 0
+    assert "ends was" not in capsys.readouterr().err
+    assert cli.main(["diff", str(tmp_path / "o"), str(tmp_path / "back")]) == 0
+    assert "ends" not in capsys.readouterr().out
     (folder / "generation_config.json").write_text('{"eos_token_id": [-1, 99999, 2]}')  # what has no row ends nothing
     found = zoo.load(folder).model
     assert (found.end, found.ends) == (2, (2,))

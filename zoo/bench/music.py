@@ -29,7 +29,7 @@ BOUNDS = (
 )
 VOCAB, DIM, DEPTH, HEADS = Events().vocab_size, 256, 4, 4
 RELATIVE = Skewed(512)  # what lies further back shares the last vector; its vectors are a quarter of a feed-forward
-SECONDS = 60 / 96 / 16  # of music in a token: four voices on a 16th grid, 96 quarters a minute
+SECONDS = 60 / 96 / 16  # of music in a token: four voices on a 16th grid, 96 quarters per minute
 
 
 def races(dtype: torch.dtype, device: torch.device, *, quick: bool) -> Iterator[Race]:

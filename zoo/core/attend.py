@@ -45,14 +45,16 @@ def attend(
     `q`: "t h e" over `queries`. `k`, `v`: "s g e" over `keys`, or already in rows "b g m e", as a cache holds them.
     `causal`: the last query of a sequence sees its last key, the one before sees one less, and so on.
     `bias`: "h n m" or "b h n m", or vectors for each distance. A sequence without any key gives zero; where it has more
-    queries than keys, those too early for any see the first. `kernel` overrides the choice. ValueError where `q` is not
-    of such a shape.
+    queries than keys, those too early for any see the first. `kernel` overrides the choice. ValueError where `q`, or
+    what stands for a bias, is not of such a shape.
     """
     if q.dim() != 3 or q.shape[0] != queries.tokens:
         raise ValueError(
             f"q is of shape {tuple(q.shape)}, expected ({queries.tokens}, heads, width): heads of flat tokens, which "
             "layout.by_token makes of rows (sequences, heads, tokens, width)"
         )
+    if isinstance(bias, Relative):
+        bias.check(queries.length, keys.length)
     training = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     if kernel is None:
         kernel = choose(q, queries, keys, bias, dropout, training=training)

@@ -166,8 +166,12 @@ class Cache:
             said = "came without" if self.pos is None else "were given"
             raise ValueError(f"the tokens held {said} positions of their own (pos): so must the next")
         if pos is not None:
-            if self.pos is not None and pos.shape[2:] != self.pos.shape[2:]:
-                raise ValueError(f"pos is of shape {tuple(pos.shape)}, that of the tokens held had other axes")
+            if pos.dim() not in (2, 3) or len(pos) != self.batch:
+                shape = f"({self.batch}, n) or ({self.batch}, n, a)"
+                raise ValueError(f"pos is of shape {tuple(pos.shape)}, expected {shape}")
+            if self.pos is not None and (pos.shape[2:], pos.dtype) != (self.pos.shape[2:], self.pos.dtype):
+                held = f"{tuple(self.pos.shape[2:])} and {self.pos.dtype}"
+                raise ValueError(f"pos has axes {tuple(pos.shape[2:])} and {pos.dtype}, that of the tokens held {held}")
             made = Layout.dense(self.batch, pos.shape[1], pos=pos) if keep is None else Layout.from_keep(keep, pos=pos)
             self._next = made
         elif keep is not None:

@@ -2,7 +2,7 @@
 
 Axes: b sequences, n queries, m keys, h heads, e head width.
 
-The formula as autograd runs it makes five tensors "b h n m" a layer (products, products with the bias, masked ones,
+The formula as autograd runs it makes five tensors "b h n m" per layer (products, products with the bias, masked ones,
 weights, the weights' gradient and so on back). Here a block of queries has one, turned into its weights in place while
 it is in the cache; a causal block ends with its last query, so that half of all pairs are never made; and what is
 masked has a weight of zero, so that its gradient needs no mask. Figures: docs/design.md.
@@ -128,9 +128,9 @@ class _ByBlocks(torch.autograd.Function):
 
 def _all(x: Tensor, shape: tuple[int, int]) -> Tensor:
     """Queries of each head and sequence, "(h b) n x", as those of a head, "h (b n) x"."""
-    return x.reshape(shape[0], -1, x.shape[-1])
+    return x.reshape(shape[0], shape[1] * x.shape[1], x.shape[-1])
 
 
 def _of_head(x: Tensor, like: Tensor) -> Tensor:
     """The way back: as many sequences and queries as `like` has."""
-    return x.view(*like.shape[:2], -1)
+    return x.view(*like.shape[:2], x.shape[-1])

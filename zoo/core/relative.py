@@ -23,6 +23,11 @@ class Relative:
     rows: Tensor
     index: Tensor | None = None
 
+    def check(self, n: int, m: int) -> None:
+        """ValueError where there is no vector for some distance between n queries and m keys."""
+        if self.index is None and self.rows.shape[1] != n + m:
+            raise ValueError(f"Relative has {self.rows.shape[1]} rows, {n} queries and {m} keys need {n + m}")
+
     def written_out(self, q: Tensor, m: int, *, causal: bool) -> Tensor:
         """For scaled queries "b h n e" the bias on m keys, "b h n m". `causal`: of the past alone, the rest is any."""
         n, rows = q.shape[-2], self.rows.to(q.dtype)

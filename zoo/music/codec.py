@@ -23,7 +23,7 @@ MEL = ((256, 32), (512, 48), (1024, 64), (2048, 80))  # window in samples, bands
 
 
 class Codec(Network):
-    """Sound "b n" in [-1, 1] at `rate` samples a second to codes "b k f" and back.
+    """Sound "b n" in [-1, 1] at `rate` samples per second to codes "b k f" and back.
 
     A frame has 320 samples. ValueError where a setting makes no codec.
     """

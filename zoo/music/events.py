@@ -21,7 +21,7 @@ from zoo.music.view import DRUMS, SIGNATURES, Grammar, Heard, TempoMap, View, co
 if TYPE_CHECKING:
     from symusic import Score
 
-TEMPOS = tuple(round(24 * 2 ** (i / 12), 2) for i in range(49))  # quarters a minute, 24 to 384
+TEMPOS = tuple(round(24 * 2 ** (i / 12), 2) for i in range(49))  # quarters per minute, 24 to 384
 VELOCITIES = tuple(range(3, 128, 4))
 TRACKS = 16
 MELODIC = 15  # of them at most: MIDI has 16 channels, one of which is the drums'

@@ -23,7 +23,7 @@ from torch import Tensor
 from zoo.errors import UserError
 from zoo.music.view import DRUMS, Heard
 
-RATE = 22_050  # samples a second
+RATE = 22_050  # samples per second
 PEAK = 0.89  # 1 dB below full scale
 TAIL = 1.2  # seconds that the room goes on after the last note
 

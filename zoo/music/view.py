@@ -39,7 +39,7 @@ REACH = 8  # one token takes the nearest ending less than this many further away
 
 @dataclass(frozen=True)
 class TempoMap:
-    """Tempos as (place, quarters a minute), time signatures as (place, count, unit); places rise from 0, in quarters.
+    """Tempos as (place, quarters per minute), time signatures as (place, count, unit); places rise from 0, in quarters.
 
     Without others, those of pieces that say nothing of theirs.
     """
@@ -49,7 +49,7 @@ class TempoMap:
 
     @classmethod
     def of(cls, score: "Score", steps: int, counts: Counter[str] | None = None) -> Self:
-        """Those of MIDI, which begins with 120 quarters a minute and 4/4 where it says nothing.
+        """Those of MIDI, which begins with 120 quarters per minute and 4/4 where it says nothing.
 
         A time signature whose bars are not known, or no whole steps (`steps` to a quarter), is taken for 4/4.
         """

@@ -20,7 +20,7 @@ class MaskedLanguageModel(Task):
     """A MaskedLM on any texts: running text, documents, or texts with classes, which it does not look at.
 
     Each time a row is seen, other tokens of it are hidden: `rate` of them, as Devlin et al. 2019 do it (section 3.1).
-    Validation and test always hide the same. Loss in nats a hidden token; the head sees hidden positions alone.
+    Validation and test always hide the same. Loss in nats per hidden token; the head sees hidden positions alone.
     """
 
     kind = "MaskedLM"

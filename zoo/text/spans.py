@@ -14,7 +14,7 @@ from zoo.train.schedules import Schedule
 class SpanWriting(Pairs):
     """A Seq2Seq on texts that lack spans (SpanCorpus). Raffel et al. 2020, sections 3.1.4 and 3.3.4.
 
-    Validation and test give the loss in nats a target token, sentinels included. The first T5 divides its last states
+    Validation and test give the loss in nats per target token, sentinels included. The first T5 divides its last states
     by sqrt(d) before a tied map (`head_scale`), version 1.1 has a map of its own (`tied` off).
     """
 

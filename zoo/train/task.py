@@ -157,7 +157,8 @@ class Task(L.LightningModule):
                 f"step {self.global_step}: the gradient is not a finite number ({norm:g}); nothing was updated. "
                 "Lower the learning rate, warm up longer or clip (trainer.gradient_clip_val)"
             )
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # to log takes a millisecond
+        every = self.trainer.log_every_n_steps  # 0: never
+        if every and (self.trainer.global_step + 1) % every == 0:  # to log takes a millisecond
             self.log_dict({"train/grad_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]})
 
     def configure_optimizers(self) -> Any:

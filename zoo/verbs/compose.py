@@ -98,7 +98,7 @@ def main(argv: list[str]) -> int:
 
 
 def _sound(given: Namespace, model: "MusicLM", view: "Codebooks", sampling: "Sampling", files: dict[str, Path]) -> int:
-    """Codes, and what the codec in the model's folder makes of them; --bars are of 4/4 at 96 quarters a minute."""
+    """Codes, and what the codec in the model's folder makes of them; --bars are of 4/4 at 96 quarters per minute."""
     from zoo.music import synth
     from zoo.music.compose import spectrogram
     from zoo.weights.load import load

@@ -125,11 +125,12 @@ def write_published(loaded: Loaded[Network], out: Path, beside: Path, tokens: Pa
     said = ending(writing(beside, origin.config), said)
     wanted = type(loaded.model)(**said).to_plain()
     notes: list[str] = []
+    end = getattr(loaded.model, "end", None)  # ends writing too, whether `ends` holds it or not
     for name, (theirs, ours) in differences(wanted, loaded.model.to_plain()).items():
         if name.rpartition(".")[2] in TRAINING:
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in training")
             continue
-        if name in WRITING:
+        if name in WRITING or (name in STOPS and set(theirs) | {end} == set(ours) | {end}):
             continue
         if name in STOPS or (name in ENDS and loaded.config["kind"] == "CausalLM"):
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in generating")
