@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,11 @@ def test_processes_that_are_told_to_stop_leave_one_checkpoint_together(tmp_path:
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    try:
+        said = process.communicate(timeout=60)[1]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # who was not stopped would train on
     assert process.returncode == 128 + number, said[-2000:]
     (stopped,) = re.findall(r"stopped at step (\d+); go on with --resume last", said)
     assert torch.load(last, weights_only=True)["global_step"] == int(stopped) > 20

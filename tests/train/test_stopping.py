@@ -4,13 +4,15 @@ import csv
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from tests.test_traps import Bench
 from zoo.text.task import Translation
-from zoo.train.callbacks import Throughput
+from zoo.train.callbacks import StopOnSignal, Throughput
 
 LONG = ["--trainer.max_epochs", 3, "--trainer.log_every_n_steps", 1, "--checkpoint.monitor", "val/nll"]
 
@@ -40,6 +42,32 @@ def test_who_is_told_to_stop_before_the_first_step_takes_it_and_stops(
     with pytest.raises(SystemExit, match="143"):
         bench.fit(*LONG)
     assert torch.load(bench.run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+def test_a_signal_that_comes_while_processes_agree_is_heard_at_the_next_step(tmp_path: Path) -> None:
+    """Most of a short step is waiting for the others: what was asked before it came must not take its place."""
+    stop, asked = StopOnSignal(tmp_path / "last.ckpt"), list[int]()
+
+    def reduce(heard: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        asked.append(int(heard))
+        if len(asked) == 1:
+            stop._interrupt(signal.SIGTERM, None)
+        return heard
+
+    loop = SimpleNamespace(_should_accumulate=lambda: False, _should_check_val_fx=lambda fetcher: True)
+    trainer: Any = SimpleNamespace(
+        fit_loop=SimpleNamespace(epoch_loop=loop, _data_fetcher=None),
+        received_sigterm=False,
+        world_size=2,
+        strategy=SimpleNamespace(root_device=torch.device("cpu"), reduce=reduce),
+        save_checkpoint=lambda path: None,
+        is_last_batch=False,
+    )
+    model: Any = None
+    for _ in range(2):
+        stop.on_train_batch_end(trainer, model, None, None, 0)
+    assert asked == [0, signal.SIGTERM]
+    assert stop.due
 
 
 @pytest.mark.parametrize(

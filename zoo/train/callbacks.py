@@ -213,11 +213,13 @@ class StopOnSignal(Callback):
             return
         if self.received is None and trainer.received_sigterm:  # before the first batch Lightning listens
             self.received = signal.SIGTERM
+        number = self.received  # a signal may come while the processes are asked: its turn is the next step
         if trainer.world_size > 1:
-            heard = torch.tensor(self.received or 0, device=trainer.strategy.root_device)
-            self.received = int(trainer.strategy.reduce(heard, reduce_op="max")) or None
-        if self.received is None:
+            heard = torch.tensor(number or 0, device=trainer.strategy.root_device)
+            number = int(trainer.strategy.reduce(heard, reduce_op="max")) or None
+        if number is None:
             return
+        self.received = number
         trainer.save_checkpoint(self.checkpoint)
         self.due = trainer.is_last_batch or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
         if not self.due:
