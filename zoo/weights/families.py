@@ -152,8 +152,9 @@ class Given:
         if any(type(one) is not int for one in every):
             raise self.refused("eos_token_id", "ids of tokens are needed")
         size = self.values.get("vocab_size", math.inf) if vocab_size is None else vocab_size
-        written = [one for one in dict.fromkeys(every) if 0 <= one < size]
-        return {"end": written[0] if written else end, "ends": tuple(written)}
+        every = list(dict.fromkeys(every))
+        every = [one for one in every if 0 <= one < size] or every
+        return {"end": every[0] if every else end, "ends": tuple(every)}
 
     def only(self, **values: Any) -> None:
         """Settings that zoo has with one value alone."""
