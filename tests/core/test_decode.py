@@ -61,17 +61,17 @@ def every_hypothesis(
 
 @pytest.mark.parametrize("penalty", [-0.5, 0.0, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("ends", [(), (0,), (END, 0, 3)], ids=str)
+@pytest.mark.parametrize("ends", [(END,), (END, 0), (END, 0, 3)], ids=str)
 def test_a_beam_as_wide_as_the_tree_finds_the_best(ends: tuple[int, ...], seed: int, penalty: float) -> None:
     model, vocab, length = Table(4, seed), 4, 4
     beams = vocab**length
     scores = model.begin([0, 1])
-    settings = {"end": END, "ends": ends, "length_penalty": penalty}
+    settings = {"ends": ends, "length_penalty": penalty}
     found = beam_search(model, scores, beams=beams, length=length, nbest=5, **settings)
     for sequence, hypotheses in enumerate(found):
-        every = every_hypothesis(model, sequence, length, penalty, (END, *ends))
+        every = every_hypothesis(model, sequence, length, penalty, ends)
         oracle = sorted(every.items(), key=lambda item: -item[1])
-        assert [h.tokens for h in hypotheses] == [[t for t in row if t not in (END, *ends)] for row, _ in oracle[:5]]
+        assert [h.tokens for h in hypotheses] == [[t for t in row if t not in ends] for row, _ in oracle[:5]]
         assert [h.score for h in hypotheses] == pytest.approx([score for _, score in oracle[:5]], abs=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_a_sentence_is_not_finished_while_a_beam_can_beat_what_it_holds(penalty:
     """A penalty below 0 favours short ones: the most favourable length is then the next, not the last."""
     for seed in range(20):
         model = Table(3, seed)
-        ((found,),) = beam_search(model, model.begin([0]), beams=27, length=5, end=END, length_penalty=penalty)
+        ((found,),) = beam_search(model, model.begin([0]), beams=27, length=5, ends=(END,), length_penalty=penalty)
         assert found.score == pytest.approx(max(every_hypothesis(model, 0, 5, penalty).values()), abs=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_a_narrow_beam_misses_what_greed_hides() -> None:
     missed = 0
     for seed in range(20):
         model = Table(4, seed)
-        greedy = beam_search(model, model.begin([0]), beams=1, length=4, end=END)[0][0]
+        greedy = beam_search(model, model.begin([0]), beams=1, length=4, ends=(END,))[0][0]
         missed += greedy.score < max(every_hypothesis(model, 0, 4, 1.0).values()) - 1e-6
     assert missed > 3
 
@@ -99,13 +99,13 @@ def test_one_beam_is_greedy_and_hypotheses_are_sorted_and_distinct(beams: int) -
     model = Table(9, 3)
     # without a length penalty: with one, even a single beam may rightly prefer the longer of what it finished
     found = beam_search(
-        model, model.begin(list(range(6))), beams=beams, length=7, end=END, nbest=beams, length_penalty=0.0
+        model, model.begin(list(range(6))), beams=beams, length=7, ends=(END,), nbest=beams, length_penalty=0.0
     )
     for hypotheses in found:
         assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
         assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) == beams
     if beams == 1:
-        greedy = generate(model, model.begin(list(range(6))), length=7, end=END)
+        greedy = generate(model, model.begin(list(range(6))), length=7, ends=(END,))
         assert [h[0].tokens for h in found] == [row.tolist() for row in greedy]
 
 
@@ -124,8 +124,7 @@ def test_ends_crowd_out_nothing_that_goes_on() -> None:
         step(torch.zeros(1)),
         beams=3,
         length=3,
-        end=0,
-        ends=(1, 2),
+        ends=(0, 1, 2),
         length_penalty=9.0,  # the longest is best
         nbest=3,
     )
@@ -135,7 +134,7 @@ def test_ends_crowd_out_nothing_that_goes_on() -> None:
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 1.5])
 def test_the_batch_changes_nothing(penalty: float) -> None:
     model = Table(12, 5, sharpness=2.5)
-    settings = {"beams": 4, "length": 12, "end": END, "length_penalty": penalty, "nbest": 3}
+    settings = {"beams": 4, "length": 12, "ends": (END,), "length_penalty": penalty, "nbest": 3}
     together = beam_search(model, model.begin(list(range(30))), **settings)
     for sequence in range(30):
         (alone,) = beam_search(model, model.begin([sequence]), **settings)
@@ -219,7 +218,7 @@ def even_then_odd(tokens: Tensor, scores: Tensor) -> Tensor:
 def test_a_constraint_is_kept_by_every_way_of_decoding() -> None:
     model = Table(8, 1)
     drawn = generate(model, model.begin([0, 1]), length=6, sampling=Sampling(seed=3), constraint=even_then_odd)
-    beams = beam_search(model, model.begin([0, 1]), beams=3, length=6, end=END, constraint=even_then_odd)
+    beams = beam_search(model, model.begin([0, 1]), beams=3, length=6, ends=(END,), constraint=even_then_odd)
     for row in [*(r.tolist() for r in drawn), *(h[0].tokens for h in beams)]:
         assert all(token % 2 == place % 2 for place, token in enumerate(row))
 
@@ -230,7 +229,7 @@ def test_steps_that_are_all_end_are_cut_off() -> None:
 
     step.reorder = lambda rows: None  # type: ignore[attr-defined]
     first = torch.nn.functional.one_hot(torch.tensor([[1, 3], [2, 2]]), 4).float()
-    found = generate(step, first, length=4, end=2)  # type: ignore[arg-type]
+    found = generate(step, first, length=4, ends=(2,))  # type: ignore[arg-type]
     assert found[0].tolist() == [[1, 3]]
     assert found[1].shape == (0, 2)
 
@@ -241,7 +240,7 @@ def test_a_beam_without_a_way_on_takes_no_other_with_it() -> None:
 
     model = Table(5, 3)
     scores = model.begin([0])
-    (found,) = beam_search(model, scores, beams=3, length=4, end=END, nbest=3, constraint=only_after_one)
+    (found,) = beam_search(model, scores, beams=3, length=4, ends=(END,), nbest=3, constraint=only_after_one)
     assert found
     # nothing was finished behind a 1: it may stand last alone, where the length ends
     assert all(1 not in hypothesis.tokens[:3] for hypothesis in found)
@@ -258,8 +257,10 @@ def test_nothing_has_to_follow_an_end(sampling: Sampling) -> None:
         return scores.masked_fill((tokens == END).any(1, keepdim=True), float("-inf"))
 
     model = Table(5, 8, sharpness=0.5)
-    free = generate(model, model.begin([0, 1, 2, 3]), length=12, end=END, sampling=sampling)
-    bound = generate(model, model.begin([0, 1, 2, 3]), length=12, end=END, sampling=sampling, constraint=nothing_after)
+    free = generate(model, model.begin([0, 1, 2, 3]), length=12, ends=(END,), sampling=sampling)
+    bound = generate(
+        model, model.begin([0, 1, 2, 3]), length=12, ends=(END,), sampling=sampling, constraint=nothing_after
+    )
     assert [row.tolist() for row in bound] == [row.tolist() for row in free]
     assert len({len(row) for row in free}) > 1  # else nothing would show
 
@@ -294,7 +295,7 @@ def test_scores_that_are_no_numbers_are_said(bad: list[int], value: str, place: 
             with pytest.raises(UserError, match="scores are not numbers"):
                 generate(model, model.begin([0, 1]), length=5, sampling=sampling, constraint=constraint)
         with pytest.raises(UserError, match="scores are not numbers"):
-            beam_search(model, model.begin([0, 1]), beams=2, length=5, end=-1, constraint=constraint)
+            beam_search(model, model.begin([0, 1]), beams=2, length=5, constraint=constraint)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(seed=1)], ids=["greedy", "drawn"])
@@ -308,19 +309,19 @@ def test_tokens_that_a_model_rules_out_are_none_that_is_broken(sampling: Samplin
     step.reorder = lambda rows: None  # type: ignore[attr-defined]
     found = generate(step, first, length=6, sampling=sampling)  # type: ignore[arg-type]
     assert not set(found[0].tolist()) & {1, 3}
-    assert beam_search(step, first[:1], beams=1, length=1, end=-1)[0][0].tokens in ([0], [2])  # type: ignore[arg-type]
+    assert beam_search(step, first[:1], beams=1, length=1)[0][0].tokens in ([0], [2])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("penalty", [-18.0, 18.0])
 def test_a_length_penalty_ranks_or_is_refused(penalty: float) -> None:
     """Beyond what float32 holds, scores were no numbers, and nothing was found."""
     model = Table(4, 1)
-    (found,) = beam_search(model, model.begin([0]), beams=64, length=3, end=END, length_penalty=penalty, nbest=5)
+    (found,) = beam_search(model, model.begin([0]), beams=64, length=3, ends=(END,), length_penalty=penalty, nbest=5)
     oracle = sorted(every_hypothesis(model, 0, 3, penalty).items(), key=lambda item: -item[1])
     assert [h.tokens for h in found] == [[t for t in row if t != END] for row, _ in oracle[:5]]
     for wrong in (penalty * 40, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"length_penalty \(.*\) is too much for 3 tokens: 3 \*\* .* below 1e30"):
-            beam_search(model, model.begin([0]), beams=2, length=3, end=END, length_penalty=wrong)
+            beam_search(model, model.begin([0]), beams=2, length=3, ends=(END,), length_penalty=wrong)
 
 
 def test_barred_tokens_are_never_chosen_and_scores_stay_as_they_were() -> None:
@@ -337,7 +338,7 @@ def test_barred_tokens_are_never_chosen_and_scores_stay_as_they_were() -> None:
         found = {}
         for name, rule in {"free": then, "barred": constraint}.items():
             drawn = generate(model, model.begin([0, 1]), length=6, sampling=Sampling(seed=3), constraint=rule)
-            beams = beam_search(model, model.begin([0, 1]), beams=3, length=6, end=END, constraint=rule)
+            beams = beam_search(model, model.begin([0, 1]), beams=3, length=6, ends=(END,), constraint=rule)
             found[name] = {t for row in drawn for t in row.tolist()} | {t for h in beams for t in h[0].tokens}
         assert not {4, 5} & found["barred"]
         assert {4, 5} & found["free"]  # else nothing would show
@@ -392,13 +393,13 @@ def test_draws_follow_the_distribution() -> None:
 
 def test_the_stream_stops_when_all_have_ended() -> None:
     model = Table(5, 8, sharpness=0.5)
-    steps = list(stream(model, model.begin(list(range(4))), length=200, end=END, sampling=Sampling(seed=5)))
+    steps = list(stream(model, model.begin(list(range(4))), length=200, ends=(END,), sampling=Sampling(seed=5)))
     assert len(steps) < 200
     tokens = torch.stack(steps, 1)
     for row in tokens.tolist():
         assert END in row
         assert set(row[row.index(END) :]) == {END}
-    rows = generate(model, model.begin(list(range(4))), length=200, end=END, sampling=Sampling(seed=5))
+    rows = generate(model, model.begin(list(range(4))), length=200, ends=(END,), sampling=Sampling(seed=5))
     assert [r.tolist() for r in rows] == [row[: row.index(END)] for row in tokens.tolist()]
 
 
@@ -443,7 +444,7 @@ def test_the_furthest_settings_draw_what_may_be_drawn(settings: dict[str, float]
 def test_more_hypotheses_than_beams() -> None:
     model = Table(5, 1)
     with pytest.raises(ValueError, match=r"nbest \(3\)"):
-        beam_search(model, model.begin([0]), beams=2, length=3, end=END, nbest=3)
+        beam_search(model, model.begin([0]), beams=2, length=3, ends=(END,), nbest=3)
 
 
 def test_layouts_are_all_the_step_needs() -> None:

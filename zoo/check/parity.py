@@ -288,7 +288,7 @@ def greedy(side: Side, length: int = 12) -> tuple[Tensor, Tensor, Tensor]:
     options = {"max_new_tokens": length, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     theirs = side.theirs.generate(ids, attention_mask=keep.long(), **options)[:, ids.shape[1] :]
     model: Any = side.ours.model
-    model.end = None
+    model.end, model.ends = None, ()
     cached = model.generate(ids, keep, length=length)
     for _ in range(length):
         step = model(ids, keep)[:, -1].argmax(-1, keepdim=True)
@@ -324,7 +324,7 @@ def beams(
         options |= {"no_repeat_ngram_size": 2}
     found = side.theirs.generate(ids, attention_mask=keep.long(), forced_eos_token_id=None, **options)
     theirs = [[t for t in row[1:] if t not in (model.end, *ends, model.pad)] for row in found.tolist()]
-    own, model.ends = model.ends, (model.end, *ends)
+    own, model.ends = model.ends, ends
     ours = model.generate(
         ids,
         keep,

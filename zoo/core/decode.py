@@ -59,11 +59,16 @@ def check_scores(scores: Tensor) -> None:
         raise UserError(NO_NUMBERS)
 
 
+def stop_tokens(end: int | None, others: Sequence[int]) -> tuple[int, ...]:
+    """The tokens at which writing stops, each once: `end`, where there is one, comes first."""
+    return tuple(dict.fromkeys([*([] if end is None else [end]), *others]))
+
+
 def _are_ends(tokens: Tensor, ends: tuple[int, ...]) -> Tensor:
     """Which tokens are one of `ends`: few, and a tensor of them would be copied to the device at every step."""
-    found = tokens == ends[0]
-    for other in ends[1:]:
-        found = found | (tokens == other)
+    found = torch.zeros_like(tokens, dtype=torch.bool)
+    for end in ends:
+        found |= tokens == end
     return found
 
 
@@ -132,15 +137,14 @@ def stream(
     scores: Tensor,
     *,
     length: int,
-    end: int | None = None,
     ends: tuple[int, ...] = (),
     sampling: Sampling = GREEDY,
     constraint: Constraint | None = None,
 ) -> Iterator[Tensor]:
-    """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen `end`, or one of `ends`.
+    """Tokens "b ..." as they are chosen, at most `length`, until every sequence has chosen one of `ends`.
 
-    `scores`: "b ... v", those of the first token. A sequence that has ended goes on as `end`. ValueError where the
-    constraint bars every token of a sequence that has not, UserError where scores are no finite numbers.
+    `scores`: "b ... v", those of the first token. A sequence that has ended goes on as the first end. ValueError where
+    the constraint bars every token of a sequence that has not, UserError where scores are no finite numbers.
     """
     draw = sampling.drawer(scores.device)
     chosen = torch.empty(len(scores), 0, *scores.shape[1:-1], dtype=torch.long, device=scores.device)
@@ -150,11 +154,11 @@ def stream(
         if constraint is not None:
             scores = _to_draw(constraint(chosen, scores), ended, count)
         tokens = draw(scores)
-        if end is not None:
-            tokens = tokens.masked_fill(ended, end)
-            ended = ended | _are_ends(tokens, (end, *ends))
+        if ends:
+            tokens = tokens.masked_fill(ended, ends[0])
+            ended |= _are_ends(tokens, ends)
         yield tokens
-        if count + 1 == length or (end is not None and bool(ended.all())):
+        if count + 1 == length or (ends and bool(ended.all())):
             return
         if constraint is not None:
             chosen = torch.cat((chosen, tokens.unsqueeze(1)), 1)
@@ -162,7 +166,7 @@ def stream(
 
 
 def _to_draw(scores: Tensor, ended: Tensor, count: int) -> Tensor:
-    """Scores that a token can be drawn from, whatever a constraint has left where `end` takes its place anyway."""
+    """Scores that a token can be drawn from, whatever a constraint has left where an end takes its place anyway."""
     top = scores.amax(-1)  # NaN where one of them is
     if math.isfinite(float(top.sum())):
         return scores
@@ -179,19 +183,16 @@ def generate(
     scores: Tensor,
     *,
     length: int,
-    end: int | None = None,
     ends: tuple[int, ...] = (),
     sampling: Sampling = GREEDY,
     constraint: Constraint | None = None,
 ) -> list[Tensor]:
     """What `stream` chooses, as one tensor "n ..." a sequence, without the steps that are all ends."""
-    steps = list(stream(step, scores, length=length, end=end, ends=ends, sampling=sampling, constraint=constraint))
+    steps = list(stream(step, scores, length=length, ends=ends, sampling=sampling, constraint=constraint))
     if not steps:
         return [torch.empty(0, *scores.shape[1:-1], dtype=torch.long, device=scores.device) for _ in scores]
     tokens = torch.stack(steps, 1)
-    if end is None:
-        return list(tokens)
-    real = ~_are_ends(tokens, (end, *ends))
+    real = ~_are_ends(tokens, ends)
     if tokens.dim() > 2:
         real = real.flatten(2).any(-1)
     return [row[: int(own.sum())] for row, own in zip(tokens, real, strict=True)]
@@ -220,7 +221,6 @@ def beam_search(
     *,
     beams: int,
     length: int,
-    end: int,
     ends: tuple[int, ...] = (),
     length_penalty: float = 1.0,
     nbest: int = 1,
@@ -228,10 +228,10 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The `nbest` best hypotheses of each sequence, best first: log probability / tokens ** length_penalty.
 
-    `scores`: "b v", those of the first token. A hypothesis ends with `end` or one of `ends`, and two may differ in that
-    alone. Tokens count with their end, without prompt or padding. A hypothesis that reaches `length` tokens without an
-    end counts as it is. A sentence is finished when none of its beams can still beat what it holds, so that the batch
-    it stands in changes nothing. A beam that is barred from every token is left. ValueError where a number makes no
+    `scores`: "b v", those of the first token. A hypothesis ends with one of `ends`, and two may differ in that alone.
+    Tokens count with their end, without prompt or padding. A hypothesis that reaches `length` tokens without an end
+    counts as it is. A sentence is finished when none of its beams can still beat what it holds, so that the batch it
+    stands in changes nothing. A beam that is barred from every token is left. ValueError where a number makes no
     sense, UserError where scores are no finite numbers.
     """
     if not 1 <= nbest <= beams:
@@ -240,8 +240,7 @@ def beam_search(
         raise ValueError(f"length ({length}) must be at least 1")
     check_length_penalty(length_penalty, length)
     batch, vocab = scores.shape
-    stops = tuple({end, *ends})
-    wide = (1 + len(stops)) * beams  # every beam may end once with each: among so many, `beams` go on
+    wide = (1 + len(ends)) * beams  # every beam may end once with each: among so many, `beams` go on
     device, none = scores.device, float("-inf")
     first_row = torch.arange(0, batch * beams, beams, device=device).unsqueeze(-1)
     step.reorder(torch.arange(batch, device=device).repeat_interleave(beams))
@@ -264,7 +263,7 @@ def beam_search(
         parent = place // each.shape[-1]
         token = rearrange(choice, "(b w) c -> b (w c)", w=beams).gather(1, place)
         longer = torch.cat((_take(tokens, parent), token.unsqueeze(-1)), -1)
-        last = _are_ends(token, stops)
+        last = _are_ends(token, ends)
         # An end outranked by w others is no better than beams that go on: it does not count (as in common practice).
         ended = best.masked_fill(~last, none)[:, :beams]
         done.add(longer[:, :beams], ended, count, length_penalty)
@@ -282,7 +281,7 @@ def beam_search(
             break
         step.reorder((first_row + parent).flatten())
         scores = step(rearrange(tokens[..., -1], "b w -> (b w)"))
-    return done.hypotheses(nbest, stops)
+    return done.hypotheses(nbest, ends)
 
 
 class _Done:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core.cache import Cache
-from zoo.core.decode import GREEDY, Constraint, Sampling, stream
+from zoo.core.decode import GREEDY, Constraint, Sampling, stop_tokens, stream
 from zoo.core.layout import Layout, check_rows
 from zoo.core.network import Network, unrecorded
 from zoo.core.stack import Stack, check_context
@@ -39,6 +39,11 @@ class Writer(Network):
     head: nn.Module
     end: int | None
     ends: tuple[int, ...] = ()
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The tokens at which writing stops; a sequence that has ended is filled up with the first."""
+        return stop_tokens(self.end, self.ends)
 
     def hidden(self, ids: Tensor, keep: Tensor | None = None, cache: Cache | None = None) -> tuple[Tensor, Layout]:
         """States "t d" of the real tokens of "b ... n" (`keep`: "b n") before the head, with their layout.
@@ -89,8 +94,7 @@ class Writer(Network):
                 continuing,
                 scores,
                 length=length,
-                end=self.end,
-                ends=self.ends,
+                ends=self.stops,
                 sampling=sampling,
                 constraint=constraint,
             )
@@ -111,7 +115,7 @@ class Writer(Network):
     ) -> Tensor:
         """What `stream` chooses, together: new tokens "b ... m", m at most `length`, without the prompts.
 
-        A sequence that has ended is filled up with `end`.
+        A sequence that has ended is filled up with the first of `stops`.
         """
         steps = self.stream(
             prompts,

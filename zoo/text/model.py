@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
-from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, barring, beam_search, generate
+from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, barring, beam_search, generate, stop_tokens
 from zoo.core.init import Scheme, initialise
 from zoo.core.network import arguments, unrecorded
 from zoo.core.writer import Writer
@@ -66,10 +66,10 @@ class Seq2Seq(Network):
             raise ValueError(f"encoder ({encoder.dim}) and decoder ({decoder.dim}) must have the same dim")
         if share_embeddings and source_vocab_size not in (None, vocab_size):
             raise ValueError(f"shared embeddings need one vocabulary, got {source_vocab_size} and {vocab_size} tokens")
-        if bad := [token for token in unwritten if not 0 <= token < vocab_size or token in (end, *ends)]:
-            said = f"tokens are 0 to {vocab_size - 1}, and {', '.join(map(str, dict.fromkeys((end, *ends))))} end texts"
-            raise ValueError(f"unwritten holds {bad[0]}: {said}")
         self.pad, self.start, self.end, self.ends, self.unwritten = pad, start, end, ends, unwritten
+        if bad := [token for token in unwritten if not 0 <= token < vocab_size or token in self.stops]:
+            said = f"tokens are 0 to {vocab_size - 1}, and {', '.join(map(str, self.stops))} end texts"
+            raise ValueError(f"unwritten holds {bad[0]}: {said}")
         self.encoder, self.decoder = Stack(encoder), Stack(decoder)
         self.target_embedding = nn.Embedding(vocab_size, decoder.dim)
         self.source_embedding = (
@@ -81,6 +81,11 @@ class Seq2Seq(Network):
         initialise(self, init, std=1 / math.sqrt(decoder.dim) if embed_scale else 0.02)
         if tied:
             self.head.weight = self.target_embedding.weight
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The tokens at which writing stops."""
+        return stop_tokens(self.end, self.ends)
 
     def encode(self, source: Tensor, source_keep: Tensor | None = None) -> tuple[Tensor, Layout]:
         """Source ids "b m" (True in `source_keep` = real token) to states "s d" and their layout."""
@@ -157,21 +162,12 @@ class Seq2Seq(Network):
                     scores,
                     beams=beams,
                     length=length,
-                    end=self.end,
-                    ends=self.ends,
+                    ends=self.stops,
                     length_penalty=length_penalty,
                     nbest=nbest,
                     constraint=constraint,
                 )
-            drawn = generate(
-                step,
-                scores,
-                length=length,
-                end=self.end,
-                ends=self.ends,
-                sampling=sampling,
-                constraint=constraint,
-            )
+            drawn = generate(step, scores, length=length, ends=self.stops, sampling=sampling, constraint=constraint)
         return [[Hypothesis(row.tolist(), 0.0, 0.0)] for row in drawn]
 
 

@@ -77,8 +77,8 @@ def _model(name: str) -> Described:
         model = load(folder).model
     stacks = {role: value for role, value in model.settings.items() if isinstance(value, StackConfig)}
     others = {role: value for role, value in model.to_plain().items() if role not in stacks}
-    if "ends" in others:  # whether `ends` holds the first end or not, it is one
-        others["ends"] = sorted({*others["ends"], others["end"]} - {None})
+    if "ends" in others:  # whether it holds `end` or not
+        others["ends"] = sorted(model.stops)
     return Described(name, stacks, {"kind": type(model).__name__} | others, model)
 
 

@@ -123,14 +123,13 @@ def write_published(loaded: Loaded[Network], out: Path, beside: Path, tokens: Pa
     tensors = published(family, loaded.model, origin)
     said = read_settings(family, Given(origin.config, where, tensors), origin.architecture)
     said = ending(writing(beside, origin.config), said)
-    wanted = type(loaded.model)(**said).to_plain()
+    wanted: Any = type(loaded.model)(**said)
     notes: list[str] = []
-    end = getattr(loaded.model, "end", None)  # ends writing too, whether `ends` holds it or not
-    for name, (theirs, ours) in differences(wanted, loaded.model.to_plain()).items():
+    for name, (theirs, ours) in differences(wanted.to_plain(), loaded.model.to_plain()).items():
         if name.rpartition(".")[2] in TRAINING:
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in training")
             continue
-        if name in WRITING or (name in STOPS and set(theirs) | {end} == set(ours) | {end}):
+        if name in WRITING or (name in STOPS and set(wanted.stops) == set(loaded.model.stops)):
             continue
         if name in STOPS or (name in ENDS and loaded.config["kind"] == "CausalLM"):
             notes.append(f"{name} was {ours!r} and is written as {theirs!r}: it acts in generating")
