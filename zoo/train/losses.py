@@ -31,7 +31,7 @@ def check_label_smoothing(share: float) -> None:
         raise ValueError(f"label_smoothing ({share}) must be in [0, 1)")
 
 
-@torch.compiler.disable(reason="its forward writes in place and makes the gradients: the compiler cannot follow that")
+@torch.compiler.disable(reason="torch 2.11 cannot compile its autograd function under autocast")
 def token_loss(
     x: Tensor,
     weight: Tensor,
