@@ -1,4 +1,4 @@
-"""`zoo bench core`: attention, norms and blocks against torch's, and the step of a causal language model."""
+"""`zoo bench core`: attention, norms, dropout and blocks against torch's, and the step of a causal language model."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +12,7 @@ from zoo.bench.peers import LANGUAGE_MODELS
 from zoo.core import LayerNorm, Layout, Plain, RMSNorm, StackConfig, attend
 from zoo.core.block import Block
 from zoo.core.cache import STATELESS
+from zoo.core.dropout import Dropout
 from zoo.core.mixer import Frame
 
 BOUNDS = (
@@ -35,6 +36,8 @@ def races(dtype: torch.dtype, device: torch.device, *, quick: bool) -> Iterator[
                 yield Race(case, _attention(shape, ragged, training, dtype, device))
         for shape in ((2048, 512),) if quick else ((2048, 512), (4096, 384), (512, 1024)):
             yield Race(f"norm {mode} {name} {shape}", _norms(shape, training, dtype, device))
+            if training:
+                yield Race(f"dropout {mode} {name} {shape}", _dropouts(shape, dtype, device))
         for shape in SHAPES[:1] if quick else (SHAPES[0], SHAPES[2]):
             for ragged in (False, True):
                 for cross in (False, True):
@@ -87,6 +90,14 @@ def _norms(
         "RMSNorm": lambda: of(RMSNorm().build(dim)),
         "torch's RMSNorm": lambda: of(nn.RMSNorm(dim, eps=1e-6)),
     }
+
+
+def _dropouts(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> dict[str, Callable[[], Step]]:
+    def of(module: nn.Module) -> Step:
+        (x,) = _leaves(1, shape, dtype, device, True)
+        return _step(lambda: module(x), True, [x])
+
+    return {"torch's Dropout": lambda: of(nn.Dropout(0.1)), "Dropout": lambda: of(Dropout(0.1))}
 
 
 def _blocks(

@@ -12,6 +12,7 @@ import math
 from torch import Tensor, nn
 
 from zoo.core import First, Layout, Mean, Network, Pool, Stack, StackConfig, TransformHead
+from zoo.core.dropout import Dropout
 from zoo.core.feedforward import Activation
 from zoo.core.init import Scheme, initialise
 from zoo.core.network import arguments
@@ -138,7 +139,7 @@ class TextClassifier(Network):
             )
         self.trunk = Trunk(stack, vocab_size, types=types, embed_scale=embed_scale)
         self.pool = pool.build(stack)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(stack.dim, classes, bias=head_bias)
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
 

@@ -313,12 +313,13 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
             print(line, file=sys.stderr)
     if source is not None:
         _begin(cli, source, ours.init_from, taken)
-        del source  # its weights
+    checkpoint = None if stopped is None else stopped.checkpoint
+    del source, stopped  # the tensors in them: a training would hold them to its end
     keeper.settings = cli.text()
     # what compares runs goes by their settings
     for logger in cli.trainer.loggers if cli.trainer.is_global_zero else ():
         logger.log_hyperparams(dict(_flat(yaml.safe_load(keeper.settings))))
-    _train(cli, None if stopped is None else stopped.checkpoint)
+    _train(cli, checkpoint)
     if cli.trainer.is_global_zero:
         monitor: Any = cli.trainer.checkpoint_callback
         unseen = monitor is not None and monitor.monitor and not monitor.best_model_path
