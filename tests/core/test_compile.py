@@ -14,12 +14,18 @@ RAGGED = [[6, 4, 1], [5, 2, 2], [6, 6, 6], [3, 7, 1]]
 
 
 def differences(
-    config: StackConfig, backend: str, *, fullgraph: bool = True, device: torch.device | str = "cpu"
+    config: StackConfig,
+    backend: str,
+    *,
+    fullgraph: bool = True,
+    device: torch.device | str = "cpu",
+    checkpointed: bool = False,
 ) -> list[float]:
     """How far outputs and gradients of the compiled stack lie from the others, over batches; one block is enough."""
     torch._dynamo.reset()
     config = config.replace(depth=1)
-    stack = build(config, device=device)
+    stack = build(config, device=device).train()
+    stack.blocks[0].checkpointed = checkpointed
     compiled = torch.compile(stack, fullgraph=fullgraph, backend=backend, dynamic=True)
     found = []
     for lengths in RAGGED:
@@ -39,6 +45,11 @@ def differences(
 def test_one_graph_serves_ragged_batches(name: str) -> None:
     """Traced and run by autograd, which is where a gradient can be lost; `slow` runs the compiled code itself."""
     assert max(differences(TINY[name], "eager")) < 1e-5
+
+
+def test_checkpointed_blocks_are_in_the_graph() -> None:
+    config = StackConfig(dim=24, depth=1, heads=4, causal=True, position=Rotary())
+    assert max(differences(config, "eager", checkpointed=True)) < 1e-5
 
 
 @pytest.mark.slow

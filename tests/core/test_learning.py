@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from tests.core.architectures import ALL, FULL_SIZE, build
+from tests.core.architectures import ALL, FULL_SIZE, build, context
+from zoo.bench.harness import peak_bytes
 from zoo.check import promises
 from zoo.core import (
     LSTM,
@@ -69,6 +70,45 @@ def test_drop_path_leaves_out_branches_of_whole_sequences() -> None:
         assert len(set(row[:length].tolist())) <= 1
     x = torch.ones(layout.tokens, 1)
     assert torch.equal(drop.eval()(x, layout), x)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_checkpointed_blocks_learn_the_same(name: str, device: torch.device) -> None:
+    """With draws of dropout, which come out again the second time."""
+    config = ALL[name].replace(dropout=0.1, drop_path=0.2)
+    stack = build(config, device=device).train()
+    layout = Layout.packed_from(torch.tensor([6, 4, 1], device=device))
+    given = context(config, 3, device=device)
+    x = torch.randn(layout.tokens, config.dim, device=device, requires_grad=True)
+    runs: list[nn.Module] = []  # of the last block's mixer, each time it begins
+    stack.blocks[-1].mixer.register_forward_pre_hook(lambda module, args: runs.append(module))
+    found = []
+    for checkpointed in (False, True):
+        for block in stack.blocks:
+            block.checkpointed = checkpointed
+        torch.manual_seed(5)
+        out = stack(x, layout, **given)
+        found.append((out.detach(), *torch.autograd.grad(out.square().sum(), [x, *stack.parameters()])))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert len(runs) == 3  # once, and twice
+    stack(x, layout, **given)
+    stack.eval()(x, layout, **given)
+    with torch.no_grad():
+        stack.train()(x, layout, **given)
+    assert len(runs) == 6  # nothing goes back: once each
+
+
+def test_checkpointed_blocks_keep_their_inputs_alone() -> None:
+    stack = Stack(StackConfig(dim=32, depth=8, heads=4, causal=True))
+    layout, x = Layout.dense(1, 256), torch.randn(256, 32)
+
+    def peak() -> int:
+        return peak_bytes(lambda: stack(x, layout).sum().backward(), torch.device("cpu"))
+
+    plain = peak()
+    for block in stack.blocks:
+        block.checkpointed = True
+    assert peak() < plain / 3
 
 
 def test_drop_path_grows_with_depth() -> None:

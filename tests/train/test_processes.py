@@ -23,6 +23,7 @@ OVERLAYS = Path(__file__).parents[2] / "configs" / "overlay"
 DATA = {"train": 120, "val": 12, "test": 12, "limit": 400, "tokens_per_batch": 200, "vocab_size": 270}
 
 
+QUIET = ["--trainer.enable_progress_bar", "false"]
 ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # sums in one order, whatever the tests have
 
 
@@ -44,21 +45,32 @@ def loss(folder: Path) -> float:
     return float(sum(p.nll for p in parts) / sum(p.tokens for p in parts))
 
 
-@pytest.mark.parametrize("overlay", ["ddp", "fsdp"])
-def test_the_loss_of_one_process_and_two(tmp_path: Path, overlay: str) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what one process trained, "one", and "other", which made other steps."""
+    folder = tmp_path_factory.mktemp("alone")
     plain = settings()
     plain["data"]["init_args"] = DATA
     for side in ("encoder", "decoder"):
         plain["model"]["init_args"][side] |= {"dropout": 0.0}  # ranks draw their own
     plain["trainer"] |= {"max_steps": 6, "max_epochs": -1, "gradient_clip_val": 1.0, "limit_val_batches": None}
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(plain))
-    quiet = ["--trainer.enable_progress_bar", "false"]
-    fit(tmp_path, "one", *quiet, "--trainer.accumulate_grad_batches", 2)
-    said = fit(tmp_path, "two", *quiet, "--config", OVERLAYS / f"{overlay}.yaml", "--trainer.val_check_interval", 6,
-               "--trainer.check_val_every_n_epoch", "null")  # fmt: skip
+    (folder / "base.yaml").write_text(yaml.safe_dump(plain))
+    for name, batches in (("one", 2), ("other", 1)):
+        fit(folder, name, *QUIET, "--trainer.accumulate_grad_batches", batches)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("overlay", "more"),
+    [("ddp", []), ("fsdp", []), ("fsdp", ["--trainer.callbacks+=ActivationCheckpointing"])],
+    ids=["ddp", "fsdp", "fsdp checkpointed"],
+)
+def test_the_loss_of_one_process_and_two(alone: Path, tmp_path: Path, overlay: str, more: list[str]) -> None:
+    (tmp_path / "base.yaml").write_text((alone / "base.yaml").read_text())
+    said = fit(tmp_path, "two", *QUIET, "--config", OVERLAYS / f"{overlay}.yaml", "--trainer.val_check_interval", 6,
+               "--trainer.check_val_every_n_epoch", "null", *more)  # fmt: skip
     assert said.count("run: ") == 1
-    fit(tmp_path, "other", *quiet, "--trainer.accumulate_grad_batches", 1)
-    losses = {name: loss(tmp_path / name) for name in ("one", "two", "other")}
+    losses = {run.name: loss(run) for run in (alone / "one", tmp_path / "two", alone / "other")}
     assert losses["two"] == pytest.approx(losses["one"], abs=1e-6)
     assert abs(losses["other"] - losses["one"]) > 1e-4  # other steps would have been seen
     rows = (tmp_path / "two" / "metrics.csv").read_text()

@@ -1,6 +1,6 @@
 """`zoo bench core`: attention, norms, dropout and blocks against torch's, and the step of a causal language model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -143,9 +143,13 @@ def _blocks(
 
 
 def language_models(
-    batch: int, dtype: torch.dtype, device: torch.device, length: int = 256
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    length: int = 256,
+    more: Mapping[str, type[nn.Module]] | None = None,
 ) -> dict[str, Callable[[], Step]]:
-    """Training steps of a model that is 384 wide and 6 layers deep."""
+    """Training steps of a model that is 384 wide and 6 layers deep; `more`: kinds besides those that always race."""
     vocab, dim, depth, heads = 8192, 384, 6, 6
     ids = torch.randint(vocab, (batch, length + 1), device=device, generator=_generator(device))
 
@@ -154,7 +158,8 @@ def language_models(
         model = kind(vocab, length, dim, depth, heads).to(device)
         return training_step(model, lambda: model(ids[:, :-1], ids[:, 1:]), dtype, device)
 
-    return {name: lambda kind=kind: make(kind) for name, kind in LANGUAGE_MODELS.items()}  # type: ignore[misc]
+    kinds = LANGUAGE_MODELS | dict(more or {})
+    return {name: lambda kind=kind: make(kind) for name, kind in kinds.items()}  # type: ignore[misc]
 
 
 def training_step(model: nn.Module, loss: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> Step:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.bench.core import language_models, training_step
 from zoo.bench.harness import AMX, Bound, Race, Step
-from zoo.bench.peers import ByHand, HuggingFace, XTransformers
+from zoo.bench.peers import ByHand, Checkpointed, HuggingFace, XTransformers
 from zoo.core import (
     Bias,
     FixedScale,
@@ -85,7 +85,10 @@ def races(dtype: torch.dtype, device: torch.device, *, quick: bool) -> Iterator[
             blocks(kind, config, theirs, batch, length, dtype, device),
         )
     long = 128 if quick else 4096
-    yield Race(f"causal LM step {name} {DIM}x{DEPTH} T {long} B 1, memory", language_models(1, dtype, device, long))
+    yield Race(
+        f"causal LM step {name} {DIM}x{DEPTH} T {long} B 1, memory",
+        language_models(1, dtype, device, long, {"zoo checkpointed": Checkpointed}),
+    )
     if dtype == torch.float32:
         for rows in (1, 16):
             tokens = 16 if quick else 256

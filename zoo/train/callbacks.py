@@ -23,6 +23,7 @@ from torch import Tensor
 
 import zoo
 from zoo.atomic import write_atomically
+from zoo.core.block import Block
 from zoo.errors import UserError
 from zoo.provenance import commit, device_name
 from zoo.train.checkpoint import CONFIG, LOCK, check_free
@@ -238,6 +239,18 @@ class StopOnSignal(Callback):
             print(f"stopped at step {trainer.global_step}; go on with --resume last", file=sys.stderr)
         assert self.received is not None
         raise SystemExit(128 + self.received)
+
+
+class ActivationCheckpointing(Callback):
+    """Trains in less memory and more time, to the same weights: each block keeps its input alone, and is computed a
+    second time as the gradients go back (Chen et al. 2016)."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        blocks = [part for part in pl_module.modules() if isinstance(part, Block)]
+        if not blocks:
+            raise UserError(f"ActivationCheckpointing: {type(pl_module).__name__} has no blocks of zoo.core to go by")
+        for block in blocks:
+            block.checkpointed = True
 
 
 class Average(WeightAveraging):
