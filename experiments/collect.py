@@ -24,7 +24,7 @@ def main(run: Path, topic: str, name: str) -> None:
         curve = [
             {key: float(value) for key, value in row.items() if value and key.startswith(("step", "val/"))}
             for row in csv.DictReader(file)
-            if row.get("val/nll")
+            if any(value and key.startswith("val/") for key, value in row.items())
         ]
     plain = {
         "name": name,

@@ -113,7 +113,7 @@ class Coding(Task):
     """A codec on clips of sound. The loss of a clip is the spectral distance of what comes back, with what the codes
     leave of the latent frames (times `commitment`) and the distance of the waves (times `waves`) beside it.
 
-    Validation and test: `nll` is the spectral distance; the perplexity of each codebook stands beside it.
+    Validation and test: `distance` is the spectral one; the perplexity of each codebook stands beside it.
     """
 
     kind = "Codec"
@@ -145,6 +145,7 @@ class Coding(Task):
             nll=distance.detach() * count,
             correct=None,
             tokens=torch.tensor(count, device=back.device),
+            name="distance",
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -163,7 +164,7 @@ class Coding(Task):
     def on_test_epoch_end(self) -> None:
         self.report(
             {
-                "nll": float(self.trainer.callback_metrics["test/nll"]),
+                "distance": float(self.trainer.callback_metrics["test/distance"]),
                 "perplexity": [round(float(x), 1) for x in self._perplexity()],
                 "codes": self.network.settings["size"],
             }

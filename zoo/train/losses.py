@@ -20,9 +20,10 @@ class TokenLoss:
     """Sums over the real tokens of a batch. Only `loss` carries a gradient."""
 
     loss: Tensor  # what is minimised: smoothed, with the z-loss
-    nll: Tensor  # negative log likelihood, unsmoothed, nats
+    nll: Tensor  # negative log likelihood, unsmoothed, nats; or what stands in its place, under its own `name`
     correct: Tensor | None  # tokens whose target is the most likely one; None where a target is no choice
     tokens: Tensor  # how many were summed
+    name: str = "nll"  # as which it is logged
 
 
 def check_label_smoothing(share: float) -> None:

@@ -224,7 +224,7 @@ class Task(L.LightningModule):
 def means(out: TokenLoss, stage: str) -> dict[str, Tensor]:
     """What is logged of a batch: its loss, and its accuracy where targets are choices."""
     tokens = out.tokens.clamp(min=1)  # a batch without any target counts as none in the mean over batches
-    found = {f"{stage}/nll": out.nll / tokens}
+    found = {f"{stage}/{out.name}": out.nll / tokens}
     return found if out.correct is None else found | {f"{stage}/accuracy": out.correct / tokens}
 
 

@@ -199,7 +199,7 @@ def taught_by(run: Path, student: ViT) -> ViT:
 class MaskedImages(Task):
     """A MaskedAutoencoder on images, whose classes it does not look at. He et al. 2022.
 
-    A token is a hidden patch; its loss, under the name nll, is the mean square of what was painted less what is there.
+    A token is a hidden patch; its loss, `mse`, is the mean square of what was painted less what is there.
     In validation and test the same patches of an image are hidden every time.
     """
 
@@ -242,7 +242,7 @@ class MaskedImages(Task):
         """The loss over the hidden patches."""
         made = self.network(images, keep).float()
         error = (made - self.network.target(images)).square().mean(-1)[~keep].sum()
-        return TokenLoss(loss=error, nll=error.detach(), correct=None, tokens=(~keep).sum())
+        return TokenLoss(loss=error, nll=error.detach(), correct=None, tokens=(~keep).sum(), name="mse")
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._score(batch, "val", batch_idx)
@@ -256,4 +256,4 @@ class MaskedImages(Task):
         self.log_score(out, stage)
 
     def on_test_epoch_end(self) -> None:
-        self.report({"nll": float(self.trainer.callback_metrics["test/nll"]), "of": "mean square of hidden patches"})
+        self.report({"mse": float(self.trainer.callback_metrics["test/mse"]), "of": "hidden patches"})
