@@ -27,7 +27,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        lengths: Sequence[int] | Sequence[tuple[int, ...]],
+        lengths: Sequence[int] | Sequence[tuple[int, ...]] | np.ndarray,
         budget: int,
         *,
         seed: int = 0,

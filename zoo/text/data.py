@@ -138,11 +138,7 @@ class PairedText(TextData):
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         data = self._encode(split)
         sampler = TokenBudgetSampler(
-            data.lengths,  # type: ignore[arg-type]
-            self.tokens_per_batch,
-            seed=self.seed,
-            shuffle=shuffle,
-            **self.ranks(),
+            data.lengths, self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks()
         )
         return DataLoader(
             data,
@@ -174,9 +170,7 @@ class PairedText(TextData):
                     raise UserError(f"no training pair has at most max_length ({self.max_length}) tokens a side{said}")
                 rows = kept
             else:
-                sources, targets = (
-                    Rows(cut(side, self.max_length, split, self.tokenizer)) for side in (sources, targets)
-                )
+                sources, targets = (cut(side, self.max_length, split, self.tokenizer) for side in (sources, targets))
             self._encoded[split] = EncodedPairs(rows, sources, targets)
         return self._encoded[split]
 

@@ -17,7 +17,7 @@ from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import read_lines, read_text, separator_of
 from zoo.data.split import place
 from zoo.errors import UserError, nearest
-from zoo.text.tokenised import TextData, Tokens, cut, cut_pairs, keeps_case, tokenizer_for
+from zoo.text.tokenised import Rows, TextData, Tokens, cut, cut_pairs, in_turns, keeps_case, tokenizer_for
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 
@@ -41,7 +41,7 @@ Item = tuple[int, list[int], int, list[int]]  # a text's row, its ids, its class
 class _Encoded(Dataset[Item]):
     """Texts as token ids with their class, by their row."""
 
-    def __init__(self, ids: Sequence[list[int]], labels: Sequence[int], types: Sequence[list[int]]):
+    def __init__(self, ids: Rows, labels: Sequence[int], types: Rows):
         self.ids, self.labels, self.types = ids, labels, types
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class LabelledText(TextData):
     def _loader(self, split: Split, *, shuffle: bool) -> DataLoader[Any]:
         data = self._encode(split)
         sampler = TokenBudgetSampler(
-            [len(ids) for ids in data.ids], self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks()
+            data.ids.lengths, self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks()
         )
         return DataLoader(
             data,
@@ -145,8 +145,9 @@ class LabelledText(TextData):
             if pairs:
                 ids, types = cut_pairs(pairs, self.max_length, split, self.tokenizer)
             else:
-                found = self.tokenizer.encode_batch([str(text) for text, _ in labelled])
-                ids, types = cut([*map(self.tokenizer.around, found)], self.max_length, split, self.tokenizer), []
+                found = in_turns([str(text) for text, _ in labelled], self.tokenizer.encode_batch)
+                ids = cut(Rows(map(self.tokenizer.around, found)), self.max_length, split, self.tokenizer)
+                types = Rows()
             self._encoded[split] = _Encoded(ids, [label for _, label in labelled], types)
         return self._encoded[split]
 

@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from zoo.errors import UserError
 from zoo.text.opening import AnyTokenizer
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import DataModule, Split
+
+A, B = TypeVar("A"), TypeVar("B")
 
 
 class TextData(DataModule):
@@ -85,13 +87,15 @@ def tokenizer_for(
 class Rows(Sequence[list[int]]):
     """Rows of token ids in little memory: one array, and where each row ends. A row is given as a list."""
 
-    def __init__(self, rows: Iterable[Sequence[int]]):
+    def __init__(self, rows: Iterable[Sequence[int]] = ()):
         """`rows` are read one by one, so that they need not all be in memory as lists."""
-        flat, ends = array("I"), array("q", [0])
+        self.flat, self.ends = array("I"), array("q", [0])
         for row in rows:
-            flat.extend(row)
-            ends.append(len(flat))
-        self.flat, self.ends = np.array(flat), np.array(ends)
+            self.append(row)
+
+    def append(self, row: Sequence[int]) -> None:
+        self.flat.extend(row)
+        self.ends.append(len(self.flat))
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -99,26 +103,27 @@ class Rows(Sequence[list[int]]):
     def __getitem__(self, i: int) -> list[int]:  # type: ignore[override]
         if not 0 <= i < len(self):
             raise IndexError(i)
-        row: list[int] = self.flat[self.ends[i] : self.ends[i + 1]].tolist()
-        return row
+        return self.flat[self.ends[i] : self.ends[i + 1]].tolist()
 
     @property
     def lengths(self) -> np.ndarray:
         return np.diff(self.ends)
 
 
-def in_turns(texts: Sequence[str], encode: Callable[[Sequence[str]], list[list[int]]]) -> Iterator[list[int]]:
+def in_turns(texts: Sequence[A], encode: Callable[[Sequence[A]], Iterable[B]]) -> Iterator[B]:
     """What `encode` makes of texts, some thousands at a time: of each a tokenizer keeps much more than its ids."""
     for begin in range(0, len(texts), 10_000):
         yield from encode(texts[begin : begin + 10_000])
 
 
-def cut(rows: Sequence[list[int]], most: int, split: Split, tokenizer: Tokenizer) -> list[list[int]]:
+def cut(rows: Rows, most: int, split: Split, tokenizer: Tokenizer) -> Rows:
     """Rows of at most `most` tokens, with their end where they have one; stderr counts those that were longer."""
-    if long := sum(len(row) > most for row in rows):
-        print(f"{long} of {len(rows)} texts ({split}) are longer than max_length ({most}) tokens: cut", file=sys.stderr)
+    long = int((rows.lengths > most).sum())
+    if not long:
+        return rows
+    print(f"{long} of {len(rows)} texts ({split}) are longer than max_length ({most}) tokens: cut", file=sys.stderr)
     end = int(tokenizer.ends)
-    return [row if len(row) <= most else [*row[: most - end], *row[len(row) - end :]] for row in rows]
+    return Rows(row if len(row) <= most else [*row[: most - end], *row[len(row) - end :]] for row in rows)
 
 
 def keeps_case(tokenizer: Tokenizer) -> bool:
@@ -132,21 +137,20 @@ def check_case(tokenizer: Tokenizer, given: Path | None, lowercase: bool | None)
         raise UserError(f"{given}: its tokens keep upper and lower case apart: leave data.lowercase unset")
 
 
-def cut_pairs(
-    pairs: Sequence[tuple[str, str]], most: int, split: Split, tokenizer: Tokenizer
-) -> tuple[list[list[int]], list[list[int]]]:
+def cut_pairs(pairs: Sequence[tuple[str, str]], most: int, split: Split, tokenizer: Tokenizer) -> tuple[Rows, Rows]:
     """Ids of two texts each, and which of the two a token belongs to, in rows of at most `most` tokens, the longer text
     cut first; stderr counts those that were longer."""
-    rows = tokenizer.encode_pairs(pairs)
-    long = [number for number, (ids, _) in enumerate(rows) if len(ids) > most]
+    ids, types, long = Rows(), Rows(), 0
+    for pair, row in zip(pairs, in_turns(pairs, tokenizer.encode_pairs), strict=True):
+        if len(row[0]) > most:
+            long += 1
+            (row,) = tokenizer.encode_pairs([pair], most)
+        ids.append(row[0])
+        types.append(row[1])
     if long:
-        print(
-            f"{len(long)} of {len(rows)} pairs ({split}) are longer than max_length ({most}) tokens: cut",
-            file=sys.stderr,
-        )
-        for number, row in zip(long, tokenizer.encode_pairs([pairs[i] for i in long], most), strict=True):
-            rows[number] = row
-    return [ids for ids, _ in rows], [types for _, types in rows]
+        said = f"{long} of {len(pairs)} pairs ({split}) are longer than max_length ({most}) tokens: cut"
+        print(said, file=sys.stderr)
+    return ids, types
 
 
 def check_ends(tokenizer: Tokenizer) -> None:
