@@ -136,10 +136,11 @@ def test_nothing_has_no_relatives() -> None:
     assert relatives(["MKV"], []).tolist() == [False]
 
 
-@pytest.mark.parametrize("at_once", [1, 7, homologs.AT_ONCE])
-def test_relatives_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    """However many words are counted at once: each pair of proteins by its sets of words."""
+@pytest.mark.parametrize(("at_once", "together"), [(1, 1), (7, 4), (homologs.AT_ONCE, homologs.PROTEINS)])
+def test_relatives_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch, at_once: int, together: int) -> None:
+    """However many words are counted, or made, at once: each pair of proteins by its sets of words."""
     monkeypatch.setattr(homologs, "AT_ONCE", at_once)
+    monkeypatch.setattr(homologs, "PROTEINS", together)
     draw = np.random.default_rng(0)
     answers = []
     for _ in range(100):
@@ -157,6 +158,19 @@ def test_relatives_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch, 
         assert relatives(some, others, word=word, least=least).tolist() == expected
         answers += expected
     assert 100 < sum(answers) < 800
+
+
+def test_words_that_nobody_asks_for_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(homologs, "PROTEINS", 100)
+    draw = np.random.default_rng(0)
+    known = ["".join(row) for row in draw.choice(list("ACDEFGHIKLMNPQRSTVWY"), (2000, 300))]
+    asked = [known[1500], known[3][::-1]]
+    tracemalloc.start()
+    try:
+        assert relatives(asked, known).tolist() == [True, False]
+        assert tracemalloc.get_traced_memory()[1] < 8e6  # all 588,000 words with their owners: 9.4 million bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_relatives_take_no_more_memory_than_some() -> None:

@@ -10,6 +10,7 @@ from tests.text.sentences import write_sentences
 from zoo.data.files import read_text
 from zoo.errors import UserError
 from zoo.text.labelled import MR, SST1, SST2, TREC, LabelledTable, read_table, split_texts
+from zoo.text.tokenised import Rows
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 
@@ -85,6 +86,19 @@ def table(folder: Path, text: str, name: str = "mine.csv") -> Path:
 
 
 ROWS = "".join(f'{"good" if i % 2 else "bad"},"text {i}, with ""quotes"" and a comma"\n' for i in range(60))
+
+
+def test_a_large_table_is_cut_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "".join(f"{number} w{number % 7},{number % 2}\n" for number in range(13_000))
+    (tmp_path / "table.csv").write_text(f"text,label\n{rows}")
+    data = LabelledTable(tmp_path / "table.csv", tokens="words")
+    turns: list[int] = []
+    monkeypatch.setattr(data.tokenizer, "pieces", lambda texts: turns.append(len(texts)) or [[5]] * len(texts))
+    ids = data._encode("train").ids
+    assert max(turns) <= 10_000
+    assert sum(turns) == len(ids) > 10_000
+    assert isinstance(ids, Rows)
+    assert ids[0] == [data.tokenizer.start, 5, data.tokenizer.end]
 
 
 def test_a_users_own_table(tmp_path: Path) -> None:

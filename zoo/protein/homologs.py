@@ -15,13 +15,14 @@ from zoo.protein.tokens import RESIDUES
 
 WORD, LEAST = 7, 3
 AT_ONCE = 1 << 21  # words shared by pairs of proteins that are counted together
+PROTEINS = 20_000  # of the set, whose words are made together
 
 
 def relatives(proteins: Sequence[str], of: Sequence[str], *, word: int = WORD, least: int = LEAST) -> np.ndarray:
     """True for each of `proteins` that is one of `of`, or shares at least `least` words with one of them: "s"."""
-    known, owner = _distinct(*_words(of, word))
     asked, row = _distinct(*_words(proteins, word))
-    sizes = np.bincount(row, minlength=len(proteins)), np.bincount(owner, minlength=len(of))
+    known, owner, theirs = _known(of, word, np.unique(asked))
+    sizes = np.bincount(row, minlength=len(proteins)), theirs
     begin, end = np.searchsorted(known, asked), np.searchsorted(known, asked, side="right")
     order = np.flatnonzero(end > begin)
     order = order[np.argsort(row[order], kind="stable")]
@@ -40,6 +41,22 @@ def relatives(proteins: Sequence[str], of: Sequence[str], *, word: int = WORD, l
         needed = np.minimum(sizes[0][mine], sizes[1][theirs]).clip(max=least)
         found[mine[shared >= needed]] = True
     return found
+
+
+def _known(of: Sequence[str], word: int, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of some proteins the words that are `asked` for, in order with their owners; and how many different words each
+    protein has, asked for or not."""
+    words, owners, sizes = [asked[:0]], [asked[:0]], [asked[:0]]
+    for first in range(0, len(of), PROTEINS):  # of a million proteins all words would not fit into memory
+        some = of[first : first + PROTEINS]
+        every, owner = _distinct(*_words(some, word))
+        wanted = np.searchsorted(asked, every, side="right") > np.searchsorted(asked, every)
+        words.append(every[wanted])
+        owners.append(owner[wanted] + first)
+        sizes.append(np.bincount(owner, minlength=len(some)))
+    found, owner = np.concatenate(words), np.concatenate(owners)
+    order = np.argsort(found, kind="stable")
+    return found[order], owner[order], np.concatenate(sizes)
 
 
 def _distinct(words: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
