@@ -100,6 +100,9 @@ def test_a_mask_that_is_none_is_refused(keep: torch.Tensor) -> None:
 
 
 def test_rows_that_are_none_are_refused() -> None:
+    for shape in ((0, 5), (2, 0)):
+        with pytest.raises(ValueError, match=rf"{shape[0]} sequences of {shape[1]} tokens came: it holds nothing"):
+            Layout.of(torch.zeros(shape), None)
     with pytest.raises(ValueError, match=r"shape \(5,\) came, expected \(sequences, tokens\): .*unsqueeze\(0\)"):
         Layout.of(torch.zeros(5), None)
     with pytest.raises(ValueError, match=r"keep is of shape \(2, 4\), the batch has \(2, 5\)"):

@@ -66,8 +66,10 @@ class Layout:
     @staticmethod
     def of(rows: Tensor, keep: Tensor | None) -> "Layout":
         """The layout of a user's rows "b n ...": dense, or of the real tokens where `keep` ("b n") marks padding.
-        ValueError where these are not of such a shape."""
+        ValueError where these are not of such a shape, or hold nothing."""
         check_rows(rows, keep)
+        if 0 in rows.shape[:2]:
+            raise ValueError(f"a batch of {rows.shape[0]} sequences of {rows.shape[1]} tokens came: it holds nothing")
         return Layout.dense(*rows.shape[:2], device=rows.device) if keep is None else Layout.from_keep(keep)
 
     @staticmethod
