@@ -58,7 +58,9 @@ class Layout:
         """
         if pos is None:
             count = torch.arange(start, start + length, device=device)
-            return Layout(batch=batch, length=length, pos=count.repeat(batch), start=start, reach=start + length)
+            if batch > 1:
+                count = count.repeat(batch)
+            return Layout(batch=batch, length=length, pos=count, start=start, reach=start + length)
         pos = _flat(pos, batch, length)
         reach, placed = _bounds(pos)
         return Layout(batch=batch, length=length, pos=pos, start=None, reach=reach, placed=placed)
