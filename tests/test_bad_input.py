@@ -114,7 +114,7 @@ def test_two_trainings_do_not_share_a_run(
     def too_late(run: Path) -> None:
         """As it looked when the second began to read its data."""
 
-    monkeypatch.setattr("zoo.train.cli.check_free", too_late)
+    monkeypatch.setattr("zoo.train.fit.check_free", too_late)
     before = {p: p.read_bytes() for p in bench.run.rglob("*") if p.is_file()}
     capsys.readouterr()
     assert "already holds a run" in one_line(capsys, bench.fit("--seed_everything", 2))

@@ -193,6 +193,11 @@ def kept(config: Path) -> dict[str, str]:
     return {f"data.{key}": value for key, value in found.items() if isinstance(value, str) and given.get(key)}
 
 
+def as_options(values: dict[str, str]) -> list[str]:
+    """Settings by their names as the command line takes them."""
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
 def _behind(args: list[str], names: tuple[str, ...]) -> list[str]:
     """What stands behind each of these options, after a space or a sign of equality."""
     words = [word for arg in args for word in (arg.split("=", 1) if arg.split("=", 1)[0] in names else [arg])]

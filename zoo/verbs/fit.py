@@ -3,7 +3,8 @@
 import importlib
 from pathlib import Path
 
-from zoo.train.cli import evaluate, fit
+from zoo.train.evaluate import evaluate
+from zoo.train.fit import fit
 from zoo.train.start import Source
 
 # Imported so that their classes have short names on the command line.
