@@ -99,6 +99,13 @@ def test_a_mask_that_is_none_is_refused(keep: torch.Tensor) -> None:
         Layout.from_keep(keep)
 
 
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_dense_positions_are_one_for_each_token(batch: int) -> None:
+    layout = Layout.dense(batch, 5, start=2)
+    assert layout.pos.tolist() == batch * [2, 3, 4, 5, 6]
+    assert layout.tokens == batch * 5
+
+
 def test_rows_that_are_none_are_refused() -> None:
     for shape in ((0, 5), (2, 0)):
         with pytest.raises(ValueError, match=rf"{shape[0]} sequences of {shape[1]} tokens came: it holds nothing"):

@@ -98,6 +98,17 @@ def test_checkpointed_blocks_learn_the_same(name: str, device: torch.device) -> 
     assert len(runs) == 6  # nothing goes back: once each
 
 
+def test_checkpointed_blocks_give_way_to_transforms() -> None:
+    stack, x = Stack(StackConfig(dim=8, depth=2, heads=2)), torch.randn(3, 8)
+    layout = Layout.dense(1, 3)
+    found = []
+    for checkpointed in (False, True):
+        for block in stack.blocks:
+            block.checkpointed = checkpointed
+        found.append(torch.func.grad(lambda x: stack(x, layout).square().sum())(x))
+    assert torch.equal(*found)
+
+
 def test_checkpointed_blocks_keep_their_inputs_alone() -> None:
     stack = Stack(StackConfig(dim=32, depth=8, heads=4, causal=True))
     layout, x = Layout.dense(1, 256), torch.randn(256, 32)

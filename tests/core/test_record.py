@@ -50,6 +50,17 @@ def test_another_kernel_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(found.error for found in maps) > 1e-3
 
 
+def test_blocks_that_are_computed_twice_have_one_map() -> None:
+    stack, x, layout = build(BASE).train(), torch.randn(10, 24), Layout.dense(2, 5)
+    for block in stack.blocks:
+        block.checkpointed = True
+    with record(stack, gradients=True) as maps:
+        stack(x, layout).square().sum().backward()
+    assert len(maps) == 3
+    assert all(found.gradient is not None for found in maps)
+    assert all(block.checkpointed for block in stack.blocks)
+
+
 def test_a_record_within_another_takes_nothing_from_it() -> None:
     stack, x, layout = build(BASE), torch.randn(10, 24), Layout.dense(2, 5)
     with record(stack) as outer:

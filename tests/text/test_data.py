@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from zoo.data.rows import Rows, in_turns
 from zoo.text.data import Multi30k, Numbers, TextPairs, collate, split_by_source
-from zoo.text.tokenised import Rows, cut, in_turns
+from zoo.text.tokenised import cut
 from zoo.text.tokens import Tokenizer
 
 PAIRS = [(f"source number {i}", f"Ziel Nummer {i}") for i in range(40)]

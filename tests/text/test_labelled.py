@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.text.sentences import write_sentences
 from zoo.data.files import read_text
+from zoo.data.rows import Rows
 from zoo.errors import UserError
 from zoo.text.labelled import MR, SST1, SST2, TREC, LabelledTable, read_table, split_texts
-from zoo.text.tokenised import Rows
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 

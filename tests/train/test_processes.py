@@ -62,8 +62,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("overlay", "more"),
-    [("ddp", []), ("fsdp", []), ("fsdp", ["--trainer.callbacks+=ActivationCheckpointing"])],
-    ids=["ddp", "fsdp", "fsdp checkpointed"],
+    [(overlay, more) for overlay in ("ddp", "fsdp") for more in ([], ["--trainer.callbacks+=ActivationCheckpointing"])],
+    ids=["ddp", "ddp checkpointed", "fsdp", "fsdp checkpointed"],
 )
 def test_the_loss_of_one_process_and_two(alone: Path, tmp_path: Path, overlay: str, more: list[str]) -> None:
     (tmp_path / "base.yaml").write_text((alone / "base.yaml").read_text())

@@ -16,6 +16,7 @@ from zoo.core.dropout import Dropout
 from zoo.core.layout import Layout
 from zoo.core.mixer import Frame, MixerModule
 from zoo.core.norm import Transform
+from zoo.core.tracing import transformed
 
 if TYPE_CHECKING:
     from zoo.core.config import StackConfig
@@ -106,7 +107,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, frame: Frame, state: LayerState) -> Tensor:
         # within the block, so that what wraps a block (FSDP) has its weights at hand for both times
-        if self.checkpointed and self.training and torch.is_grad_enabled() and frame.writing is None:
+        learns = self.training and torch.is_grad_enabled() and frame.writing is None
+        if self.checkpointed and learns and not transformed():
             again: Tensor = checkpoint(self.branches, x, frame, state, use_reentrant=False)
             return again
         return self.branches(x, frame, state)

@@ -12,7 +12,10 @@ KernelName = Literal["explicit", "fused", "float32", "blocks"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """On a CPU: use `kernel` for this type of numbers, up to these sizes. The first row that fits is taken."""
+    """On a CPU: use `kernel` for this type of numbers, up to these sizes. The first row that fits is taken.
+
+    Not asked for one query without a bias, which learns nothing: a step of writing takes `fused`.
+    """
 
     dtype: str  # "float32", "bfloat16"
     training: bool  # gradients are wanted

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from zoo.core.attend import attention_weights, each_query_head, visible
 from zoo.core.attention import CrossAttention, MultiHead, SelfAttention
+from zoo.core.block import Block
 from zoo.core.layout import Layout
 from zoo.core.relative import Bias, written_out
 
@@ -75,12 +76,17 @@ def record(
         raise ValueError(f"layer {bad[0]} does not exist: the model has {len(found)} {which} attentions")
     maps: list[Map] = []
     before: list[tuple[MultiHead, Any]] = []
+    again = [part for part in model.modules() if isinstance(part, Block) and part.checkpointed]
     try:
+        for block in again:  # or gradients would have the block, and with it the map, a second time
+            block.checkpointed = False
         for name, part in (found[i] for i in chosen):
             before.append((part, part.__dict__.get("attend")))
             part.__dict__["attend"] = partial(_recording, maps, name, gradients, chunk, part.attend)
         yield maps
     finally:
+        for block in again:
+            block.checkpointed = True
         for part, outer in reversed(before):
             if outer is None:
                 part.__dict__.pop("attend", None)

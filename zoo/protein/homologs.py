@@ -21,8 +21,8 @@ PROTEINS = 20_000  # of the set, whose words are made together
 def relatives(proteins: Sequence[str], of: Sequence[str], *, word: int = WORD, least: int = LEAST) -> np.ndarray:
     """True for each of `proteins` that is one of `of`, or shares at least `least` words with one of them: "s"."""
     asked, row = _distinct(*_words(proteins, word))
-    known, owner, theirs = _known(of, word, np.unique(asked))
-    sizes = np.bincount(row, minlength=len(proteins)), theirs
+    known, owner, their_sizes = _known(of, word, np.unique(asked))
+    sizes = np.bincount(row, minlength=len(proteins)), their_sizes
     begin, end = np.searchsorted(known, asked), np.searchsorted(known, asked, side="right")
     order = np.flatnonzero(end > begin)
     order = order[np.argsort(row[order], kind="stable")]
@@ -50,7 +50,7 @@ def _known(of: Sequence[str], word: int, asked: np.ndarray) -> tuple[np.ndarray,
     for first in range(0, len(of), PROTEINS):  # of a million proteins all words would not fit into memory
         some = of[first : first + PROTEINS]
         every, owner = _distinct(*_words(some, word))
-        wanted = np.searchsorted(asked, every, side="right") > np.searchsorted(asked, every)
+        wanted = np.isin(every, asked)
         words.append(every[wanted])
         owners.append(owner[wanted] + first)
         sizes.append(np.bincount(owner, minlength=len(some)))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from zoo.data.batches import rows_of
+from zoo.data.rows import Rows, in_turns, typed
 from zoo.errors import UserError
 from zoo.text.encoder import TextClassifier
 from zoo.text.tokens import Tokenizer, check_readable
@@ -25,20 +26,17 @@ def classify(
     device, longest = next(model.parameters()).device, model.trunk.stack.position.longest
     check_readable(ids, longest, model.trunk.embedding.num_embeddings)
     for begin in range(0, len(texts), batch):
-        some = slice(begin, begin + batch)
-        rows, keep = (x.to(device) for x in rows_of(ids[some], tokenizer.pad))
+        some = range(begin, min(begin + batch, len(texts)))
+        rows, keep = (x.to(device) for x in rows_of([ids[i] for i in some], tokenizer.pad))
         types = None
         if segments and model.settings["types"] > 1:
-            types = rows_of(segments[some], 0)[0].to(device)
+            types = rows_of([segments[i] for i in some], 0)[0].to(device)
         yield from model(rows, keep, types).float().softmax(-1).tolist()
 
 
-def _rows(
-    tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]]
-) -> tuple[list[list[int]], list[list[int]]]:
+def _rows(tokenizer: Tokenizer, texts: Sequence[str] | Sequence[tuple[str, str]]) -> tuple[Rows, Rows]:
     """Ids of texts or pairs; of pairs, which of the two each token belongs to."""
     pairs = [text for text in texts if not isinstance(text, str)]
     if not pairs:
-        return [tokenizer.around(row) for row in tokenizer.encode_batch([str(text) for text in texts])], []
-    rows = tokenizer.encode_pairs(pairs)
-    return [ids for ids, _ in rows], [types for _, types in rows]
+        return Rows(map(tokenizer.around, in_turns([*map(str, texts)], tokenizer.encode_batch))), Rows()
+    return typed(in_turns(pairs, tokenizer.encode_pairs))

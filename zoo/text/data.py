@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import read_lines
+from zoo.data.rows import Rows, in_turns
 from zoo.errors import UserError
 from zoo.text.numbers import SPELL, sample
-from zoo.text.tokenised import Rows, TextData, check_case, check_ends, cut, in_turns, tokenizer_for
+from zoo.text.tokenised import TextData, check_case, check_ends, cut, tokenizer_for
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 from zoo.train.start import described

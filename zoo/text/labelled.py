@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.data import public
 from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.files import read_lines, read_text, separator_of
+from zoo.data.rows import Rows, in_turns
 from zoo.data.split import place
 from zoo.errors import UserError, nearest
-from zoo.text.tokenised import Rows, TextData, Tokens, cut, cut_pairs, in_turns, keeps_case, tokenizer_for
+from zoo.text.tokenised import TextData, Tokens, cut, cut_pairs, keeps_case, tokenizer_for
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import Split
 

@@ -3,21 +3,17 @@
 import hashlib
 import json
 import sys
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import numpy as np
+from typing import Any, Literal
 
 from zoo.atomic import write_atomically
 from zoo.data.files import data_folder
+from zoo.data.rows import Rows, in_turns, typed
 from zoo.errors import UserError
 from zoo.text.opening import AnyTokenizer
 from zoo.text.tokens import Tokenizer
 from zoo.train.data import DataModule, Split
-
-A, B = TypeVar("A"), TypeVar("B")
 
 
 class TextData(DataModule):
@@ -84,38 +80,6 @@ def tokenizer_for(
     return Tokenizer.load(path)
 
 
-class Rows(Sequence[list[int]]):
-    """Rows of token ids in little memory: one array, and where each row ends. A row is given as a list."""
-
-    def __init__(self, rows: Iterable[Sequence[int]] = ()):
-        """`rows` are read one by one, so that they need not all be in memory as lists."""
-        self.flat, self.ends = array("I"), array("q", [0])
-        for row in rows:
-            self.append(row)
-
-    def append(self, row: Sequence[int]) -> None:
-        self.flat.extend(row)
-        self.ends.append(len(self.flat))
-
-    def __len__(self) -> int:
-        return len(self.ends) - 1
-
-    def __getitem__(self, i: int) -> list[int]:  # type: ignore[override]
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        return self.flat[self.ends[i] : self.ends[i + 1]].tolist()
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.ends)
-
-
-def in_turns(texts: Sequence[A], encode: Callable[[Sequence[A]], Iterable[B]]) -> Iterator[B]:
-    """What `encode` makes of texts, some thousands at a time: of each a tokenizer keeps much more than its ids."""
-    for begin in range(0, len(texts), 10_000):
-        yield from encode(texts[begin : begin + 10_000])
-
-
 def cut(rows: Rows, most: int, split: Split, tokenizer: Tokenizer) -> Rows:
     """Rows of at most `most` tokens, with their end where they have one; stderr counts those that were longer."""
     long = int((rows.lengths > most).sum())
@@ -140,17 +104,22 @@ def check_case(tokenizer: Tokenizer, given: Path | None, lowercase: bool | None)
 def cut_pairs(pairs: Sequence[tuple[str, str]], most: int, split: Split, tokenizer: Tokenizer) -> tuple[Rows, Rows]:
     """Ids of two texts each, and which of the two a token belongs to, in rows of at most `most` tokens, the longer text
     cut first; stderr counts those that were longer."""
-    ids, types, long = Rows(), Rows(), 0
-    for pair, row in zip(pairs, in_turns(pairs, tokenizer.encode_pairs), strict=True):
-        if len(row[0]) > most:
-            long += 1
-            (row,) = tokenizer.encode_pairs([pair], most)
-        ids.append(row[0])
-        types.append(row[1])
-    if long:
-        said = f"{long} of {len(pairs)} pairs ({split}) are longer than max_length ({most}) tokens: cut"
+    count = 0
+
+    def encode(some: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+        nonlocal count
+        rows = tokenizer.encode_pairs(some)
+        long = [number for number, (ids, _) in enumerate(rows) if len(ids) > most]
+        for number, row in zip(long, tokenizer.encode_pairs([some[i] for i in long], most), strict=True):
+            rows[number] = row
+        count += len(long)
+        return rows
+
+    found = typed(in_turns(pairs, encode))
+    if count:
+        said = f"{count} of {len(pairs)} pairs ({split}) are longer than max_length ({most}) tokens: cut"
         print(said, file=sys.stderr)
-    return ids, types
+    return found
 
 
 def check_ends(tokenizer: Tokenizer) -> None:

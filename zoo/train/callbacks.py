@@ -252,6 +252,11 @@ class ActivationCheckpointing(Callback):
         for block in blocks:
             block.checkpointed = True
 
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        for part in pl_module.modules():
+            if isinstance(part, Block):
+                part.checkpointed = False
+
 
 class Average(WeightAveraging):
     """Base of what validates, tests and saves a mean of the weights. Lightning's callback keeps both in a checkpoint,

@@ -21,7 +21,7 @@ from zoo import imports
 from zoo.core import denormals
 from zoo.errors import UserError
 from zoo.options import Options
-from zoo.train.callbacks import RunFolder, StopOnSignal, Throughput
+from zoo.train.callbacks import ActivationCheckpointing, RunFolder, StopOnSignal, Throughput
 from zoo.train.checkpoint import CHECKPOINTS, CONFIG, LAST, LOCK, check_free, find_checkpoint, open_checkpoint
 from zoo.train.cli import CLI, LINKS, build
 from zoo.train.complaints import one_line
@@ -227,6 +227,8 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
         raise UserError(f"{path} is missing: this folder holds no run to go on with")
     before = cli.parser.parse_path(str(path))
     now, then = (dict(_flat(c.as_dict())) for c in (cli.config, before))
+    for settings in (now, then):
+        settings["trainer.callbacks"] = _what_counts(settings["trainer.callbacks"])
     for name in sorted(now.keys() | then.keys()):
         if name.replace(".init_args", "") in moved:
             continue
@@ -247,6 +249,13 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
                 f"--resume goes on with the same settings: {name} was {_shown(then.get(name))}, now "
                 f"{_shown(now.get(name))}; begin a new run with --init-from to change it"
             )
+
+
+def _what_counts(callbacks: Any) -> Any:
+    """The settings of callbacks without the one that computes the same, in less memory."""
+    if not isinstance(callbacks, list):
+        return callbacks
+    return [c for c in callbacks if not c["class_path"].endswith(ActivationCheckpointing.__name__)] or None
 
 
 def _is_place(name: str, value: Any, cli: CLI, run: Path) -> bool:
