@@ -1,5 +1,6 @@
 """Sets of images: public formats, the user's own, what is wrong with them; batches that do not depend on workers."""
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from zoo.vision.augment import Augment, Mixup, MixupOrCutMix, RandAugment
 from zoo.vision.data import MNIST, Cifar10Jpeg, Digits, ImageFolder, ParquetImages, TorchvisionSet
 from zoo.vision.files import hold_out, on_disk, read_idx
 from zoo.vision.images import Preprocess
+from zoo.vision.parquet import Mapped, read_parquet
 from zoo.vision.pictures import Decoding, Pictures, apart, decode_all
 
 FIT = Preprocess(128, 3, (0.5,) * 3, (0.5,) * 3)
@@ -423,6 +425,48 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path: Path) -> None:
         file.write_bytes(str(file).encode())  # no copies
     with pytest.raises(UserError, match=r"none of \d images can be read: .*png: not an image"):
         ImageFolder(tmp_path / "bad", held_out=2).held("train")
+
+
+def test_large_parquet_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rows, from a file that is made once and opened by each process."""
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "data"))
+    for part, count in (("a", 700), ("b", 30)):
+        write_cifar(tmp_path / part, train=count, test=20)
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for part in "ab":
+        shutil.copy(tmp_path / part / "train-00000-of-00001.parquet", folder / f"{part}.parquet")
+    held = read_parquet(folder)
+    monkeypatch.setattr("zoo.vision.parquet.IN_MEMORY", 0)
+    mapped = read_parquet(folder)
+    assert isinstance(mapped.contents, Mapped)
+    assert len(mapped) == len(held) == 730
+    assert mapped.labels == held.labels
+    assert [mapped.read(row) for row in range(730)] == [held.read(row) for row in range(730)]
+    sent = pickle.dumps(mapped.some(np.array([3, 729])))
+    assert len(sent) < 5_000  # not the images
+    assert pickle.loads(sent).read(1) == held.read(729)
+    (file,) = (tmp_path / "data" / "parquet").iterdir()
+    before = file.stat()
+    assert read_parquet(folder).read(700) == held.read(700)
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+    shutil.copy(tmp_path / "b" / "test-00000-of-00001.parquet", folder / "b.parquet")
+    assert len(read_parquet(folder)) == 720
+    assert len([*(tmp_path / "data" / "parquet").iterdir()]) == 2  # other files, another copy
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("zoo.vision.parquet.IN_MEMORY", 0)
+    write_cifar(tmp_path / "good", train=3000, test=20)
+    path = tmp_path / "good" / "train-00000-of-00001.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(
+        whole[:200] + bytes(len(whole) // 2) + whole[200 + len(whole) // 2 :]
+    )  # of its images, not its end
+    with pytest.raises(UserError, match=r"train-00000-of-00001\.parquet: not a Parquet file that can be read"):
+        read_parquet(path)
+    assert not [*(tmp_path / "data" / "parquet").iterdir()]
 
 
 def test_what_is_wrong_with_a_parquet_file_is_one_line(tmp_path: Path) -> None:

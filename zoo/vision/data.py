@@ -36,11 +36,11 @@ from zoo.vision.files import (
     image_files,
     on_disk,
     read_idx,
-    read_parquet,
     say_copies,
     splits_lie_in,
 )
 from zoo.vision.images import REDUCED, Preprocess
+from zoo.vision.parquet import read_parquet
 from zoo.vision.pictures import Decoding, Pictures, Pixels, Views, apart, decode_all, digest_of, some_of
 from zoo.vision.published import preprocess_of
 

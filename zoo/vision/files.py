@@ -1,15 +1,13 @@
-"""How image sets lie on disk: IDX files, Parquet in Hugging Face's layout, a folder of images for each class.
+"""How image sets lie on disk: IDX files, a folder of images for each class. (Parquet: zoo/vision/parquet.py.)
 
 All of it is read to `Pictures` or tensors; what does not hold what it should is a UserError that names the file.
 """
 
 import hashlib
-import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,75 +39,6 @@ def read_idx(path: Path) -> Tensor:
     if not shape or values.size != int(np.prod(shape)):
         raise UserError(f"{path}: an IDX file cut short")
     return torch.from_numpy(values.reshape(shape).copy())
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Rows of a Parquet file: the bytes of each image and its class."""
-
-    path: Path
-    contents: Any  # a column of bytes
-    labels: list[int]
-    numbers: list[int]  # which rows of the file
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def some(self, rows: np.ndarray) -> "Rows":
-        return Rows(self.path, self.contents, [self.labels[r] for r in rows], [self.numbers[r] for r in rows])
-
-    def read(self, row: int) -> bytes:
-        return self.contents[self.numbers[row]].as_py() or b""
-
-    def where(self, row: int) -> str:
-        return f"{self.path}, row {self.numbers[row] + 1}"
-
-    def pictures(self) -> Pictures:
-        digest = hashlib.sha256(json.dumps(self.numbers).encode())
-        for file in parquet_files(self.path):
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-        return Pictures(self.labels, self.read, self.where, digest.hexdigest())
-
-
-def parquet_files(path: Path) -> list[Path]:
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-
-
-def read_parquet(path: Path) -> Rows:
-    """UserError in one line where there is no such file, or not these columns."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise UserError("Parquet files need pyarrow: pip install 'transformer-zoo[parquet]'") from None
-    files = parquet_files(path)
-    if not files or not files[0].is_file():
-        raise UserError(f"{path}: no such Parquet file")
-    tables = []
-    for file in files:
-        try:
-            tables.append(pq.read_table(file))
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(
-                f"{file}: not a Parquet file that can be read ({str(error).splitlines()[0][:100]})"
-            ) from None
-    table = pa.concat_tables(tables)
-    images = [f.name for f in table.schema if pa.types.is_struct(f.type) and "bytes" in [c.name for c in f.type]]
-    numbers = [f.name for f in table.schema if pa.types.is_integer(f.type)]
-    if len(images) != 1 or not ("label" in numbers or len(numbers) == 1):
-        raise UserError(
-            f"{path}: expected a column of {{bytes, path}} and one of class numbers, it has {table.schema.names}"
-        )
-    labels = table["label" if "label" in numbers else numbers[0]].to_pylist()
-    if not labels:
-        raise UserError(f"{path}: holds no row")
-    for row, label in enumerate(labels, 1):
-        if label is None or label < 0:
-            raise UserError(f"{path}, row {row}: the class is {label}, expected a number from 0")
-    return Rows(
-        path, pa.chunked_array(pa.compute.struct_field(table[images[0]], "bytes").chunks), labels, [*range(len(labels))]
-    )
 
 
 def class_folders(path: Path) -> list[str]:
