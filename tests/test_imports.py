@@ -86,6 +86,45 @@ def test_a_setting_of_ones_own_is_trained_with_and_opened_where_its_module_is_na
     assert said.endswith("if it is your own, name its module: zoo --import MODULE ..., or import it before zoo.load\n")
 
 
+HANDED_ON = """
+from zoo.text.data import Numbers
+from zoo.text.task import Translation
+
+class Task(Translation):
+    def __init__(self, *args, mine: float = 0.5, **kwargs):
+        super().__init__(*args, **kwargs)
+
+class Data(Numbers):
+    def __init__(self, train: int = 60, **common):
+        super().__init__(train=train, **common)
+"""
+
+
+def test_arguments_that_are_handed_on_by_name_are_arguments(folder: Path) -> None:
+    """What the data says of itself reaches them, and what a training begins with: its network, and its tokens."""
+    (folder / "mine.py").write_text(HANDED_ON)
+    stack = {"dim": 16, "depth": 1, "heads": 2, "position": "Sinusoidal"}
+    first = {"encoder": stack, "decoder": stack | {"causal": True, "cross": True}}
+    numbers = {"train": 60, "val": 6, "test": 6, "limit": 100, "tokens_per_batch": 200}
+    (folder / "first.yaml").write_text(
+        yaml.safe_dump(SETTINGS | {"model": {"class_path": "Translation", "init_args": first}})
+    )
+    model = {"class_path": "mine.Task", "init_args": {"mine": 0.25}}
+    data = {"class_path": "mine.Data", "init_args": numbers}
+    (folder / "own.yaml").write_text(yaml.safe_dump({"model": model, "data": data, "trainer": SETTINGS["trainer"]}))
+    codes, said = python(
+        folder,
+        "run('fit', '--config', 'first.yaml', '--run', 'first')\n"
+        "run('--import', 'mine', 'fit', '--config', 'own.yaml', '--init-from', 'first', '--run', 'own')\n",
+    )
+    assert codes == ["code 0", "code 0"], said
+    assert "as in first: model encoder, decoder" in said
+    assert "data tokenizer" in said
+    merged = yaml.safe_load((folder / "own" / "config.yaml").read_text())
+    assert merged["model"]["init_args"]["mine"] == 0.25
+    assert merged["model"]["init_args"]["encoder"]["dim"] == 16
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

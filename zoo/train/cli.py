@@ -3,7 +3,6 @@
 `build` makes of settings what they name. The verbs: zoo/train/fit.py and zoo/train/evaluate.py.
 """
 
-import inspect
 import logging
 import os
 import warnings
@@ -28,7 +27,7 @@ from zoo.train.data import DataModule
 from zoo.train.metrics import MetricsFile
 from zoo.train.progress import Progress
 from zoo.train.task import Task
-from zoo.train.unset import files_of
+from zoo.train.unset import arguments_of, files_of
 
 # What a model must know of its data before it is built: attributes of the data module, handed to the task's parameter
 # of the same name where it has one.
@@ -119,7 +118,7 @@ class CLI(LightningCLI):
         tokens has, which may be more than there are tokens.
         """
         kind = import_object(self.config["model"]["class_path"])
-        if name not in inspect.signature(kind).parameters:
+        if name not in arguments_of(kind):
             return None
         if name in kind.own:
             return self.known.get(name)

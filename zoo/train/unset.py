@@ -2,7 +2,6 @@
 the files before anything is parsed. And what they set in vain, since a later one names another class.
 """
 
-import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import _typehints
 from jsonargparse._loaders_dumpers import get_yaml_default_loader
+from jsonargparse._parameter_resolvers import get_signature_parameters
 from jsonargparse._util import import_object
 
 from zoo.train.complaints import check_file
@@ -64,7 +64,7 @@ def lay_below(args: list[str], source: Source, known_of_data: set[str]) -> tuple
         kind = class_of(family, name)
         if kind is None:
             continue
-        own = inspect.signature(kind).parameters
+        own = arguments_of(kind)
         taken = {key: value for key, value in offer(kind).items() if key in own and key not in given}
         if taken:
             below[part] = {"class_path": name, "init_args": taken}
@@ -191,6 +191,11 @@ def kept(config: Path) -> dict[str, str]:
     kind, given = class_of(DataModule, str(section.get("class_path"))), section.get("init_args") or {}
     found = {} if kind is None else kind.like(config.parent)  # type: ignore[attr-defined]
     return {f"data.{key}": value for key, value in found.items() if isinstance(value, str) and given.get(key)}
+
+
+def arguments_of(kind: type) -> set[str]:
+    """The names of a class's arguments, with those that `**kwargs` hands on to its base: those that can be set."""
+    return {parameter.name for parameter in get_signature_parameters(kind, "__init__")}
 
 
 def as_options(values: dict[str, str]) -> list[str]:
