@@ -13,6 +13,7 @@ from tests.test_traps import Bench, CrashError, crash
 from zoo.core import Stack, StackConfig
 from zoo.errors import UserError
 from zoo.train.callbacks import ActivationCheckpointing
+from zoo.train.fit import _what_counts
 
 SWITCH = "--trainer.callbacks+=ActivationCheckpointing"
 
@@ -58,6 +59,22 @@ def test_a_run_may_go_on_with_it_and_without(
     assert "--resume goes on with the same settings: trainer.callbacks was None" in one_line(capsys, code)
 
 
+def test_one_callback_is_a_list_of_one(bench: Bench, seconds: list[int]) -> None:
+    assert bench.fit("--trainer.callbacks", "ActivationCheckpointing", "--trainer.max_steps", 2) == 0
+    assert seconds
+    assert [one["class_path"] for one in bench.merged()["trainer"]["callbacks"]] == [
+        "zoo.train.callbacks.ActivationCheckpointing"
+    ]
+    assert bench.fit("--resume", "last", "--trainer.max_steps", 3) == 0
+
+
+def test_another_of_that_name_counts() -> None:
+    mine = {"class_path": "mine.ActivationCheckpointing"}
+    ours = {"class_path": "zoo.train.callbacks.ActivationCheckpointing"}
+    assert _what_counts([ours, mine]) == [mine]
+    assert _what_counts([ours]) is None
+
+
 def test_blocks_are_as_they_were_afterwards() -> None:
     class Task(L.LightningModule):
         def __init__(self, network: torch.nn.Module):
@@ -65,10 +82,11 @@ def test_blocks_are_as_they_were_afterwards() -> None:
             self.network = network
 
     task, callback = Task(Stack(StackConfig(dim=8, depth=2, heads=2))), ActivationCheckpointing()
+    task.network.blocks[1].checkpointed = True  # by whoever made it
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     callback.setup(trainer, task, "fit")
     assert [block.checkpointed for block in task.network.blocks] == [True, True]
     callback.teardown(trainer, task, "fit")
-    assert [block.checkpointed for block in task.network.blocks] == [False, False]
+    assert [block.checkpointed for block in task.network.blocks] == [False, True]
     with pytest.raises(UserError, match="Task has no blocks"):
         callback.setup(trainer, Task(torch.nn.Linear(2, 2)), "fit")

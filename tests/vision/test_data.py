@@ -1,5 +1,6 @@
 """Sets of images: public formats, the user's own, what is wrong with them; batches that do not depend on workers."""
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -429,6 +430,9 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path: Path) -> None:
 
 def test_large_parquet_files_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rows, from a file that is made once and opened by each process."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     monkeypatch.setenv("ZOO_DATA", str(tmp_path / "data"))
     for part, count in (("a", 700), ("b", 30)):
         write_cifar(tmp_path / part, train=count, test=20)
@@ -446,13 +450,23 @@ def test_large_parquet_files_are_mapped(tmp_path: Path, monkeypatch: pytest.Monk
     sent = pickle.dumps(mapped.some(np.array([3, 729])))
     assert len(sent) < 5_000  # not the images
     assert pickle.loads(sent).read(1) == held.read(729)
-    (file,) = (tmp_path / "data" / "parquet").iterdir()
+    assert mapped.pictures().digest == held.pictures().digest  # of the content, wherever it lies
+    (file,) = (tmp_path / "data" / "parquet").glob("*.arrow")
     before = file.stat()
     assert read_parquet(folder).read(700) == held.read(700)
     assert file.stat().st_mtime_ns == before.st_mtime_ns
+    file.write_bytes(file.read_bytes()[:100])
+    assert read_parquet(folder).read(700) == held.read(700)  # a copy that is none is made again
     shutil.copy(tmp_path / "b" / "test-00000-of-00001.parquet", folder / "b.parquet")
     assert len(read_parquet(folder)) == 720
-    assert len([*(tmp_path / "data" / "parquet").iterdir()]) == 2  # other files, another copy
+    assert len([*(tmp_path / "data" / "parquet").glob("*.arrow")]) == 2  # other files, another copy
+    alike = [tmp_path / name / "0.parquet" for name in "cd"]
+    for path, content in zip(alike, (b"one", b"two"), strict=True):
+        path.parent.mkdir()
+        pq.write_table(pa.table({"image": [{"bytes": content}], "label": [0]}), path, compression="none")
+        os.utime(path, (1, 1))
+    assert alike[0].stat().st_size == alike[1].stat().st_size
+    assert [read_parquet(path).read(0) for path in alike] == [b"one", b"two"]  # of equal name, size and time
 
 
 def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +480,29 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     )  # of its images, not its end
     with pytest.raises(UserError, match=r"train-00000-of-00001\.parquet: not a Parquet file that can be read"):
         read_parquet(path)
-    assert not [*(tmp_path / "data" / "parquet").iterdir()]
+    assert {file.suffix for file in (tmp_path / "data" / "parquet").iterdir()} <= {".lock"}
+
+
+@pytest.mark.parametrize("held", [0, 10**9], ids=["mapped", "held"])
+def test_every_parquet_file_has_the_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("zoo.vision.parquet.IN_MEMORY", held)
+    image = {"bytes": b"x", "path": "x"}
+    folder = tmp_path / "set"
+    folder.mkdir()
+    pq.write_table(pa.table({"image": [image], "label": [0]}), folder / "0.parquet")
+    pq.write_table(pa.table({"label": [1], "more": ["a"], "image": [image]}), folder / "1.parquet")  # in any order
+    assert read_parquet(folder).labels == [0, 1]
+    for columns in ({"label": [1]}, {"image": [b"x"], "label": [1]}, {"image": [image], "label": [0.5]}):
+        pq.write_table(pa.table(columns), folder / "1.parquet")
+        with pytest.raises(UserError, match=r"1\.parquet: expected a column of"):
+            read_parquet(folder)
+    pq.write_table(pa.table({"picture": [image], "label": [1]}), folder / "1.parquet")
+    with pytest.raises(UserError, match=r"1\.parquet: images and classes are in .*picture.*, in .*0\.parquet in"):
+        read_parquet(folder)
 
 
 def test_what_is_wrong_with_a_parquet_file_is_one_line(tmp_path: Path) -> None:

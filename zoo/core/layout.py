@@ -58,7 +58,7 @@ class Layout:
         """
         if pos is None:
             count = torch.arange(start, start + length, device=device)
-            if batch != 1:  # a copy for each token that is written, else
+            if batch != 1:  # `repeat` would copy, for each token that is written
                 count = count.repeat(batch)
             return Layout(batch=batch, length=length, pos=count, start=start, reach=start + length)
         pos = _flat(pos, batch, length)

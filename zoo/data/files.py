@@ -6,9 +6,9 @@ import os
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from zoo.atomic import write_atomically
 from zoo.errors import UserError
@@ -180,3 +180,10 @@ def _bytes(path: Path) -> bytes:
 def separator_of(path: Path) -> str:
     """What stands between the cells of a table: a tab in .tsv, else a comma."""
     return "\t" if str(path).lower().removesuffix(".gz").endswith(".tsv") else ","
+
+
+def states_of(files: Sequence[Path]) -> list[list[Any]]:
+    """Of each file its name, size, and when it and what is noted of it were changed last, which copies that keep a
+    file's time, and tools that set it, do not take over. Of one that is not there, nothing: reading says so."""
+    states = ((file, file.stat()) for file in files if file.is_file())
+    return [[os.path.abspath(file), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for file, of in states]

@@ -50,7 +50,8 @@ def _known(of: Sequence[str], word: int, asked: np.ndarray) -> tuple[np.ndarray,
     for first in range(0, len(of), PROTEINS):  # of a million proteins all words would not fit into memory
         some = of[first : first + PROTEINS]
         every, owner = _distinct(*_words(some, word))
-        wanted = np.isin(every, asked)
+        # np.isin would sort again what is in order
+        wanted = np.searchsorted(asked, every, side="right") > np.searchsorted(asked, every)
         words.append(every[wanted])
         owners.append(owner[wanted] + first)
         sizes.append(np.bincount(owner, minlength=len(some)))

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from zoo.atomic import write_atomically
-from zoo.data.files import data_folder, files_under, say_others, stream_text
+from zoo.data.files import data_folder, files_under, say_others, states_of, stream_text
 from zoo.errors import UserError
 from zoo.progress import bar
 from zoo.text.tokens import Tokenizer
@@ -57,7 +57,7 @@ class Source:
         path = Path(path)
         files = _texts_in(path) if path.is_dir() else [path]
         key = hashlib.sha256(json.dumps([os.path.abspath(path), documents]).encode()).hexdigest()[:24]
-        kept, before, begun = data_folder() / "shards" / "read" / f"{key}.json", _states(files), time.time_ns()
+        kept, before, begun = data_folder() / "shards" / "read" / f"{key}.json", states_of(files), time.time_ns()
         if found := _found(kept, before):
             return cls(tuple(files), documents, **found)
         digest, count, alphabet = hashlib.sha256(), 0, set[str]()
@@ -66,7 +66,7 @@ class Source:
             count += len(piece)
             alphabet |= set(piece)
         found = {"sha256": digest.hexdigest(), "characters": count, "alphabet": "".join(sorted(alphabet))}
-        if _states(files) == before and all(begun - max(times) > SETTLED * 10**9 for _, _, *times in before):
+        if states_of(files) == before and all(begun - max(times) > SETTLED * 10**9 for _, _, *times in before):
             with suppress(OSError):  # a folder that others fill, say
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(kept, json.dumps({"files": before, "found": found}))
@@ -85,13 +85,6 @@ class Source:
                 yield piece, ends
             done += len(piece)
             document = done if ends else document
-
-
-def _states(files: Sequence[Path]) -> list[list[Any]]:
-    """Of each file its name, size, and when it and what is noted of it were changed last, which copies that keep a
-    file's time, and tools that set it, do not take over. Of one that is not there, nothing: reading says so."""
-    states = ((file, file.stat()) for file in files if file.is_file())
-    return [[os.path.abspath(file), of.st_size, of.st_mtime_ns, of.st_ctime_ns] for file, of in states]
 
 
 def _found(kept: Path, states: list[list[Any]]) -> dict[str, Any]:

@@ -245,17 +245,20 @@ class ActivationCheckpointing(Callback):
     """Trains in less memory and more time, to the same weights: each block keeps its input alone, and is computed a
     second time as the gradients go back (Chen et al. 2016)."""
 
+    def __init__(self) -> None:
+        self.turned: list[Block] = []
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         blocks = [part for part in pl_module.modules() if isinstance(part, Block)]
         if not blocks:
             raise UserError(f"ActivationCheckpointing: {type(pl_module).__name__} has no blocks of zoo.core to go by")
-        for block in blocks:
+        self.turned = [block for block in blocks if not block.checkpointed]
+        for block in self.turned:
             block.checkpointed = True
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        for part in pl_module.modules():
-            if isinstance(part, Block):
-                part.checkpointed = False
+        for block in self.turned:
+            block.checkpointed = False
 
 
 class Average(WeightAveraging):

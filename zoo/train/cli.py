@@ -132,6 +132,9 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         # Lightning's own compares `args` with the process's arguments and warns: ours have been read in part.
         self.config = parser.parse_args(args)
+        callbacks = self.config["trainer"]["callbacks"]
+        if callbacks is not None and not isinstance(callbacks, list):  # one alone, given without +=
+            self.config["trainer"]["callbacks"] = [callbacks]
         for name in LINKS:
             if self.config.get(f"model.init_args.{name}") is not None:
                 raise UserError(f"model.{name} is the data's to say: {LINKS[name]}")

@@ -227,8 +227,9 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
         raise UserError(f"{path} is missing: this folder holds no run to go on with")
     before = cli.parser.parse_path(str(path))
     now, then = (dict(_flat(c.as_dict())) for c in (cli.config, before))
-    for settings in (now, then):
-        settings["trainer.callbacks"] = _what_counts(settings["trainer.callbacks"])
+    if not then.get("model.init_args.compile"):  # compiled code may draw its dropout in another way
+        for settings in (now, then):
+            settings["trainer.callbacks"] = _what_counts(settings["trainer.callbacks"])
     for name in sorted(now.keys() | then.keys()):
         if name.replace(".init_args", "") in moved:
             continue
@@ -253,9 +254,8 @@ def _refuse_changes(cli: CLI, path: Path, moved: Iterable[str]) -> None:
 
 def _what_counts(callbacks: Any) -> Any:
     """The settings of callbacks without the one that computes the same, in less memory."""
-    if not isinstance(callbacks, list):
-        return callbacks
-    return [c for c in callbacks if not c["class_path"].endswith(ActivationCheckpointing.__name__)] or None
+    same = f"{ActivationCheckpointing.__module__}.{ActivationCheckpointing.__qualname__}"
+    return [callback for callback in callbacks or [] if callback["class_path"] != same] or None
 
 
 def _is_place(name: str, value: Any, cli: CLI, run: Path) -> bool:

@@ -6,7 +6,7 @@ those of a large one are copied once, as they are, into an Arrow file in the dat
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from zoo.atomic import whole_file
-from zoo.data.files import data_folder
+from zoo.atomic import whole_file, write_atomically
+from zoo.data.files import data_folder, states_of
 from zoo.errors import UserError
 from zoo.progress import bar
 from zoo.vision.pictures import Pictures
@@ -28,10 +28,10 @@ class ParquetRows:
     """Rows of Parquet files: the bytes of each image and its class."""
 
     path: Path
-    contents: Any  # the bytes of every row, by its number, as pyarrow's scalars
+    contents: Any  # of every row, by its number, what `as_py` makes bytes of: a column of pyarrow's, or a `Mapped`
     labels: list[int]
     numbers: list[int]  # which rows of the files
-    digest: str  # of the files, or of what stands for them (names, sizes, times of change)
+    digest: bytes  # of the files, one after the other
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +47,7 @@ class ParquetRows:
         return f"{self.path}, row {self.numbers[row] + 1}"
 
     def pictures(self) -> Pictures:
-        digest = hashlib.sha256(f"{json.dumps(self.numbers)} {self.digest}".encode())
+        digest = hashlib.sha256(json.dumps(self.numbers).encode() + self.digest)
         return Pictures(self.labels, self.read, self.where, digest.hexdigest())
 
 
@@ -62,13 +62,7 @@ def read_parquet(path: Path) -> ParquetRows:
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise UserError(f"{path}: no such Parquet file")
-    with _faults(files[0]):
-        schema = pq.read_schema(files[0])
-    images = [f.name for f in schema if pa.types.is_struct(f.type) and "bytes" in [c.name for c in f.type]]
-    numbers = [f.name for f in schema if pa.types.is_integer(f.type)]
-    if len(images) != 1 or not ("label" in numbers or len(numbers) == 1):
-        raise UserError(f"{path}: expected a column of {{bytes, path}} and one of class numbers, it has {schema.names}")
-    number = "label" if "label" in numbers else numbers[0]
+    images, number = _columns(files)
     labels: list[Any] = []
     for file in files:
         with _faults(file):
@@ -78,11 +72,35 @@ def read_parquet(path: Path) -> ParquetRows:
     for row, label in enumerate(labels, 1):
         if label is None or label < 0:
             raise UserError(f"{path}, row {row}: the class is {label}, expected a number from 0")
-    mapped = sum(file.stat().st_size for file in files) > IN_MEMORY
-    digest = (_digest_of_names if mapped else _digest_of_content)(files)
-    groups = _groups(files, f"{images[0]}.bytes")
-    contents = Mapped.made(groups, digest, len(labels)) if mapped else pa.chunked_array(list(groups), pa.binary())
+    if sum(file.stat().st_size for file in files) > IN_MEMORY:
+        contents, digest = _mapped(files, images, len(labels))
+    else:
+        groups = [group for file in files for group in _groups(file, images)]
+        contents, digest = pa.chunked_array(groups, pa.binary()), b"".join(map(_digest, files))
     return ParquetRows(path, contents, labels, [*range(len(labels))], digest)
+
+
+def _columns(files: list[Path]) -> tuple[str, str]:
+    """The names of the two columns, which every file has."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = None
+    for file in files:
+        with _faults(file):
+            schema = pq.read_schema(file)
+        images = [f.name for f in schema if pa.types.is_struct(f.type) and "bytes" in [c.name for c in f.type]]
+        numbers = [f.name for f in schema if pa.types.is_integer(f.type)]
+        if len(images) != 1 or not ("label" in numbers or len(numbers) == 1):
+            raise UserError(
+                f"{file}: expected a column of {{bytes, path}} and one of class numbers, it has {schema.names}"
+            )
+        found = images[0], "label" if "label" in numbers else numbers[0]
+        first = first or found
+        if found != first:
+            raise UserError(f"{file}: images and classes are in {found}, in {files[0]} in {first}")
+    assert first is not None
+    return first
 
 
 class Mapped:
@@ -92,45 +110,73 @@ class Mapped:
         self.path = path
         self.column: Any = None
 
-    @classmethod
-    def made(cls, groups: Iterable[Any], digest: str, rows: int) -> "Mapped":
-        """Of the bytes of `groups` of rows, unless the data folder has it by its `digest`; a bar says how far it is."""
-        import pyarrow as pa
-
-        path = data_folder() / "parquet" / f"{digest[:24]}.arrow"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            schema = pa.schema([("bytes", pa.binary())])
-            with (
-                whole_file(path) as file,
-                pa.ipc.new_file(file, schema) as writer,
-                bar(doing=f"copying into {path.parent}", unit="image", total=rows) as done,
-            ):
-                for group in groups:
-                    writer.write_batch(pa.record_batch([group], schema))
-                    done.update(len(group))
-        return cls(path)
+    def __len__(self) -> int:
+        return len(self._opened())
 
     def __getitem__(self, row: int) -> Any:
-        if self.column is None:
-            import pyarrow as pa
-
-            self.column = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()["bytes"]
-        return self.column[row]
+        return self._opened()[row]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "column": None}  # or a worker process would be sent the whole file
 
+    def _opened(self) -> Any:
+        if self.column is None:
+            import pyarrow as pa
 
-def _groups(files: list[Path], column: str) -> Iterator[Any]:
+            self.column = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()["bytes"]
+        return self.column
+
+
+def _mapped(files: list[Path], images: str, rows: int) -> tuple[Mapped, bytes]:
+    """The bytes of all rows, and the digest of the files: from the data folder, where they were copied to before.
+
+    A copy is known by the states of its files, so that these are read once; what it is a copy of, by their content.
+    """
+    from filelock import FileLock
+
+    states = states_of(files)
+    path = data_folder() / "parquet" / f"{hashlib.sha256(json.dumps(states).encode()).hexdigest()[:24]}.arrow"
+    kept = path.with_suffix(".json")  # written last: where it stands, the copy is whole
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # or each process of a training would make a copy
+        try:
+            mapped, about = Mapped(path), json.loads(kept.read_text())
+            if about["files"] == states and len(mapped) == rows:
+                return mapped, bytes.fromhex(about["digest"])
+        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's own are of the second
+            pass
+        digest = _copy(files, images, rows, path)
+        write_atomically(kept, json.dumps({"files": states, "digest": digest.hex()}))
+    return Mapped(path), digest
+
+
+def _copy(files: list[Path], images: str, rows: int, path: Path) -> bytes:
+    """Copy the bytes of all rows into an Arrow file; a bar says how far it is."""
+    import pyarrow as pa
+
+    schema, digest = pa.schema([("bytes", pa.binary())]), b""
+    with (
+        whole_file(path) as target,
+        pa.ipc.new_file(target, schema) as writer,
+        bar(doing=f"copying into {path.parent}", unit="image", total=rows) as done,
+    ):
+        for file in files:
+            digest += _digest(file)
+            for group in _groups(file, images):
+                writer.write_batch(pa.record_batch([group], schema))
+                done.update(len(group))
+    return digest
+
+
+def _groups(file: Path, images: str) -> Iterator[Any]:
     """The bytes of some rows at a time: so few that photographs, too, take some tens of megabytes."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    for file in files:
-        with _faults(file):
-            for batch in pq.ParquetFile(file).iter_batches(256, columns=[column]):
-                yield pa.compute.struct_field(batch.column(0), "bytes").cast(pa.binary())
+    with _faults(file):
+        for batch in pq.ParquetFile(file).iter_batches(256, columns=[f"{images}.bytes"]):
+            yield pc.struct_field(batch.column(images), "bytes").cast(pa.binary())
 
 
 @contextmanager
@@ -144,14 +190,6 @@ def _faults(file: Path) -> Iterator[None]:
         raise UserError(f"{file}: not a Parquet file that can be read ({str(error).splitlines()[0][:100]})") from None
 
 
-def _digest_of_content(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _digest_of_names(files: list[Path]) -> str:
-    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+def _digest(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
