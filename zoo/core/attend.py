@@ -91,7 +91,7 @@ def choose(
         return "varlen" if plain and queries.packed and keys.packed else "fused"
     if not q.is_cpu:  # the table was measured on CPUs
         return "fused"
-    if queries.length == 1 and bias is None and not training:  # a step of writing: nothing is faster at any length
+    if queries.length == 1 and bias is None and not training:  # a step of writing: fastest wherever it was tried
         return "fused"
     full = not half and not torch.is_autocast_enabled(q.device.type)
     blocks = full and dropout == 0 and not traced()

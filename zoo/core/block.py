@@ -107,8 +107,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, frame: Frame, state: LayerState) -> Tensor:
         # within the block, so that what wraps a block (FSDP) has its weights at hand for both times
-        learns = self.training and torch.is_grad_enabled() and frame.writing is None
-        if self.checkpointed and learns and not transformed():
+        if (
+            self.checkpointed
+            and self.training
+            and torch.is_grad_enabled()
+            and frame.writing is None
+            and not transformed()
+        ):
             again: Tensor = checkpoint(self.branches, x, frame, state, use_reentrant=False)
             return again
         return self.branches(x, frame, state)

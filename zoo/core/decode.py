@@ -118,7 +118,7 @@ class Sampling:
     def drawer(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """A function that draws tokens "..." from scores "... v", with a random state of its own."""
         if self.temperature == 0:
-            return lambda scores: scores.max(-1).indices  # on a CPU in half of argmax's time
+            return lambda scores: scores.max(-1).indices  # argmax takes longer on a CPU
         generator = torch.Generator(device).manual_seed(self.seed)
 
         def draw(scores: Tensor) -> Tensor:

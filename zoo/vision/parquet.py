@@ -134,19 +134,19 @@ def _mapped(files: list[Path], images: str, rows: int) -> tuple[Mapped, bytes]:
     """
     from filelock import FileLock
 
-    states = states_of(files)
-    path = data_folder() / "parquet" / f"{hashlib.sha256(json.dumps(states).encode()).hexdigest()[:24]}.arrow"
-    kept = path.with_suffix(".json")  # written last: where it stands, the copy is whole
+    states = json.dumps(states_of(files)).encode()
+    path = data_folder() / "parquet" / f"{hashlib.sha256(states).hexdigest()[:24]}.arrow"
+    kept = path.with_suffix(".sha256")  # written last: where it stands, the copy is whole
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # or each process of a training would make a copy
         try:
-            mapped, about = Mapped(path), json.loads(kept.read_text())
-            if about["files"] == states and len(mapped) == rows:
-                return mapped, bytes.fromhex(about["digest"])
-        except (OSError, ValueError, KeyError, TypeError):  # pyarrow's own are of the second
+            mapped, digest = Mapped(path), bytes.fromhex(kept.read_text())
+            if len(mapped) == rows:
+                return mapped, digest
+        except (OSError, ValueError):  # it is not there, or is damaged: pyarrow's own are of the second
             pass
         digest = _copy(files, images, rows, path)
-        write_atomically(kept, json.dumps({"files": states, "digest": digest.hex()}))
+        write_atomically(kept, digest.hex())
     return Mapped(path), digest
 
 
