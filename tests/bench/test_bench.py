@@ -9,9 +9,9 @@ import torch
 
 from zoo.bench import harness
 from zoo.bench.harness import Bound, Race, Result, judge, peak_bytes, run
-from zoo.bench.kernels import thresholds
+from zoo.bench.kernels import PRODUCTS, multiplier, thresholds
 from zoo.cli import main
-from zoo.core.kernels import load_thresholds
+from zoo.core.kernels import load_choices
 
 CPU = torch.device("cpu")
 
@@ -127,7 +127,8 @@ def test_a_table_of_kernels_is_written_where_attention_reads_it(
 ) -> None:
     monkeypatch.setenv("ZOO_KERNELS", str(tmp_path / "deep" / "kernels.json"))
     assert main(["bench", "attend", "--quick", "--rounds", "5", "--save", "--only", "e 16 T 64", "--no-memory"]) == 0
-    load_thresholds(tmp_path / "deep" / "kernels.json")
+    load_choices(tmp_path / "deep" / "kernels.json")
+    assert "products" not in json.loads((tmp_path / "deep" / "kernels.json").read_text())  # those were not raced
     assert "kernels.json" in capsys.readouterr().out
 
 
@@ -139,6 +140,24 @@ def test_rows_say_up_to_which_length_a_kernel_wins() -> None:
     results = [raced(16, n, 1.5) for n in (64, 128)] + [raced(64, 64, 0.5), raced(64, 128, 0.5), raced(64, 256, 0.95)]
     rows = [(r.min_width, r.max_width, r.max_length, r.kernel) for r in thresholds(results)]
     assert rows == [(17, 256, 128, "explicit"), (17, 256, 256, "fused")]
+
+
+@pytest.mark.parametrize(("share", "library"), [(0.8, "onednn"), (0.95, "torch")])
+def test_who_multiplies_is_who_clearly_saves_time(share: float, library: str) -> None:
+    def raced(rows: int, share: float) -> Result:
+        return Result(f"{PRODUCTS} of {rows} rows", {"torch": [1.0] * 5, "onednn": [share] * 5}, {})
+
+    assert multiplier([raced(1, share), raced(128, share)]) == library
+    assert multiplier([raced(1, share / 2), raced(128, share * 2)]) == library
+    assert multiplier([]) is None
+    assert thresholds([raced(1, share)]) == []
+
+
+def test_products_are_raced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_KERNELS", str(tmp_path / "kernels.json"))
+    given = ["--dtype", "float32", "--quick", "--rounds", "5", "--save", "--only", "of 128 rows", "--no-memory"]
+    assert main(["bench", "attend", *given]) == 0
+    assert load_choices(tmp_path / "kernels.json").products in ("torch", "onednn")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,22 @@ import torch
 from tests.core.architectures import build
 from zoo.core import Layout, RelativeBuckets, Rotary, Skewed, Stack, StackConfig, attend
 from zoo.core.attend import KERNELS, choose, visible
-from zoo.core.kernels import THRESHOLDS, Threshold, load_thresholds, thresholds_file, thresholds_here
+from zoo.core.kernels import (
+    THRESHOLDS,
+    THRESHOLDS_AVX512,
+    Choices,
+    Threshold,
+    choices_here,
+    choices_of,
+    load_choices,
+    thresholds_file,
+)
 from zoo.core.position import Position
+from zoo.core.processor import units, vendor
 from zoo.core.query_blocks import by_blocks
 from zoo.core.relative import Relative
 
+PROCESSOR = sys.modules["zoo.core.processor"]
 SEAM = sys.modules["zoo.core.attend"]  # zoo.core.attend is the function
 CASES = [
     (causal, groups, bias, ragged) for causal in (0, 1) for groups in (1, 2, 4) for bias in (0, 1) for ragged in (0, 1)
@@ -190,18 +201,68 @@ def test_a_table_of_the_users_own_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "kernels.json"
     monkeypatch.setenv("ZOO_KERNELS", str(path))
     assert thresholds_file() == path
-    assert load_thresholds(path) == THRESHOLDS  # none there yet
+    ours = choices_of(vendor(), units())
+    assert load_choices(path) == ours  # none there yet
     row = Threshold("float32", True, 8, 64, 128, "explicit")
     path.write_text(json.dumps({"thresholds": [asdict(row)]}))
-    assert load_thresholds(path) == (row,)
+    assert load_choices(path).thresholds == (row,)
+    assert load_choices(path).products == ours.products  # a table that says nothing of them
+    for library in ("torch", "onednn"):
+        path.write_text(json.dumps({"thresholds": [], "products": library}))
+        assert load_choices(path).products == library
     faults = ({"kernel": "flash"}, {"max_length": "256"}, {"min_width": 8.0})
-    for broken in ("{}", *(json.dumps({"thresholds": [asdict(row) | fault]}) for fault in faults)):
+    for broken in (
+        "{}",
+        "[]",
+        '{"thresholds": [], "products": "mkl"}',
+        *(json.dumps({"thresholds": [asdict(row) | fault]}) for fault in faults),
+    ):
         path.write_text(broken)
         with pytest.raises(ValueError, match=r"kernels\.json: not a table of kernels"):
-            load_thresholds(path)
+            load_choices(path)
     said = subprocess.run([sys.executable, "-c", "import zoo.core"], capture_output=True, text=True, check=True)
     assert "not a table of kernels" in said.stderr
     assert said.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("vendor", "units", "rows", "products"),
+    [
+        ("GenuineIntel", {"avx2", "avx512f", "avx512_bf16", "amx_bf16"}, THRESHOLDS, "torch"),
+        ("GenuineIntel", {"avx2", "avx512f", "avx512_bf16"}, THRESHOLDS_AVX512, "torch"),
+        ("AuthenticAMD", {"avx2", "avx512f", "avx512_bf16"}, THRESHOLDS_AVX512, "onednn"),
+        ("AuthenticAMD", {"avx2"}, THRESHOLDS, "torch"),
+        ("", set(), THRESHOLDS, "torch"),
+    ],
+)
+def test_processors_have_their_own_choices(
+    vendor: str, units: set[str], rows: tuple[Threshold, ...], products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert choices_of(vendor, units) == Choices(rows, products)  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert choices_of(vendor, units).products == "torch"
+
+
+def test_the_processor_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512_bf16\n\nprocessor\t: 1\n")
+    for found in (vendor, units):
+        found.cache_clear()
+    try:
+        monkeypatch.setattr(PROCESSOR, "CPUINFO", told)
+        assert vendor() == "AuthenticAMD"
+        assert units() == {"fpu", "avx2", "avx512_bf16"}
+        for found in (vendor, units):
+            found.cache_clear()
+        monkeypatch.setattr(PROCESSOR, "CPUINFO", tmp_path / "none")
+        monkeypatch.setattr("platform.processor", lambda: "Intel64 Family 6 Model 85 Stepping 7, GenuineIntel")
+        assert vendor() == "GenuineIntel"
+        assert units() == frozenset()
+    finally:
+        for found in (vendor, units):
+            found.cache_clear()
 
 
 def test_a_user_without_a_home_has_the_built_in_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +272,7 @@ def test_a_user_without_a_home_has_the_built_in_table(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "home", nowhere)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("ZOO_KERNELS", raising=False)
-    assert thresholds_here() == THRESHOLDS
+    assert choices_here() == choices_of(vendor(), units())
     monkeypatch.setenv("ZOO_KERNELS", "mine.json")
     assert thresholds_file() == Path("mine.json")
 

@@ -9,14 +9,15 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from zoo.core.processor import units
+
 Step = Callable[[], object]
 
-AMX = "x86 with AMX"
+HALF = "x86 with bfloat16 units"  # AMX, or AVX-512's
 CUDA = "CUDA"
 
 
@@ -141,9 +142,8 @@ def machine() -> set[str]:
     found = set()
     if torch.cuda.is_available():
         found.add(CUDA)
-    cpu = Path("/proc/cpuinfo")
-    if cpu.is_file() and "amx_bf16" in cpu.read_text():
-        found.add(AMX)
+    if units() & {"amx_bf16", "avx512_bf16"}:
+        found.add(HALF)
     return found
 
 

@@ -1,9 +1,12 @@
-"""`zoo bench attend`: which attention kernel is fastest here, and the table that makes `attend` use it."""
+"""`zoo bench attend`: which attention kernel is fastest here, who multiplies matrices of float32 fastest, and the table
+that makes the core go by it."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -11,20 +14,51 @@ from zoo.atomic import write_atomically
 from zoo.bench.harness import Bound, Race, Result, Step
 from zoo.core import Layout, attend
 from zoo.core.attend import KERNELS
-from zoo.core.kernels import Threshold
+from zoo.core.kernels import Library, Threshold
+from zoo.core.linear import product
 
 BOUNDS: tuple[Bound, ...] = ()
 WIDTHS, LENGTHS = (16, 32, 64, 128), (64, 128, 256, 512, 1024)
 TOKENS = 2048
 GAIN = 0.9  # a kernel takes a row of the table only where it saves a tenth
+PRODUCTS = "float32 products"
 
 
 def races(dtype: torch.dtype, device: torch.device, *, quick: bool) -> Iterator[Race]:
-    """Every kernel over head widths and lengths, four heads, the same number of tokens in each."""
+    """Products of a network 512 wide. Every kernel over head widths and lengths, with four heads and the same number of
+    tokens in each."""
+    if dtype == torch.float32 and device.type == "cpu":
+        for rows in (1, 128) if quick else (1, 16, 128, 2048):
+            yield Race(f"{PRODUCTS} of {rows} rows", _products(rows))
     for training in (True, False):
         for width in (16, 64) if quick else WIDTHS:
             for length in (64, 256) if quick else LENGTHS:
                 yield Race(_case(dtype, training, width, length), _kernels(dtype, device, training, width, length))
+
+
+def _products(rows: int) -> dict[str, Callable[[], Step]]:
+    """A feed-forward's two products and their gradients, of as many weights as no cache holds: 24 MB."""
+    generator = torch.Generator().manual_seed(0)
+
+    def make(by: Library) -> Step:
+        x = torch.randn(rows, 512, generator=generator)
+        weights = [torch.randn(shape, generator=generator).div_(32) for shape in ((2048, 512), (512, 2048)) * 3]
+
+        def step() -> object:
+            states = [x]
+            for weight in weights:
+                states.append(product(states[-1], weight, by=by))
+            if rows == 1:  # a step of writing
+                return states
+            grad = states.pop()
+            for weight, state in zip(reversed(weights), reversed(states), strict=True):
+                product(grad.t(), state.t(), by=by)
+                grad = product(grad, weight.t(), by=by)
+            return grad
+
+        return torch.no_grad()(step)
+
+    return {by: lambda by=by: make(by) for by in get_args(Library)}
 
 
 def _case(dtype: torch.dtype, training: bool, width: int, length: int) -> str:
@@ -63,6 +97,8 @@ def thresholds(results: Sequence[Result]) -> list[Threshold]:
     """
     best: dict[tuple[str, bool, int], list[tuple[int, str]]] = {}
     for result in results:
+        if result.case.startswith(PRODUCTS):
+            continue
         dtype, mode, _, width, _, length = result.case.split()
         winner = min(result.seconds, key=result.median)
         if result.ratio(winner) > GAIN:
@@ -83,8 +119,18 @@ def thresholds(results: Sequence[Result]) -> list[Threshold]:
     return rows
 
 
+def multiplier(results: Sequence[Result]) -> Library | None:
+    """Who multiplies: oneDNN where it clearly saves time over all numbers of rows. None where that was not raced."""
+    ratios = [result.ratio("onednn", "torch") for result in results if result.case.startswith(PRODUCTS)]
+    if not ratios:
+        return None
+    return "onednn" if math.prod(ratios) ** (1 / len(ratios)) <= GAIN else "torch"
+
+
 def save(results: Sequence[Result], path: Path, about: dict[str, object]) -> None:
-    """Write the table where `attend` looks for it."""
-    rows = [asdict(row) for row in thresholds(results)]
+    """Write the table where the core looks for it."""
+    table: dict[str, object] = {"machine": about, "thresholds": [asdict(row) for row in thresholds(results)]}
+    if library := multiplier(results):
+        table["products"] = library
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"machine": about, "thresholds": rows}, indent=2) + "\n")
+    write_atomically(path, json.dumps(table, indent=2) + "\n")

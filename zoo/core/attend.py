@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
 from zoo.core.dropout import dropout as drop
-from zoo.core.kernels import KernelName, thresholds_here
+from zoo.core.kernels import CHOICES, KernelName
 from zoo.core.layout import Layout
 from zoo.core.query_blocks import by_blocks
 from zoo.core.relative import Bias, Relative, written_out
 from zoo.core.tracing import traced, transformed
 
-_thresholds = thresholds_here()
+_thresholds = CHOICES.thresholds
 
 
 def attend(
@@ -76,7 +76,11 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, b
     if causal:
         mask = _past(scores)
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        if traced():
+            scores = scores.masked_fill(~mask, float("-inf"))
+        else:  # a weight of zero hands no gradient on: the mask needs none of its own
+            with torch.no_grad():
+                scores.masked_fill_(~mask, float("-inf"))
     return scores.softmax(-1)
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.core.attend import attend
 from zoo.core.cache import KeyValueState, SourceState, State
 from zoo.core.layout import Layout
+from zoo.core.linear import Linear
 from zoo.core.mixer import Frame, Mixer, MixerModule
 from zoo.core.relative import Bias
 
@@ -46,7 +47,7 @@ class MultiHead(MixerModule):
         self.scale = config.scale.value(self.width, layer)
         self.dropout = config.attention_dropout
         self.q_norm, self.k_norm = (config.qk_norm.build(self.width) for _ in range(2))
-        self.to_out = nn.Linear(self.heads * self.width, config.dim, bias=config.bias.out)
+        self.to_out = Linear(self.heads * self.width, config.dim, bias=config.bias.out)
 
     # What computes attention. `record` puts another function here for a while, on the instance.
     attend = staticmethod(attend)
@@ -69,7 +70,7 @@ class SelfAttention(MultiHead):
     def __init__(self, config: "StackConfig", layer: int):
         super().__init__(config, layer)
         rows = (self.heads + 2 * self.groups) * self.width
-        self.to_qkv = nn.Linear(config.dim, rows, bias=config.bias.qkv)
+        self.to_qkv = Linear(config.dim, rows, bias=config.bias.qkv)
 
     def forward(self, x: Tensor, frame: Frame, state: State) -> Tensor:
         qkv = self.to_qkv(x).unflatten(-1, (-1, self.width))  # "t (h + g + g) e"
@@ -88,8 +89,8 @@ class CrossAttention(MultiHead):
 
     def __init__(self, config: "StackConfig", layer: int):
         super().__init__(config, layer)
-        self.to_q = nn.Linear(config.dim, self.heads * self.width, bias=config.bias.qkv)
-        self.to_kv = nn.Linear(config.dim, 2 * self.groups * self.width, bias=config.bias.qkv)
+        self.to_q = Linear(config.dim, self.heads * self.width, bias=config.bias.qkv)
+        self.to_kv = Linear(config.dim, 2 * self.groups * self.width, bias=config.bias.qkv)
 
     def forward(self, x: Tensor, frame: Frame, state: State) -> Tensor:
         assert frame.context_layout is not None

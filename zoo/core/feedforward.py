@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.core.linear import Linear
 from zoo.core.setting import Setting, check_word
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class PlainFeedForward(nn.Module):
     def __init__(self, dim: int, width: int, activation: Activation, *, bias: bool):
         super().__init__()
         self.activation = activation
-        self.up = nn.Linear(dim, width, bias=bias)
-        self.down = nn.Linear(width, dim, bias=bias)
+        self.up = Linear(dim, width, bias=bias)
+        self.down = Linear(width, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down(activate(self.up(x), self.activation))
@@ -102,8 +103,8 @@ class GatedFeedForward(nn.Module):
     def __init__(self, dim: int, width: int, activation: Activation, *, bias: bool):
         super().__init__()
         self.activation = activation
-        self.gate_up = nn.Linear(dim, 2 * width, bias=bias)
-        self.down = nn.Linear(width, dim, bias=bias)
+        self.gate_up = Linear(dim, 2 * width, bias=bias)
+        self.down = Linear(width, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, -1)

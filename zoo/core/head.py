@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from zoo.core.feedforward import Activation, activate
+from zoo.core.linear import Linear
 from zoo.core.norm import Norm
 
 
@@ -16,9 +17,9 @@ class TransformHead(nn.Module):
     def __init__(self, dim: int, vocab_size: int, *, activation: Activation, norm: Norm, bias: bool = True):
         super().__init__()
         self.activation = activation
-        self.dense = nn.Linear(dim, dim)
+        self.dense = Linear(dim, dim)
         self.norm = norm.build(dim)
-        self.out = nn.Linear(dim, vocab_size, bias=bias)
+        self.out = Linear(dim, vocab_size, bias=bias)
 
     def features(self, x: Tensor) -> Tensor:
         """States "t d" to what the last map sees, "t d"."""

@@ -1,13 +1,20 @@
-"""Which kernel of zoo/core/attend.py serves which sizes on a CPU: a table of what was measured, ours or the user's."""
+"""What serves attention (zoo/core/attend.py) and products of matrices (zoo/core/linear.py) fastest on a CPU: tables of
+what was measured, ours or the user's."""
 
 import json
 import os
 import sys
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import torch
+
+from zoo.core.processor import units, vendor
+
 KernelName = Literal["explicit", "fused", "float32", "blocks"]
+Library = Literal["torch", "onednn"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,23 @@ class Threshold:
     kernel: KernelName
 
 
-# Medians over interleaved rounds; where no row fits, `fused`. The rows hold on x86 with AMX (2 cores): explicit
-# takes 0.19-0.67 of fused's time up to 256 tokens and 1.3-2.7 of it from 512 on; float32 copies 0.56 at width 16.
-# Explicit rounds its scores to bfloat16 before the softmax, which fused does not: docs/design.md says what that costs.
+# Medians over interleaved rounds; where no row fits, `fused`. Explicit rounds its scores to bfloat16 before the
+# softmax, which fused does not: docs/design.md says what that costs.
+#
+# x86 with AMX (2 cores): explicit takes 0.19-0.67 of fused's time up to 256 tokens and 1.3-2.7 of it from 512 on;
+# float32 copies 0.56 at width 16. Also what is taken for processors that are not known.
 THRESHOLDS = (
     Threshold("bfloat16", True, 64, 256, 256, "explicit"),
     Threshold("bfloat16", True, 1, 16, 8192, "float32"),
+)
+# x86 with AVX512_BF16 and no AMX (AMD EPYC, Zen 5, 2 cores): explicit 0.13-0.46 up to 512 tokens in training and
+# 0.37-0.79 in inference, where width is above 16 up to 1,024. In training it would win there too (0.57), and hold all
+# weights of all layers: no row for that. Float32 copies at width 16 0.19-0.80 up to 512.
+THRESHOLDS_AVX512 = (
+    Threshold("bfloat16", True, 1, 16, 512, "float32"),
+    Threshold("bfloat16", True, 17, 256, 512, "explicit"),
+    Threshold("bfloat16", False, 1, 16, 512, "explicit"),
+    Threshold("bfloat16", False, 17, 256, 1024, "explicit"),
 )
 
 
@@ -44,30 +62,59 @@ def thresholds_file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo" / "kernels.json"
 
 
-def load_thresholds(path: Path) -> tuple[Threshold, ...]:
-    """The table of a file that `zoo bench attend --save` wrote; ours where there is none. ValueError where it is not
-    one."""
+@dataclass(frozen=True)
+class Choices:
+    """What was measured to be fastest: kernels of attention, and who multiplies matrices of float32."""
+
+    thresholds: tuple[Threshold, ...]
+    products: Library
+
+
+def choices_of(vendor: str, units: Container[str]) -> Choices:
+    """Ours for such a processor.
+
+    Products: torch asks MKL for those of float32, whose kernels of 512 bits are for Intel's processors alone. On an AMD
+    EPYC (Zen 5) it makes 105 GFLOP/s a thread, oneDNN 230; the weights of a language model meet one row in 3.8 ms, by
+    oneDNN in 2.7 (one thread) and 1.7 (two).
+    """
+    rows = THRESHOLDS_AVX512 if "avx512_bf16" in units and "amx_bf16" not in units else THRESHOLDS
+    has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    narrowed = vendor == "AuthenticAMD" and "avx512f" in units
+    return Choices(rows, "onednn" if narrowed and has_both else "torch")
+
+
+def load_choices(path: Path) -> Choices:
+    """What a file says that `zoo bench attend --save` wrote; ours where there is none, and for what it does not say.
+    ValueError where it is no such file."""
+    ours = choices_of(vendor(), units())
     if not path.is_file():
-        return THRESHOLDS
+        return ours
     try:
-        rows = tuple(Threshold(**row) for row in json.loads(path.read_text())["thresholds"])
+        found = json.loads(path.read_text())
+        rows = tuple(Threshold(**row) for row in found["thresholds"])
         for row in rows:
             sizes = (row.min_width, row.max_width, row.max_length)
             if row.kernel not in get_args(KernelName) or any(type(size) is not int for size in sizes):
                 raise ValueError(f"no row of it: {row}")
-        return rows
-    except (ValueError, TypeError, KeyError) as error:
+        products = found.get("products", ours.products)
+        if products not in get_args(Library):
+            raise ValueError(f"products by {products!r}, which is none of {', '.join(get_args(Library))}")
+        return Choices(rows, products)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{path}: not a table of kernels ({error}); write it anew with 'zoo bench attend --save'"
         ) from None
 
 
-def thresholds_here() -> tuple[Threshold, ...]:
-    """The user's own where it can be read: a broken file is said, and keeps nobody from importing this."""
+def choices_here() -> Choices:
+    """The user's own where they can be read: a broken file is said, and keeps nobody from importing this."""
     try:
-        return load_thresholds(thresholds_file())
+        return load_choices(thresholds_file())
     except RuntimeError:  # nobody's home: a container's user without a name
-        return THRESHOLDS
+        pass
     except ValueError as error:
         print(f"{error}; until then the built-in table is used", file=sys.stderr)
-        return THRESHOLDS
+    return choices_of(vendor(), units())
+
+
+CHOICES = choices_here()

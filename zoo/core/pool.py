@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo.core.attention import CrossAttention
 from zoo.core.cache import STATELESS
 from zoo.core.layout import Layout
+from zoo.core.linear import Linear
 from zoo.core.mixer import Frame
 from zoo.core.position import PositionModule
 from zoo.core.setting import Setting
@@ -157,7 +158,7 @@ class StandardisedState(nn.Module):
 class TanhOfFirst(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
-        self.dense = nn.Linear(dim, dim)
+        self.dense = Linear(dim, dim)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         return torch.tanh(self.dense(layout.first(x)))

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from zoo.core.cache import RecurrentState, State
 from zoo.core.layout import Layout
+from zoo.core.linear import Linear
 from zoo.core.mixer import Frame, Mixer, MixerModule
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class RecurrentMixer(MixerModule):
     def __init__(self, cells: nn.RNNBase, config: "StackConfig"):
         super().__init__()
         self.cells = cells
-        self.to_out = nn.Linear(cells.hidden_size * (2 if cells.bidirectional else 1), config.dim, bias=config.bias.out)
+        self.to_out = Linear(cells.hidden_size * (2 if cells.bidirectional else 1), config.dim, bias=config.bias.out)
 
     # Stacks of these are compiled around the recurrence; as one graph (fullgraph) they are refused with this reason.
     @torch.compiler.disable(reason="torch.compile cannot take a recurrent kernel into a graph")  # type: ignore[untyped-decorator, no-untyped-call]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zoo.core import Cache, Layout, Stack, StackConfig
 from zoo.core.init import Scheme, initialise
+from zoo.core.linear import Linear
 from zoo.core.network import arguments
 from zoo.core.writer import Context, Writer
 
@@ -54,7 +55,7 @@ class MusicLM(Writer):
         self.start = vocab_size  # the token that is read and never written
         self.stack = Stack(stack)
         self.embedding = Tables(codebooks, vocab_size + 1, stack.dim)
-        self.project = nn.Identity() if context_dim is None else nn.Linear(context_dim, stack.dim)
+        self.project = nn.Identity() if context_dim is None else Linear(context_dim, stack.dim)
         self.head = Heads(codebooks, stack.dim, vocab_size)
         self.scale = math.sqrt(stack.dim) if embed_scale else 1.0
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
@@ -109,7 +110,7 @@ class Tables(nn.Embedding):
         return super().forward(ids + first).sum(-2)
 
 
-class Heads(nn.Linear):
+class Heads(Linear):
     """k maps to v scores each, as one product: "t d" to "t k v", or to "t v" where there is one."""
 
     def __init__(self, codebooks: int, dim: int, vocab_size: int):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
 from zoo.core.head import TransformHead
 from zoo.core.init import Scheme, initialise
+from zoo.core.linear import Linear
 from zoo.core.network import arguments
 from zoo.core.pool import Mean, Pool
 from zoo.core.writer import Writer
@@ -90,8 +91,8 @@ class ProteinLM(Writer):
         super().__init__()
         self.settings = arguments(locals())
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
-        self.head: nn.Linear | TransformHead = (
-            nn.Linear(stack.dim, vocab_size, bias=False)
+        self.head: Linear | TransformHead = (
+            Linear(stack.dim, vocab_size, bias=False)
             if stack.causal
             else TransformHead(stack.dim, vocab_size, activation="gelu", norm=stack.norm)
         )
@@ -135,7 +136,7 @@ class ResidueModel(Network):
         super().__init__()
         self.settings = arguments(locals())
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
-        self.head = nn.Linear(stack.dim, classes)
+        self.head = Linear(stack.dim, classes)
         initialise(self, init)
 
     def hidden(self, ids: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Layout]:
@@ -171,7 +172,7 @@ class SequenceModel(Network):
         self.settings = arguments(locals())
         self.trunk = Trunk(stack, vocab_size, token_dropout=token_dropout)
         self.pool = pool.build(stack)
-        self.head = nn.Linear(stack.dim, outputs)
+        self.head = Linear(stack.dim, outputs)
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
         initialise(self, init)

@@ -15,6 +15,7 @@ from zoo.core import First, Layout, Mean, Network, Pool, Stack, StackConfig, Tra
 from zoo.core.dropout import Dropout
 from zoo.core.feedforward import Activation
 from zoo.core.init import Scheme, initialise
+from zoo.core.linear import Linear
 from zoo.core.network import arguments
 
 FIRST, MEAN = First(), Mean()
@@ -140,7 +141,7 @@ class TextClassifier(Network):
         self.trunk = Trunk(stack, vocab_size, types=types, embed_scale=embed_scale)
         self.pool = pool.build(stack)
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(stack.dim, classes, bias=head_bias)
+        self.head = Linear(stack.dim, classes, bias=head_bias)
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
 
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo.core import Cache, Layout, Network, Stack, StackConfig
 from zoo.core.decode import GREEDY, Constraint, Hypothesis, Sampling, barring, beam_search, generate, stop_tokens
 from zoo.core.init import Scheme, initialise
+from zoo.core.linear import Linear
 from zoo.core.network import arguments, unrecorded
 from zoo.core.writer import Writer
 
@@ -75,7 +76,7 @@ class Seq2Seq(Network):
         self.source_embedding = (
             self.target_embedding if share_embeddings else nn.Embedding(source_vocab_size or vocab_size, encoder.dim)
         )
-        self.head = nn.Linear(decoder.dim, vocab_size, bias=head_bias)
+        self.head = Linear(decoder.dim, vocab_size, bias=head_bias)
         self.scale = math.sqrt(decoder.dim) if embed_scale else 1.0
         self.head_scale = 1 / math.sqrt(decoder.dim) if head_scale else 1.0
         initialise(self, init, std=1 / math.sqrt(decoder.dim) if embed_scale else 0.02)
@@ -229,7 +230,7 @@ class CausalLM(Writer):
         self.start, self.end, self.ends = start, end, ends
         self.stack = Stack(stack)
         self.embedding = nn.Embedding(vocab_size, stack.dim)
-        self.head = nn.Linear(stack.dim, vocab_size, bias=head_bias)
+        self.head = Linear(stack.dim, vocab_size, bias=head_bias)
         self.scale = math.sqrt(stack.dim) if embed_scale else 1.0
         initialise(self, init, std=1 / math.sqrt(stack.dim) if embed_scale else 0.02)
         if tied:

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from zoo import imports
-from zoo.core import denormals
+from zoo.core import denormals, heap
 from zoo.errors import UserError
 from zoo.options import Options
 from zoo.train.callbacks import ActivationCheckpointing, RunFolder, StopOnSignal, Throughput
@@ -76,6 +76,7 @@ def fit(argv: list[str], opened: Callable[[Path], Source]) -> int:
         print(HELP)
         return 0
     denormals.flush()  # before the first of torch's threads begins
+    heap.keep()
     argv = ["--help" if arg == "--help-settings" else arg for arg in argv]
     own = Options(prog="zoo fit", add_help=False)
     own.add_argument("--run", type=Path)

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.core.linear import add_product, product, product_into
 from zoo.core.tracing import no_second_derivative
+
+CACHED = 2**21  # logits that are passed over together on a CPU, within its caches: 8 MB
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,38 +82,42 @@ class _LinearCrossEntropy(torch.autograd.Function):
         (t, d), v = x.shape, len(weight)
         dtype = torch.promote_types(x.dtype, torch.float32)  # of the softmax and of all sums
         w, b = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-        # Buffers for all chunks: fresh memory costs page faults.
-        logits = x.new_empty(min(chunk, t), v)
-        shares = logits if x.dtype == dtype else x.new_empty(logits.shape, dtype=dtype)
+        size = -(-t // max(1, round(t / chunk))) or chunk  # equal chunks: a short last one takes as many passes over dw
+        piece = max(1, CACHED // v) if x.is_cpu else size
+        # Buffers for all chunks and pieces: fresh memory costs page faults.
+        logits = x.new_empty(min(size, t), v)
+        wide = None if x.dtype == dtype else x.new_empty(min(piece, size), v, dtype=dtype)
         nll, hits, penalty, correct = (x.new_zeros((), dtype=dtype) for _ in range(4))
-        rows, columns = (t, v) if differentiate else (0, 0)
-        dx, dw, db = x.new_empty(rows, d), x.new_zeros(columns, d, dtype=dtype), x.new_zeros(v, dtype=dtype)
-        for begin in range(0, t, chunk):
-            some, right = x[begin : begin + chunk], target[begin : begin + chunk].unsqueeze(-1)
-            out, share = logits[: len(some)], shares[: len(some)]
-            torch.mm(some, w.t(), out=out) if b is None else torch.addmm(b, some, w.t(), out=out)
-            if shares is not logits:
-                share.copy_(out)
-            best, hit = share.amax(-1, keepdim=True), share.gather(-1, right)
-            total = share.sub_(best).exp_().sum(-1, keepdim=True)
-            log_z = best + total.log()
-            nll += (log_z - hit).sum()
-            hits += hit.sum()
-            penalty += z_loss * log_z.square().sum()
-            correct += (hit >= best).sum()
+        dx, db = x.new_empty(t if differentiate else 0, d), x.new_zeros(v, dtype=dtype)
+        dw = x.new_zeros(v if differentiate and t == 0 else 0, d, dtype=dtype)
+        for begin in range(0, t, size):
+            some = x[begin : begin + size]
+            out = product_into(logits[: len(some)], some, w, b)
+            for rows, right in zip(out.split(piece), target[begin : begin + size].split(piece), strict=True):
+                right = right.unsqueeze(-1)
+                share = rows if wide is None else wide[: len(rows)].copy_(rows)
+                best, hit = share.amax(-1, keepdim=True), share.gather(-1, right)
+                total = share.sub_(best).exp_().sum(-1, keepdim=True)
+                log_z = best + total.log()
+                nll += (log_z - hit).sum()
+                hits += hit.sum()
+                penalty += z_loss * log_z.square().sum()
+                correct += (hit >= best).sum()
+                if not differentiate:
+                    continue
+                share.mul_((1 + 2 * z_loss * log_z) / total)
+                share.scatter_add_(-1, right, torch.full_like(hit, smoothing - 1))
+                if b is not None:
+                    db += share.sum(0)
+                if wide is not None:
+                    rows.copy_(share)
             if not differentiate:
                 continue
-            share.mul_((1 + 2 * z_loss * log_z) / total)
-            share.scatter_add_(-1, right, torch.full_like(hit, smoothing - 1))
-            if b is not None:
-                db += share.sum(0)
-            if shares is not logits:
-                out.copy_(share)
-            torch.mm(out, w, out=dx[begin : begin + chunk])
-            if shares is logits:
-                dw.addmm_(out.t(), some)
+            dx[begin : begin + size] = product(out, w.t())
+            if begin == 0:
+                dw = product(out.t(), some.t()).to(dtype)
             else:
-                dw += out.t() @ some
+                add_product(dw, out.t(), some.t())
         loss = nll + penalty
         if smoothing:
             # The even share of the target is the same for every logit: it needs their means, and no pass over them.

@@ -37,12 +37,14 @@ def main(argv: list[str]) -> int:
     import torch
 
     from zoo.bench import harness
+    from zoo.core import heap
     from zoo.provenance import commit, device_name
     from zoo.weights.load import device_of
 
+    heap.keep()  # as `zoo fit` does; for everybody
     suite = importlib.import_module(SUITES[given.suite])
     device = device_of(given.device)
-    fast = {harness.AMX, harness.CUDA} & harness.machine()
+    fast = {harness.HALF, harness.CUDA} & harness.machine()
     names = given.dtype or (["bfloat16", "float32"] if fast else ["float32"])
     if not given.dtype and not fast:
         print(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo.core import Layout, Network, NoNorm, Norm, Stack, StackConfig
 from zoo.core.init import Scheme, initialise
+from zoo.core.linear import Linear
 from zoo.core.network import arguments
 from zoo.core.pool import First, Pool
 from zoo.core.position import Learned
@@ -139,7 +140,7 @@ class ViT(ImageEncoder):
         # the first token that each head's pool sees
         self.begins = [*range(1 + distillation)] if pool.of_first() else [self.prefixes]
         self.head_norm = head_norm.build(stack.dim)
-        self.heads = nn.ModuleList(nn.Linear(stack.dim, classes) for _ in self.begins)
+        self.heads = nn.ModuleList(Linear(stack.dim, classes) for _ in self.begins)
         initialise(self, init)
         nn.init.trunc_normal_(self.prefix, std=0.02)
 
@@ -206,10 +207,10 @@ class MaskedAutoencoder(ImageEncoder):
         self.size, self.normalised = patches.size, normalised
         if isinstance(decoder.position, Learned) and decoder.position.length != self.tokens:
             raise ValueError(f"the decoder's position.length must be {self.tokens}, got {decoder.position.length}")
-        self.to_decoder = nn.Linear(stack.dim, decoder.dim)
+        self.to_decoder = Linear(stack.dim, decoder.dim)
         self.hidden = nn.Parameter(torch.zeros(decoder.dim))
         self.decoder = Stack(decoder)
-        self.to_pixels = nn.Linear(decoder.dim, channels * patches.size**2)
+        self.to_pixels = Linear(decoder.dim, channels * patches.size**2)
         initialise(self, init)
         for token in (self.prefix, self.hidden):
             nn.init.normal_(token, std=0.02)

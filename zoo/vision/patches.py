@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from zoo.core.linear import Linear
 from zoo.core.setting import Setting
 
 
@@ -94,7 +95,7 @@ class PatchMap(nn.Module):
     def __init__(self, channels: int, dim: int, size: int, *, bias: bool):
         super().__init__()
         self.size = size
-        self.projection = nn.Linear(channels * size**2, dim, bias=bias)
+        self.projection = Linear(channels * size**2, dim, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens: Tensor = self.projection(patchify(images, self.size))
@@ -110,7 +111,7 @@ class Stem(nn.Module):
                 for a, b in pairwise(widths)
             )
         )
-        self.projection = nn.Linear(widths[-1], dim)
+        self.projection = Linear(widths[-1], dim)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens: Tensor = self.projection(rearrange(self.convolutions(images), "b f gh gw -> b (gh gw) f"))
