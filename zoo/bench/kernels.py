@@ -84,9 +84,7 @@ def _kernels(
 
         return step if training else torch.no_grad()(step)
 
-    # blocks are for a bias that learns, and there is none here
-    other = (n for n in KERNELS if n not in ("fused", "blocks") and (n != "float32" or dtype != torch.float32))
-    names = ["fused", *other]
+    names = ["fused", *(n for n in KERNELS if n != "fused" and (n != "float32" or dtype != torch.float32))]
     return {name: lambda name=name: make(name) for name in names}  # type: ignore[misc]
 
 

@@ -98,7 +98,8 @@ def choose(
     if queries.length == 1 and bias is None and not training:  # a step of writing: fastest wherever it was tried
         return "fused"
     full = not half and not torch.is_autocast_enabled(q.device.type)
-    blocks = full and dropout == 0 and not traced()
+    serves = dropout == 0 and not traced() and (half or full)
+    blocks = full and serves
     # The fused kernel has no gradient for a bias: at best it falls back to a slower form of the formula. Within a
     # transform of torch.func whether one is wanted does not show.
     learned = bias.rows if isinstance(bias, Relative) else bias
@@ -114,6 +115,7 @@ def choose(
             and row.training == training
             and row.min_width <= width <= row.max_width
             and longest <= row.max_length
+            and (serves or row.kernel != "blocks")
         ):
             return row.kernel
     return "fused"

@@ -21,7 +21,8 @@ Library = Literal["torch", "onednn"]
 class Threshold:
     """On a CPU: use `kernel` for this type of numbers, up to these sizes. The first row that fits is taken.
 
-    Not asked for one query without a bias, which learns nothing: a step of writing takes `fused`.
+    Not asked for one query without a bias, which learns nothing: a step of writing takes `fused`. A row of `blocks`
+    does not fit where that kernel does not serve: with dropout, under the compiler and transforms of torch.func.
     """
 
     dtype: str  # "float32", "bfloat16"
@@ -41,14 +42,16 @@ THRESHOLDS = (
     Threshold("bfloat16", True, 64, 256, 256, "explicit"),
     Threshold("bfloat16", True, 1, 16, 8192, "float32"),
 )
-# x86 with AVX512_BF16 and no AMX (AMD EPYC, Zen 5, 2 cores): explicit 0.13-0.46 up to 512 tokens in training and
-# 0.37-0.79 in inference, where width is above 16 up to 1,024. In training it would win there too (0.57), and hold all
-# weights of all layers: no row for that. Float32 copies at width 16 0.19-0.80 up to 512.
+# x86 with AVX512_BF16 and no AMX (AMD EPYC, Zen 5, 2 cores), in shares of fused's time. bfloat16, training: blocks
+# 0.09-0.25 up to 96 tokens, 0.36 at 256, 0.5 at 1,024; explicit, for what blocks does not serve, 0.13-0.56 up to 512.
+# bfloat16, inference: blocks 0.5-0.9 up to 2,048. float32, training: blocks 0.35-0.85 from 32 to 64 tokens; inference
+# 0.4-0.95 where heads are narrow. Training keeps all weights of all layers, so no row goes beyond 1,024 tokens.
 THRESHOLDS_AVX512 = (
-    Threshold("bfloat16", True, 1, 16, 512, "float32"),
-    Threshold("bfloat16", True, 17, 256, 512, "explicit"),
-    Threshold("bfloat16", False, 1, 16, 512, "explicit"),
-    Threshold("bfloat16", False, 17, 256, 1024, "explicit"),
+    Threshold("bfloat16", True, 1, 256, 1024, "blocks"),
+    Threshold("bfloat16", True, 1, 256, 512, "explicit"),
+    Threshold("bfloat16", False, 1, 256, 2048, "blocks"),
+    Threshold("float32", True, 1, 64, 64, "blocks"),
+    Threshold("float32", False, 1, 32, 64, "blocks"),
 )
 
 
