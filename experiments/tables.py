@@ -316,9 +316,14 @@ def signatures() -> str:
 
 
 def races(suite: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """A suite's runs and their races; of a case that several files hold, the one of the last file by name."""
+    """A suite's runs and their races; where several files hold a case on one machine, that of the last file by name."""
     found = [(run, race) for run in results("bench", f"{suite}-*.json") for race in run["results"]]
-    return list({race["case"]: (run, race) for run, race in found}.values())
+    return list({(race["case"], machine(run)): (run, race) for run, race in found}.values())
+
+
+def machine(run: dict[str, Any]) -> str:
+    """Device and threads, and whether a processor has units for bfloat16: AMD names several generations alike."""
+    return run["device"].replace(",", " with bfloat16,") if "x86 with bfloat16 units" in run["machine"] else run["device"]
 
 
 def raced(suite: str, *begins: str) -> str:
@@ -334,7 +339,7 @@ def raced(suite: str, *begins: str) -> str:
         own = candidates.pop(race["reference"])
         first = f"{race['reference']}, {1000 * own['median_s']:,.3g} ms{beside(own, race)}"
         cells = ", ".join(f"{name} {c['ratio']:.2f}{beside(c, race)}" for name, c in candidates.items())
-        body.append([race["case"], first, cells, f"{run['device']}, torch {run['torch']}"])
+        body.append([race["case"], first, cells, f"{machine(run)}, torch {run['torch']}"])
     return rows(["case", "reference", "share of its time (below 1 is faster)", "machine"], body)
 
 
@@ -351,18 +356,19 @@ def beside(candidate: dict[str, Any], race: dict[str, Any]) -> str:
 SHORT = ("seq2seq step", "causal LM step", "writing float32 batch 1 ", "ViT-Ti/4", "music step", "masked step")
 
 
-def speed(*cases: str) -> str:
-    """zoo's time as a share of each peer's, for whole models; of the cases that begin with one of `cases`, if any."""
+def speed(*cases: str, on: str = "") -> str:
+    """zoo's time as a share of each peer's, for whole models; of the cases that begin with one of `cases`, if any, and on
+    machines whose name holds `on`."""
     body = []
     for suite in ("text", "lm", "vision", "music", "protein"):
         for run, race in races(suite):
             times = {name: c["median_s"] for name, c in race["candidates"].items()}
             ours = next((name for name in ("zoo", "zoo rotary") if name in times), None)
-            if ours is not None and (not cases or race["case"].startswith(cases)):
+            if ours is not None and (not cases or race["case"].startswith(cases)) and on in machine(run):
                 peers = {name: time for name, time in times.items() if not name.startswith("zoo")}
                 shares = ", ".join(f"{times[ours] / time:.2f} of {name}" for name, time in peers.items())
-                body.append([race["case"], shares, run["device"]])
-    return rows(["case", "zoo's time", "machine"], body)
+                body.append([race["case"], shares, machine(run)])
+    return rows(["case", "zoo's time", "machine"], sorted(body, key=lambda row: "with bfloat16" not in row[2]))
 
 
 def count() -> str:
@@ -646,7 +652,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "core": partial(raced, "core", "causal LM", "encoder block", "decoder block", "norm"),
     **{f"raced_{suite}": partial(raced, suite) for suite in ("text", "lm", "vision", "music", "protein")},
     "speed": speed,
-    "speed_short": partial(speed, *SHORT),
+    "speed_short": partial(speed, *SHORT, on="with bfloat16"),
     "count": count,
     "glance": glance,
     "mixers": mixers,

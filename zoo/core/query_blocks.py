@@ -1,4 +1,5 @@
-"""Attention written out, block by block of queries, for a bias that learns: a kernel of zoo/core/attend.py.
+"""Attention written out, block by block of queries: a kernel of zoo/core/attend.py, for a bias that learns, and without
+one where the table of kernels says that it is the fastest.
 
 Axes: b sequences, n queries, m keys, h heads, e head width.
 
