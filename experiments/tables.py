@@ -323,7 +323,8 @@ def races(suite: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 def machine(run: dict[str, Any]) -> str:
     """Device and threads, and whether a processor has units for bfloat16: AMD names several generations alike."""
-    return run["device"].replace(",", " with bfloat16,") if "x86 with bfloat16 units" in run["machine"] else run["device"]
+    has_units = "x86 with bfloat16 units" in run["machine"]
+    return run["device"].replace(",", " with bfloat16,") if has_units else run["device"]
 
 
 def raced(suite: str, *begins: str) -> str:
@@ -357,7 +358,7 @@ SHORT = ("seq2seq step", "causal LM step", "writing float32 batch 1 ", "ViT-Ti/4
 
 
 def speed(*cases: str, on: str = "") -> str:
-    """zoo's time as a share of each peer's, for whole models; of the cases that begin with one of `cases`, if any, and on
+    """zoo's time as a share of each peer's, for whole models: of cases that begin with one of `cases`, if any, and on
     machines whose name holds `on`."""
     body = []
     for suite in ("text", "lm", "vision", "music", "protein"):
