@@ -142,6 +142,12 @@ def test_rows_say_up_to_which_length_a_kernel_wins() -> None:
     assert rows == [(17, 256, 128, "explicit"), (17, 256, 256, "fused")]
 
 
+def test_rows_behind_blocks_are_those_without_them() -> None:
+    seconds = {"fused": [1.0] * 5, "explicit": [0.6] * 5, "blocks": [0.3] * 5}
+    rows = thresholds([Result("bfloat16 training e 64 T 128", seconds, {})])
+    assert [(row.kernel, row.max_length) for row in rows] == [("blocks", 128), ("explicit", 128)]
+
+
 @pytest.mark.parametrize(("share", "library"), [(0.8, "onednn"), (0.95, "torch")])
 def test_who_multiplies_is_who_clearly_saves_time(share: float, library: str) -> None:
     def raced(rows: int, share: float) -> Result:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.core.architectures import ALL, build, context
-from zoo.core import Layout, heap
+from zoo.core import Layout
 from zoo.core.linear import Linear, add_product, product, product_into
 from zoo.train.losses import token_loss
 
@@ -77,6 +77,26 @@ def test_weights_may_be_transposed_and_strange_ones_go_to_torch(calls: list[tupl
         assert bool(calls) == served
 
 
+def test_what_does_not_fit_is_torchs_to_take_or_to_refuse(calls: list[tuple[int, ...]]) -> None:
+    x, weight = torch.randn(4, 8), torch.randn(3, 8)
+    for bias in (torch.randn(1), torch.randn(6)[::2]):
+        torch.testing.assert_close(product(x, weight, bias), F.linear(x, weight, bias))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        product(x, torch.randn(3, 7))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        Linear(8, 3, device="meta")(x).sum().item()
+    with torch.backends.mkldnn.flags(enabled=False):
+        product(x, weight)
+    assert not calls
+
+
+def test_frozen_weights_keep_no_input(calls: list[tuple[int, ...]]) -> None:
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        product(given(4, 8), torch.randn(3, 8))
+    assert [tuple(x.shape) for x in kept] == [(3, 8)]
+
+
 def test_axes_before_the_last_are_kept(calls: list[tuple[int, ...]]) -> None:
     x, weight, bias = given(2, 3, 5, 8), given(4, 8), given(4)
     out = product(x, weight, bias)
@@ -114,12 +134,17 @@ def test_transforms_and_forward_derivatives_go_through(calls: list[tuple[int, ..
     own = [torch.autograd.grad(loss(weights, row), list(weights.values())) for row in x]
     for name, parts in zip(every, zip(*own, strict=True), strict=True):
         torch.testing.assert_close(every[name], torch.stack(parts))
-    with torch.autograd.forward_ad.dual_level():
-        out = layer(torch.autograd.forward_ad.make_dual(x, tangent))
-        found = torch.autograd.forward_ad.unpack_dual(out).tangent
-    torch.testing.assert_close(found, tangent @ layer.weight.t())
-    batched = torch.autograd.grad(layer(x.requires_grad_()), x, torch.randn(5, 4, 3), is_grads_batched=True)
-    assert batched[0].shape == (5, 4, 6)
+    for learns in (True, False):
+        layer.requires_grad_(learns)
+        with torch.autograd.forward_ad.dual_level():
+            out = layer(torch.autograd.forward_ad.make_dual(x, tangent))
+            found = torch.autograd.forward_ad.unpack_dual(out).tangent
+        torch.testing.assert_close(found, tangent @ layer.weight.t())
+    wanted = torch.randn(5, 4, 3)
+    calls.clear()
+    (batched,) = torch.autograd.grad(layer(x.requires_grad_()), x, wanted, is_grads_batched=True)
+    assert calls
+    torch.testing.assert_close(batched, wanted @ layer.weight)
 
 
 @pytest.mark.parametrize("case", ["float64", "autocast", "counted", "compiled", "one row", "little", "torch"])
@@ -194,25 +219,3 @@ def test_networks_are_the_same(calls: list[tuple[int, ...]], monkeypatch: pytest
     assert calls
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
-
-
-def test_memory_stays_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int]] = []
-
-    class Library:
-        def __init__(self, name: None) -> None:
-            pass
-
-        def mallopt(self, option: int, value: int) -> int:
-            asked.append((option, value))
-            return 1
-
-    monkeypatch.setattr("ctypes.CDLL", Library)
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
-    heap.keep()
-    assert not asked
-    monkeypatch.delenv("MALLOC_ARENA_MAX")
-    heap.keep()
-    assert [option for option, _ in asked] == [heap.M_MMAP_THRESHOLD, heap.M_TRIM_THRESHOLD]
-    monkeypatch.setattr("ctypes.CDLL", lambda name: object())  # another C library
-    heap.keep()

@@ -27,10 +27,19 @@ def inputs(
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("z_loss", [0.0, 0.01])
 @pytest.mark.parametrize("ignored", [False, True])
-@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+@pytest.mark.parametrize(("chunk", "cached"), [(1, 2**21), (3, 2**21), (7, 2**21), (7, 25), (100, 25), (100, 1)])
 def test_equals_head_and_cross_entropy(
-    bias: bool, smoothing: float, z_loss: float, ignored: bool, chunk: int, device: torch.device
+    bias: bool,
+    smoothing: float,
+    z_loss: float,
+    ignored: bool,
+    chunk: int,
+    cached: int,
+    device: torch.device,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """`cached`: logits that are passed over together, of 11 for each token."""
+    monkeypatch.setattr("zoo.train.losses.CACHED", cached)
     x, weight, target, b = inputs(7, 5, 11, bias=bias, device=device)
     if ignored:
         target[[0, 4]] = -100
@@ -43,6 +52,18 @@ def test_equals_head_and_cross_entropy(
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     for ours, theirs in zip(got, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_pieces_of_halves_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight, target, bias = inputs(50, 8, 11, bias=True, dtype=torch.float32)
+    found = []
+    for cached in (2**21, 40):
+        monkeypatch.setattr("zoo.train.losses.CACHED", cached)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = token_loss(x, weight, target, bias, label_smoothing=0.1, chunk=20).loss
+        found.append((loss, *torch.autograd.grad(loss, [x, weight, bias])))
+    for pieces, whole in zip(*found, strict=True):
+        torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_gradcheck() -> None:
@@ -125,6 +146,14 @@ def test_logits_of_the_batch_never_exist() -> None:
         plain(x, weight, target, bias, 0.1, 0.0).backward()
     assert ours.largest == chunk * v
     assert theirs.largest == t * v
+
+
+@pytest.mark.parametrize(("t", "rows"), [(32, 32), (47, 47), (49, 25), (80, 40), (81, 27)])
+def test_chunks_are_equal_and_at_most_half_longer_than_asked(t: int, rows: int) -> None:
+    x, weight, target, _ = inputs(t, 8, 300, bias=False, dtype=torch.float32)
+    with LargestTensor() as ours:
+        token_loss(x, weight, target, chunk=32).loss.backward()
+    assert ours.largest == rows * 300
 
 
 def test_without_gradient_nothing_is_kept() -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bench.harness import HALF, Bound, Race, Step
+from zoo.bench.harness import HALF_UNITS, Bound, Race, Step
 from zoo.bench.peers import LANGUAGE_MODELS
 from zoo.core import LayerNorm, Layout, Plain, RMSNorm, StackConfig, attend
 from zoo.core.block import Block
@@ -16,9 +16,9 @@ from zoo.core.dropout import Dropout
 from zoo.core.mixer import Frame
 
 BOUNDS = (
-    Bound("causal LM step bfloat16", "zoo", "nanoGPT-style", 0.89, HALF),
-    Bound("norm training", "RMSNorm", "LayerNorm", 1.3, HALF),
-    Bound("norm inference", "RMSNorm", "LayerNorm", 1.3, HALF),
+    Bound("causal LM step bfloat16", "zoo", "nanoGPT-style", 0.89, HALF_UNITS),
+    Bound("norm training", "RMSNorm", "LayerNorm", 1.3, HALF_UNITS),
+    Bound("norm inference", "RMSNorm", "LayerNorm", 1.3, HALF_UNITS),
 )
 # Sequences, tokens of each, heads, head width: a small ViT, ViT-S/16, a language model, a long text, a protein model.
 SHAPES = ((64, 65, 3, 64), (8, 197, 6, 64), (8, 256, 6, 64), (2, 1024, 8, 64), (8, 256, 20, 16))

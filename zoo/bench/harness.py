@@ -17,7 +17,7 @@ from zoo.core.processor import units
 
 Step = Callable[[], object]
 
-HALF = "x86 with bfloat16 units"  # AMX, or AVX-512's
+HALF_UNITS = "x86 with bfloat16 units"  # AMX, or AVX-512's
 CUDA = "CUDA"
 
 
@@ -143,7 +143,7 @@ def machine() -> set[str]:
     if torch.cuda.is_available():
         found.add(CUDA)
     if units() & {"amx_bf16", "avx512_bf16"}:
-        found.add(HALF)
+        found.add(HALF_UNITS)
     return found
 
 

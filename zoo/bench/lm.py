@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.bench.core import language_models, training_step
-from zoo.bench.harness import HALF, Bound, Race, Step
+from zoo.bench.harness import HALF_UNITS, Bound, Race, Step
 from zoo.bench.peers import ByHand, Checkpointed, HuggingFace, XTransformers
 from zoo.core import (
     Bias,
@@ -35,13 +35,13 @@ from zoo.text.model import CausalLM, Seq2Seq
 from zoo.train.losses import token_loss
 
 BOUNDS = (
-    Bound("causal LM step bfloat16", "zoo", "nanoGPT-style", 0.89, HALF),
-    Bound("causal LM step bfloat16", "zoo", "HF GPT-2", 0.70, HALF),
-    Bound("masked LM step bfloat16", "zoo", "HF BERT", 0.70, HALF),
-    Bound("span LM step bfloat16", "zoo", "HF T5", 0.70, HALF),
-    Bound("T5 block training", "zoo", "HF T5", 1.0, HALF),
-    Bound("Llama block training", "zoo", "HF Llama", 1.0, HALF),
-    Bound("writing float32 batch 1 ", "zoo", "HF GPT-2", 0.65, HALF),
+    Bound("causal LM step bfloat16 384x6 T 256", "zoo", "nanoGPT-style", 0.89, HALF_UNITS),
+    Bound("causal LM step bfloat16 384x6 T 256", "zoo", "HF GPT-2", 0.70, HALF_UNITS),
+    Bound("masked LM step bfloat16", "zoo", "HF BERT", 0.70, HALF_UNITS),
+    Bound("span LM step bfloat16", "zoo", "HF T5", 0.70, HALF_UNITS),
+    Bound("T5 block training", "zoo", "HF T5", 1.0, HALF_UNITS),
+    Bound("Llama block training", "zoo", "HF Llama", 1.0, HALF_UNITS),
+    Bound("writing float32 batch 1 ", "zoo", "HF GPT-2", 0.65, HALF_UNITS),
 )
 VOCAB, DIM, DEPTH, HEADS = 8192, 384, 6, 6
 NO_BIAS = Bias(qkv=False, out=False, ffn=False)

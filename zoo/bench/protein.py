@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bench.harness import HALF, Bound, Race, Step
+from zoo.bench.harness import HALF_UNITS, Bound, Race, Step
 from zoo.core import Plain, Rotary, StackConfig
 from zoo.data.batches import TokenBudgetSampler, rows_of
 from zoo.data.corruption import IGNORED, mask_tokens
@@ -24,8 +24,8 @@ from zoo.protein.tokens import Residues
 from zoo.train.losses import token_loss
 
 BOUNDS = (
-    Bound("masked step bfloat16", "zoo", "HF padded", 0.62, HALF),
-    Bound("masked step bfloat16", "zoo", "HF bucketed", 0.72, HALF),
+    Bound("masked step bfloat16", "zoo", "HF padded", 0.62, HALF_UNITS),
+    Bound("masked step bfloat16", "zoo", "HF bucketed", 0.72, HALF_UNITS),
 )
 DIM, DEPTH, HEADS = 320, 6, 20
 PROTEINS, BATCH, LONGEST, SCANNED, LONG = 64, 8, 1024, 300, 2048

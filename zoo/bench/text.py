@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bench.harness import HALF, Bound, Race, Step
+from zoo.bench.harness import HALF_UNITS, Bound, Race, Step
 from zoo.core import NoNorm, Plain, Sinusoidal, StackConfig
 from zoo.errors import UserError
 from zoo.text.data import Batch, Multi30k, collate
@@ -21,11 +21,11 @@ from zoo.text.tokens import Tokenizer
 from zoo.train.losses import token_loss
 
 BOUNDS = (
-    Bound("seq2seq step bfloat16 random", "zoo", "nn.Transformer", 0.44, HALF),
-    Bound("seq2seq step bfloat16 by length", "zoo", "HF Marian", 0.67, HALF),
-    Bound("greedy float32 batch 1 ", "zoo", "HF Marian", 0.65, HALF),
-    Bound("greedy float32 batch 16", "zoo", "HF Marian", 0.78, HALF),
-    Bound("beam 5 float32", "zoo", "HF Marian", 0.80, HALF),
+    Bound("seq2seq step bfloat16 random", "zoo", "nn.Transformer", 0.44, HALF_UNITS),
+    Bound("seq2seq step bfloat16 by length", "zoo", "HF Marian", 0.67, HALF_UNITS),
+    Bound("greedy float32 batch 1 ", "zoo", "HF Marian", 0.65, HALF_UNITS),
+    Bound("greedy float32 batch 16", "zoo", "HF Marian", 0.78, HALF_UNITS),
+    Bound("beam 5 float32", "zoo", "HF Marian", 0.80, HALF_UNITS),
 )
 VOCAB, DIM, DEPTH, HEADS, PAIRS = 8000, 512, 3, 8, 32
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.bench.harness import HALF, Bound, Race, Step
+from zoo.bench.harness import HALF_UNITS, Bound, Race, Step
 from zoo.core import LayerNorm, Learned, Plain, StackConfig
 from zoo.vision.augment import Augment, TrivialAugment
 from zoo.vision.images import Preprocess
@@ -19,8 +19,8 @@ from zoo.vision.patches import LinearPatches
 from zoo.vision.pictures import Pixels, Views
 
 BOUNDS = (
-    Bound("ViT-Ti/4 32x32 training bfloat16", "zoo", "timm", 0.60, HALF),
-    Bound("ViT-Ti/4 32x32 training bfloat16", "zoo", "vit-pytorch", 1.0, HALF),
+    Bound("ViT-Ti/4 32x32 training bfloat16", "zoo", "timm", 0.60, HALF_UNITS),
+    Bound("ViT-Ti/4 32x32 training bfloat16", "zoo", "vit-pytorch", 1.0, HALF_UNITS),
     Bound("batches", "input pipeline", "zoo's step", 1.0),
     Bound("batches", "input pipeline with crops", "zoo's step", 1.0),
 )

@@ -25,6 +25,7 @@ from zoo.core.feedforward import FeedForward, Gated, Plain
 from zoo.core.head import TransformHead
 from zoo.core.init import initialise
 from zoo.core.layout import Layout
+from zoo.core.linear import Linear
 from zoo.core.mixer import FixedScale, Frame, HeadScale, Mixer, MixerModule, Scale
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
@@ -76,6 +77,7 @@ __all__ = [
     "Layout",
     "Learned",
     "LearnedQuery",
+    "Linear",
     "LongStretch",
     "Max",
     "Mean",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, get_args
 
 import torch
@@ -22,7 +23,8 @@ class Threshold:
     """On a CPU: use `kernel` for this type of numbers, up to these sizes. The first row that fits is taken.
 
     Not asked for one query without a bias, which learns nothing: a step of writing takes `fused`. A row of `blocks`
-    does not fit where that kernel does not serve: with dropout, under the compiler and transforms of torch.func.
+    does not fit where that kernel gives way: with dropout, under the compiler and transforms, with a bias by an index;
+    and not to one query.
     """
 
     dtype: str  # "float32", "bfloat16"
@@ -44,8 +46,9 @@ THRESHOLDS = (
 )
 # x86 with AVX512_BF16 and no AMX (AMD EPYC, Zen 5, 2 cores), in shares of fused's time. bfloat16, training: blocks
 # 0.09-0.25 up to 96 tokens, 0.36 at 256, 0.5 at 1,024; explicit, for what blocks does not serve, 0.13-0.56 up to 512.
-# bfloat16, inference: blocks 0.5-0.9 up to 2,048. float32, training: blocks 0.35-0.85 from 32 to 64 tokens; inference
-# 0.4-0.95 where heads are narrow. Training keeps all weights of all layers, so no row goes beyond 1,024 tokens.
+# bfloat16, inference: blocks 0.5-0.9 up to 2,048. float32, training: blocks 0.35-0.85 from 16 to 64 tokens (1.1 at 16
+# of width 16); inference 0.4-0.95 where heads are narrow. Training keeps all weights of all layers, so no row goes
+# beyond 1,024 tokens.
 THRESHOLDS_AVX512 = (
     Threshold("bfloat16", True, 1, 256, 1024, "blocks"),
     Threshold("bfloat16", True, 1, 256, 512, "explicit"),
@@ -76,14 +79,19 @@ class Choices:
 def choices_of(vendor: str, units: Container[str]) -> Choices:
     """Ours for such a processor.
 
-    Products: torch asks MKL for those of float32, whose kernels of 512 bits are for Intel's processors alone. On an AMD
-    EPYC (Zen 5) it makes 105 GFLOP/s a thread, oneDNN 230; the weights of a language model meet one row in 3.8 ms, by
-    oneDNN in 2.7 (one thread) and 1.7 (two).
+    Products: torch asks MKL for those of float32, whose kernels of 512 bits are for Intel's processors alone. Measured
+    on an AMD EPYC of Zen 5: 105 GFLOP/s a thread, by oneDNN 230; one row on the weights of a language model 3.8 ms, by
+    oneDNN 2.7 (one thread) and 1.7 (two).
     """
     rows = THRESHOLDS_AVX512 if "avx512_bf16" in units and "amx_bf16" not in units else THRESHOLDS
-    has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    has_both = _available(torch.backends.mkl) and _available(torch.backends.mkldnn)
     narrowed = vendor == "AuthenticAMD" and "avx512f" in units
     return Choices(rows, "onednn" if narrowed and has_both else "torch")
+
+
+def _available(library: ModuleType) -> bool:
+    found: bool = library.is_available()
+    return found
 
 
 def load_choices(path: Path) -> Choices:
@@ -102,7 +110,7 @@ def load_choices(path: Path) -> Choices:
         products = found.get("products", ours.products)
         if products not in get_args(Library):
             raise ValueError(f"products by {products!r}, which is none of {', '.join(get_args(Library))}")
-        return Choices(rows, products)
+        return Choices(rows, products if _available(torch.backends.mkldnn) else "torch")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{path}: not a table of kernels ({error}); write it anew with 'zoo bench attend --save'"

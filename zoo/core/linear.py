@@ -3,9 +3,8 @@
 Axes: t tokens, i and o features of input and output.
 
 torch multiplies float32 on x86 by MKL, which leaves the wider half of AMD's vector units alone: there oneDNN, which is
-in torch as well, takes half the time (zoo/core/kernels.py says where, docs/speed.md what came of it). torch has no
-switch for it, so its operator is called by name, and an autograd function says its gradients. bfloat16 goes to oneDNN
-by torch itself.
+in torch as well, takes half the time (zoo/core/kernels.py says where). torch has no switch for it, so its operator is
+called by name, and an autograd function says its gradients. bfloat16 goes to oneDNN by torch itself.
 """
 
 from typing import Any
@@ -28,7 +27,7 @@ class Linear(nn.Linear):
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, by: Library | None = None) -> Tensor:
-    """x weight' + bias: "... i", "o i" and "o" to "... o". `by` overrides the choice of who multiplies."""
+    """x weight' + bias: "... i", "o i" and "o" to "... o". `by`: who is to multiply, however little there is."""
     if not _served(x, weight, bias, by):
         return F.linear(x, weight, bias)
     rows = x if x.dim() == 2 else x.flatten(0, -2)
@@ -60,27 +59,31 @@ def add_product(total: Tensor, x: Tensor, weight: Tensor) -> None:
 LEAST, LEAST_ROW = 2**21, 2**17
 # Numbers of rows for which oneDNN lays the weights out anew, and which do not repay it: two halves take 0.5-0.9.
 REORDERED = range(16, 30)
-PLAIN = (Tensor, nn.Parameter)  # not what follows what is computed, or is spread over processes
+PLAIN_TYPES = (Tensor, nn.Parameter)  # not what follows what is computed, or is spread over processes
 
 
 def _served(x: Tensor, weight: Tensor, bias: Tensor | None, by: Library | None) -> bool:
-    """Whether oneDNN is to multiply these, which it can where they are plain float32 matrices in a CPU's memory."""
-    if (by or _products) != "onednn" or traced() or x.dtype != torch.float32 or not x.is_cpu or x.dim() < 2:
+    """Whether oneDNN is to multiply these: plain float32 matrices in a CPU's memory, of shapes that fit."""
+    if (by or _products) != "onednn" or traced() or x.dim() < 2 or not _plain(x):
         return False
     rows, size = x.numel() // max(x.shape[-1], 1), weight.numel()
     worth = size >= LEAST_ROW if rows == 1 else rows * size >= LEAST
-    if x.numel() == 0 or not (worth or by):
-        return False
     return (
-        weight.dtype == torch.float32
-        and (bias is None or bias.dtype == torch.float32)
-        and type(x) in PLAIN
-        and type(weight) in PLAIN
-        and (bias is None or type(bias) in PLAIN)
+        x.numel() > 0
+        and (worth or by is not None)
+        and _plain(weight)
+        and weight.dim() == 2
+        and weight.shape[1] == x.shape[-1]
         and (weight.is_contiguous() or weight.t().is_contiguous())
+        and (bias is None or (_plain(bias) and bias.shape == weight.shape[:1] and bias.is_contiguous()))
+        and torch._C._get_mkldnn_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._len_torch_dispatch_stack()  # a counter of operations, say, that knows torch's own
     )
+
+
+def _plain(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.is_cpu and type(x) in PLAIN_TYPES
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -94,8 +97,8 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.save_for_forward(x, weight)
+        of_x, of_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if of_weight else None, weight if of_x else None)
         return _onednn(x, weight, bias)
 
     @staticmethod
@@ -107,14 +110,3 @@ class _Product(torch.autograd.Function):
             product(grad.t(), x.t(), by="onednn") if of_weight else None,
             grad.sum(0) if of_bias else None,
         )
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        (x, weight), (dx, dw, db) = ctx.saved_tensors, tangents
-        parts = [
-            product(dx, weight, by="onednn") if dx is not None else None,
-            product(x, dw, by="onednn") if dw is not None else None,
-            db,
-        ]
-        out: Tensor = sum(part for part in parts if part is not None)  # type: ignore[assignment]
-        return out

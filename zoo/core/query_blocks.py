@@ -12,10 +12,12 @@ masked has a weight of zero, so that its gradient needs no mask. Figures: docs/d
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from zoo.core.relative import Bias, Relative, skew, span
+from zoo.core.tracing import transformed
 
 # Queries of a block: shorter ones save more of a causal triangle, longer ones make larger products, and round sums over
 # blocks less often where numbers are halves.
@@ -44,7 +46,8 @@ def by_blocks(
     if mask is not None:
         mask = rearrange(mask.expand(b, h, n, m), "b h n m -> h b n m")
     flat = (rearrange(x, "b h n e -> (h b) n e") for x in (q * scale, k, v))
-    given = (mask, causal, added, relative, (h, b), torch.is_grad_enabled())
+    learns = any(isinstance(x, Tensor) and x.requires_grad for x in (q, k, v, added, relative))
+    given = (mask, causal, added, relative, (h, b), learns and torch.is_grad_enabled())
     out: Tensor = _ByBlocks.apply(*flat, *given)[0]  # type: ignore[no-untyped-call]
     return rearrange(out, "(h b) n e -> b h n e", h=h)
 
@@ -102,32 +105,46 @@ class _ByBlocks(torch.autograd.Function):
         q, k, v, relative, *weights = ctx.saved_tensors
         n = q.shape[1]
         grad = torch.zeros_like(q) if grad is None else grad
-        dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
+        batched = transformed() or torch._C._functorch.is_legacy_batchedtensor(grad)
+        dq: list[Tensor] = []
+        dk = dv = None
         dbias = None if ctx.learns is None else q.new_zeros(ctx.learns)
         drelative = None if relative is None else torch.zeros_like(relative)
-        last = 0
-        for w, other in zip(weights, others, strict=True):
-            first, last = last, last + w.shape[1]
+        last = n
+        for w, other in zip(reversed(weights), reversed(others), strict=True):  # the last block has seen all keys
+            first = last - w.shape[1]
             rows, seen = slice(first, last), slice(0, w.shape[2])
-            dv[:, seen].baddbmm_(w.mT, grad[:, rows])
+            dv = _added(dv, w.mT, grad[:, rows], batched)
             dw = torch.bmm(grad[:, rows], v[:, seen].mT)
             if other is not None:
                 dw += other
-            place = {} if torch.is_grad_enabled() else {"grad_input": dw}  # what is to be differentiated again stays
+            # what is to be differentiated again stays, and gradients that come in batches are not written over
+            place = {} if torch.is_grad_enabled() or batched else {"grad_input": dw}
             dw = torch._softmax_backward_data(dw, w, -1, dw.dtype, **place)
             if dbias is not None:
                 part, by_head = dbias[..., rows, seen], dw.view(*ctx.shape, *dw.shape[1:])
                 part += by_head if part.shape == by_head.shape else by_head.sum(1, keepdim=True)
-            dq[:, rows] = torch.bmm(dw, k[:, seen])
-            dk[:, seen].baddbmm_(dw.mT, q[:, rows])
+            dq.insert(0, torch.bmm(dw, k[:, seen]))
+            dk = _added(dk, dw.mT, q[:, rows], batched)
             if drelative is not None:
                 near = span(n, last, seen.stop, causal=ctx.causal, block=last - first)
                 products = q.new_zeros(*dw.shape[:2], near.stop - near.start)
                 skew(products, seen.stop).copy_(dw)
                 products = _all(products, ctx.shape)
-                dq[:, rows] += _of_head(products @ relative[:, near], dw)
+                dq[0] += _of_head(products @ relative[:, near], dw)
                 drelative[:, near].baddbmm_(products.mT, _all(q[:, rows], ctx.shape))
-        return dq, dk, dv, None, None, dbias, drelative, None, None
+            last = first
+        return torch.cat(dq, 1), dk, dv, None, None, dbias, drelative, None, None
+
+
+def _added(total: Tensor | None, a: Tensor, b: Tensor, batched: bool) -> Tensor:
+    """a b, added to the first rows of what there is already: in place, but where gradients come in batches."""
+    if total is None:
+        return torch.bmm(a, b)
+    if batched:
+        return total + F.pad(torch.bmm(a, b), (0, 0, 0, total.shape[1] - a.shape[1]))
+    total[:, : a.shape[1]].baddbmm_(a, b)
+    return total
 
 
 def _all(x: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 
 def traced() -> bool:
@@ -13,8 +14,10 @@ def traced() -> bool:
 
 
 def transformed() -> bool:
-    """Whether a transform of torch.func follows what is computed."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+    """Whether a transform of torch.func follows what is computed, or forward differentiation does."""
+    return not torch.compiler.is_compiling() and (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    )
 
 
 def no_second_derivative(backward: Callable[..., Any]) -> Callable[..., Any]:

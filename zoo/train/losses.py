@@ -51,7 +51,8 @@ def token_loss(
 
     A target of `ignore_index` is left out before the head. `label_smoothing` spreads that share of the target evenly
     over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022,
-    section 5). Under autocast the products have its type; the softmax is float32 at least. No second derivatives.
+    section 5). Under autocast the products have its type; the softmax is float32 at least. `chunk`: about how many
+    tokens' logits there are at once, at most half as many more. No second derivatives.
     """
     check_label_smoothing(label_smoothing)
     real = target != ignore_index
@@ -85,14 +86,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
         size = -(-t // max(1, round(t / chunk))) or chunk  # equal chunks: a short last one takes as many passes over dw
         piece = max(1, CACHED // v) if x.is_cpu else size
         # Buffers for all chunks and pieces: fresh memory costs page faults.
-        logits = x.new_empty(min(size, t), v)
+        logits = x.new_empty(0, v)
         wide = None if x.dtype == dtype else x.new_empty(min(piece, size), v, dtype=dtype)
         nll, hits, penalty, correct = (x.new_zeros((), dtype=dtype) for _ in range(4))
         dx, db = x.new_empty(t if differentiate else 0, d), x.new_zeros(v, dtype=dtype)
         dw = x.new_zeros(v if differentiate and t == 0 else 0, d, dtype=dtype)
         for begin in range(0, t, size):
             some = x[begin : begin + size]
-            out = product_into(logits[: len(some)], some, w, b)
+            out = product_into(logits[: len(some)], some, w, b) if begin else product(some, w, b)
+            logits = out if begin == 0 else logits
             for rows, right in zip(out.split(piece), target[begin : begin + size].split(piece), strict=True):
                 right = right.unsqueeze(-1)
                 share = rows if wide is None else wide[: len(rows)].copy_(rows)
@@ -113,7 +115,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     rows.copy_(share)
             if not differentiate:
                 continue
-            dx[begin : begin + size] = product(out, w.t())
+            part = dx[begin : begin + size]
+            if (found := product_into(part, out, w.t())) is not part:
+                part.copy_(found)
             if begin == 0:
                 dw = product(out.t(), some.t()).to(dtype)
             else:

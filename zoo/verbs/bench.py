@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     heap.keep()  # as `zoo fit` does; for everybody
     suite = importlib.import_module(SUITES[given.suite])
     device = device_of(given.device)
-    fast = {harness.HALF, harness.CUDA} & harness.machine()
+    fast = {harness.HALF_UNITS, harness.CUDA} & harness.machine()
     names = given.dtype or (["bfloat16", "float32"] if fast else ["float32"])
     if not given.dtype and not fast:
         print(
