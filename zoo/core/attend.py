@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
 from zoo.core.dropout import dropout as drop
-from zoo.core.kernels import CHOICES, KernelName
+from zoo.core.kernels import CHOICES, KEPT, KernelName
 from zoo.core.layout import Layout
 from zoo.core.query_blocks import by_blocks
 from zoo.core.relative import Bias, Relative, written_out
@@ -110,13 +110,14 @@ def choose(
         return "blocks"  # which need not write it out for all pairs
     dtype = str(q.dtype).removeprefix("torch.")
     longest = max(queries.length, keys.length)
+    kept = queries.batch * queries.length * keys.length * q.shape[1] * q.element_size()
     for row in _thresholds:
         if (
             row.dtype == dtype
             and row.training == training
             and row.min_width <= width <= row.max_width
             and longest <= row.max_length
-            and ((serves and queries.length > 1) or row.kernel != "blocks")
+            and ((serves and queries.length > 1 and not (training and kept > KEPT)) or row.kernel != "blocks")
         ):
             return row.kernel
     return "fused"

@@ -24,7 +24,7 @@ class Threshold:
 
     Not asked for one query without a bias, which learns nothing: a step of writing takes `fused`. A row of `blocks`
     does not fit where that kernel gives way: with dropout, under the compiler and transforms, with a bias by an index;
-    and not to one query.
+    not to one query; and not in training where its weights would take more than `KEPT` bytes in each layer.
     """
 
     dtype: str  # "float32", "bfloat16"
@@ -35,6 +35,7 @@ class Threshold:
     kernel: KernelName
 
 
+KEPT = 2**26
 # Medians over interleaved rounds; where no row fits, `fused`. Explicit rounds its scores to bfloat16 before the
 # softmax, which fused does not: docs/design.md says what that costs.
 #
@@ -45,12 +46,11 @@ THRESHOLDS = (
     Threshold("bfloat16", True, 1, 16, 8192, "float32"),
 )
 # x86 with AVX512_BF16 and no AMX (AMD EPYC, Zen 5, 2 cores), in shares of fused's time. bfloat16, training: blocks
-# 0.09-0.25 up to 96 tokens, 0.36 at 256, 0.5 at 1,024; explicit, for what blocks does not serve, 0.13-0.56 up to 512.
-# bfloat16, inference: blocks 0.5-0.9 up to 2,048. float32, training: blocks 0.35-0.85 from 16 to 64 tokens (1.1 at 16
-# of width 16); inference 0.4-0.95 where heads are narrow. Training keeps all weights of all layers, so no row goes
-# beyond 1,024 tokens.
+# 0.09-0.25 up to 96 tokens, 0.36 at 256, 0.5 from 1,024 on; explicit, for what blocks does not serve, 0.13-0.56 up to
+# 512. bfloat16, inference: blocks 0.5-0.9 up to 2,048. float32, training: blocks 0.35-0.85 from 16 to 64 tokens (1.1 at
+# 16 of width 16); inference 0.4-0.95 where heads are narrow.
 THRESHOLDS_AVX512 = (
-    Threshold("bfloat16", True, 1, 256, 1024, "blocks"),
+    Threshold("bfloat16", True, 1, 256, 2048, "blocks"),
     Threshold("bfloat16", True, 1, 256, 512, "explicit"),
     Threshold("bfloat16", False, 1, 256, 2048, "blocks"),
     Threshold("float32", True, 1, 64, 64, "blocks"),
