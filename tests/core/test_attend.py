@@ -331,7 +331,7 @@ def test_blocks_give_way_to_what_they_do_not_serve(monkeypatch: pytest.MonkeyPat
     with torch.autocast("cpu", torch.bfloat16):
         assert choose(q.float(), layout, layout, None, 0.0, training=True) == "fused"
         assert choose(q, layout, layout, None, 0.0, training=True) == "blocks"
-    for batch, kernel in ((2, "blocks"), (3, "fused")):  # 32 MiB of weights for each sequence
+    for batch, kernel in ((4, "blocks"), (5, "fused")):  # 32 MiB of weights for each sequence
         long, q = Layout.dense(batch, 2048), torch.zeros(1, 4, 16, dtype=torch.bfloat16)
         assert choose(q, long, long, None, 0.0, training=True) == kernel
         assert choose(q, long, long, None, 0.0, training=False) == "blocks"

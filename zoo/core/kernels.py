@@ -35,7 +35,7 @@ class Threshold:
     kernel: KernelName
 
 
-KEPT = 2**26
+KEPT = 2**27
 # Medians over interleaved rounds; where no row fits, `fused`. Explicit rounds its scores to bfloat16 before the
 # softmax, which fused does not: docs/design.md says what that costs.
 #

@@ -134,7 +134,7 @@ class _ByBlocks(torch.autograd.Function):
                 dq[0] += _of_head(products @ relative[:, near], dw)
                 drelative[:, near].baddbmm_(products.mT, _all(q[:, rows], ctx.shape))
             last = first
-        return torch.cat(dq, 1), dk, dv, None, None, dbias, drelative, None, None
+        return dq[0] if len(dq) == 1 else torch.cat(dq, 1), dk, dv, None, None, dbias, drelative, None, None
 
 
 def _added(total: Tensor | None, a: Tensor, b: Tensor, batched: bool) -> Tensor:
