@@ -29,7 +29,8 @@ def test_every_case_runs() -> None:
         for make in race.entries.values():
             make()()
     assert len(cases) == len(set(cases)) == 8
-    bounds = [bound.case.replace("bfloat16", "float32").replace("T 256", "T 64") for bound in lm.BOUNDS]
+    sizes = f"{lm.DIM}x{lm.DEPTH} T 64"
+    bounds = [bound.case.replace("bfloat16", "float32").replace("384x6 T 256", sizes) for bound in lm.BOUNDS]
     assert all(any(case.startswith(bound) for case in cases) for bound in bounds)
 
 
