@@ -390,3 +390,15 @@ def test_dropout_leaves_out_weights_and_keeps_the_mean() -> None:
     )
     assert outs.std() > 0.1
     assert outs.mean() == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_second_derivatives_through_a_mask_that_is_written_in_place(causal: bool) -> None:
+    layout = Layout.packed_from(torch.tensor([5, 3]))
+    parts = [torch.randn(8, 2, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+
+    def formula(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return attend(q, k, v, queries=layout, keys=layout, causal=causal, scale=0.5, kernel="explicit")
+
+    assert torch.autograd.gradcheck(formula, parts)
+    assert torch.autograd.gradgradcheck(formula, parts)
