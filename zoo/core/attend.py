@@ -110,14 +110,15 @@ def choose(
         return "blocks"  # which need not write it out for all pairs
     dtype = str(q.dtype).removeprefix("torch.")
     longest = max(queries.length, keys.length)
-    kept = queries.batch * queries.length * keys.length * q.shape[1] * q.element_size()
+    kept = queries.batch * queries.length * keys.length * q.shape[1] * q.element_size() if training else 0
+    by_blocks_fits = serves and queries.length > 1 and kept <= KEPT
     for row in _thresholds:
         if (
             row.dtype == dtype
             and row.training == training
             and row.min_width <= width <= row.max_width
             and longest <= row.max_length
-            and ((serves and queries.length > 1 and not (training and kept > KEPT)) or row.kernel != "blocks")
+            and (row.kernel != "blocks" or by_blocks_fits)
         ):
             return row.kernel
     return "fused"

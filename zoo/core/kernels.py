@@ -35,7 +35,7 @@ class Threshold:
     kernel: KernelName
 
 
-KEPT = 2**27
+KEPT = 2**27  # bytes
 # Medians over interleaved rounds; where no row fits, `fused`. Explicit rounds its scores to bfloat16 before the
 # softmax, which fused does not: docs/design.md says what that costs.
 #
@@ -45,16 +45,15 @@ THRESHOLDS = (
     Threshold("bfloat16", True, 64, 256, 256, "explicit"),
     Threshold("bfloat16", True, 1, 16, 8192, "float32"),
 )
-# x86 with AVX512_BF16 and no AMX (AMD EPYC, Zen 5, 2 cores), in shares of fused's time. bfloat16, training: blocks
-# 0.09-0.25 up to 96 tokens, 0.36 at 256, 0.5 from 1,024 on; explicit, for what blocks does not serve, 0.13-0.56 up to
-# 512. bfloat16, inference: blocks 0.5-0.9 up to 2,048. float32, training: blocks 0.35-0.85 from 16 to 64 tokens (1.1 at
-# 16 of width 16); inference 0.4-0.95 where heads are narrow.
+# x86 with AVX512_BF16 and no AMX (AMD EPYC, Zen 5, 2 cores), in shares of fused's time where nothing is causal
+# (experiments/bench/results/attend-zen5-2-threads.json). bfloat16, training: blocks 0.11-0.24 up to 128 tokens, 0.38 at
+# 256, 0.42-0.69 at 1,024; explicit, for what blocks does not serve, as much until 512. bfloat16, inference: blocks
+# 0.36-0.78. float32, training: blocks 0.81-0.95 at 64; inference no less than 0.9.
 THRESHOLDS_AVX512 = (
     Threshold("bfloat16", True, 1, 256, 2048, "blocks"),
     Threshold("bfloat16", True, 1, 256, 512, "explicit"),
     Threshold("bfloat16", False, 1, 256, 2048, "blocks"),
     Threshold("float32", True, 1, 64, 64, "blocks"),
-    Threshold("float32", False, 1, 32, 64, "blocks"),
 )
 
 
@@ -79,9 +78,8 @@ class Choices:
 def choices_of(vendor: str, units: Container[str]) -> Choices:
     """Ours for such a processor.
 
-    Products: torch asks MKL for those of float32, whose kernels of 512 bits are for Intel's processors alone. Measured
-    on an AMD EPYC of Zen 5: 105 GFLOP/s a thread, by oneDNN 230; one row on the weights of a language model 3.8 ms, by
-    oneDNN 2.7 (one thread) and 1.7 (two).
+    Products: torch asks MKL for those of float32, whose kernels of 512 bits are for Intel's processors alone. On an AMD
+    EPYC of Zen 5 oneDNN takes 0.4 to 0.7 of its time (experiments/bench/results/products-zen5-2-threads.json).
     """
     rows = THRESHOLDS_AVX512 if "avx512_bf16" in units and "amx_bf16" not in units else THRESHOLDS
     has_both = _available(torch.backends.mkl) and _available(torch.backends.mkldnn)

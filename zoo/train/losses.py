@@ -85,7 +85,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         w, b = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
         size = -(-t // max(1, round(t / chunk))) or chunk  # equal chunks: a short last one takes as many passes over dw
         piece = max(1, CACHED // v) if x.is_cpu else size
-        # Buffers for all chunks and pieces: fresh memory costs page faults.
+        # One buffer for all chunks, and one for all pieces: fresh memory costs page faults.
         logits = x.new_empty(0, v)
         wide = None if x.dtype == dtype else x.new_empty(min(piece, size), v, dtype=dtype)
         nll, hits, penalty, correct = (x.new_zeros((), dtype=dtype) for _ in range(4))
@@ -93,8 +93,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dw = x.new_zeros(v if differentiate and t == 0 else 0, d, dtype=dtype)
         for begin in range(0, t, size):
             some = x[begin : begin + size]
-            out = product_into(logits[: len(some)], some, w, b) if begin else product(some, w, b)
-            logits = out if begin == 0 else logits
+            if begin == 0:
+                out = logits = product(some, w, b)
+            else:
+                out = product_into(logits[: len(some)], some, w, b)
             for rows, right in zip(out.split(piece), target[begin : begin + size].split(piece), strict=True):
                 right = right.unsqueeze(-1)
                 share = rows if wide is None else wide[: len(rows)].copy_(rows)
@@ -115,9 +117,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     rows.copy_(share)
             if not differentiate:
                 continue
-            part = dx[begin : begin + size]
-            if (found := product_into(part, out, w.t())) is not part:
-                part.copy_(found)
+            dx[begin : begin + size] = product(out, w.t())
             if begin == 0:
                 dw = product(out.t(), some.t()).to(dtype)
             else:
