@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from zoo.core import GRU, Gated, Layout, Learned, Skewed, Stack, StackConfig
 from zoo.text import Seq2Seq
+from zoo.train import optimisers
 from zoo.train.optimisers import AdamW, Muon, MuonAdamW, decayed, orthogonalise, stack_matrices
 
 CONFIG = StackConfig(dim=8, depth=1, heads=2, position=Learned(length=16))
@@ -76,11 +78,25 @@ def test_a_frozen_parameter_is_left_out() -> None:
     assert not ours & {id(p) for p in model.encoder.parameters()}
 
 
-def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
-    for shape in ((3, 16, 40), (3, 40, 16)):
-        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
-        assert values.min() > 0.3
-        assert values.max() < 1.3
+@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("shape", [(3, 16, 40), (3, 40, 16)])
+def test_orthogonalised_matrices_have_singular_values_near_one(
+    shape: tuple[int, ...], halves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimisers, "multiplies_halves", lambda: halves)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)).float())
+    assert values.min() > 0.3
+    assert values.max() < 1.3
+
+
+def test_orthogonalised_in_halves_points_where_it_does_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.randn(4, 32, 96)
+    turned = {}
+    for halves in (False, True):
+        monkeypatch.setattr(optimisers, "multiplies_halves", lambda halves=halves: halves)
+        turned[halves] = orthogonalise(g).flatten(1)
+    assert [turned[halves].dtype for halves in turned] == [torch.float32, torch.bfloat16]
+    assert F.cosine_similarity(turned[False], turned[True].float()).min() > 0.999
 
 
 def test_fused_projections_are_turned_map_by_map() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from zoo.core.processor import units
+from zoo.core.processor import multiplies_halves
 
 Step = Callable[[], object]
 
-HALF_UNITS = "x86 with bfloat16 units"  # AMX, or AVX-512's
+HALF_UNITS = "x86 with bfloat16 units"
 CUDA = "CUDA"
 
 
@@ -142,7 +142,7 @@ def machine() -> set[str]:
     found = set()
     if torch.cuda.is_available():
         found.add(CUDA)
-    if units() & {"amx_bf16", "avx512_bf16"}:
+    if multiplies_halves():
         found.add(HALF_UNITS)
     return found
 

@@ -18,6 +18,11 @@ def units() -> frozenset[str]:
     return frozenset(_said("flags").split())
 
 
+def multiplies_halves() -> bool:
+    """Whether its units multiply matrices of bfloat16: AMX's or AVX-512's, at four times float32's rate and more."""
+    return bool(units() & {"amx_bf16", "avx512_bf16"})
+
+
 def _said(key: str) -> str:
     try:
         with CPUINFO.open() as lines:  # which tells as much of every core again: the first will do
