@@ -104,16 +104,20 @@ class Windows(Pieces):
         self.of = [i for i, tokens in enumerate(self.tokens) for _ in range(max(round(len(tokens) / length), 1))]
         self.lengths = [min(length, len(self.tokens[i])) for i in self.of]
 
-    def __getitem__(self, which: tuple[int, int]) -> Item:
+    def drawn(self, which: tuple[int, int]) -> tuple[int, int, int]:
+        """For (epoch, window): the piece, by how many semitones it is moved, and where the window begins."""
         epoch, window = which
         random = np.random.default_rng((self.seed, epoch, window))
         piece = self.of[window]
-        shifted = self.view.transpose(self.pieces[piece], int(random.choice(self.shifts[piece])))
-        tokens = self.view.encode(shifted)
-        wanted = random.uniform(-self.length / 2, len(tokens) - self.length / 2)
-        begins, last = self.begins[piece], len(tokens) - self.length
+        shift, total = int(random.choice(self.shifts[piece])), len(self.tokens[piece])
+        wanted = random.uniform(-self.length / 2, total - self.length / 2)
+        begins, last = self.begins[piece], total - self.length
         place = int(np.searchsorted(begins, last if wanted > last else max(wanted, 0)))
-        begin = int(begins[min(place, len(begins) - 1)])  # the last window may be short, so that it holds the end
+        return piece, shift, int(begins[min(place, len(begins) - 1)])  # the last may be short, so that it holds the end
+
+    def __getitem__(self, which: tuple[int, int]) -> Item:
+        piece, shift, begin = self.drawn(which)
+        tokens = self.view.encode(self.view.transpose(self.pieces[piece], shift))
         chosen = tokens[begin : begin + self.length]
         before = tokens[begin - 1] if begin else self.view.vocab_size
         return [before, *chosen[:-1]], chosen, *self.view.count(chosen)
@@ -153,6 +157,10 @@ class MusicData(DataModule):
         """The pieces of a split, as values of the view."""
         raise NotImplementedError
 
+    def windows(self, pieces: list[Any]) -> Windows:
+        """What is trained on."""
+        return Windows(self.view, pieces, self.length, self.transpose, self.seed)
+
     def manifest(self) -> dict[str, Any]:
         """What the data is: the hash of each split's tokens, and the settings that shape its batches."""
         splits: tuple[Split, ...] = ("train", "val", "test")
@@ -185,11 +193,7 @@ class MusicData(DataModule):
             pieces = self.pieces(split)
             if not pieces:
                 raise UserError(f"{type(self).__name__}: no piece to {split} on")
-            self._data[split] = (
-                Windows(self.view, pieces, self.length, self.transpose, self.seed)
-                if split == "train"
-                else Pieces(self.view, pieces, self.length)
-            )
+            self._data[split] = self.windows(pieces) if split == "train" else Pieces(self.view, pieces, self.length)
         data = self._data[split]
         sampler = EpochSampler(data.lengths, self.tokens_per_batch, seed=self.seed, shuffle=shuffle, **self.ranks())
         return DataLoader(

@@ -1,0 +1,159 @@
+"""One network that says what a network in every key says: distillation (Hinton et al. 2015) of the mean over keys.
+
+    python -m experiments.music.distil RUN [RUN ...] --out runs/lessons.npz     # the teachers' lessons
+    zoo --import experiments.music.distil fit --config configs/music/jsb.yaml --model Distilling --data Lessons \\
+        --data.lessons runs/lessons.npz
+
+The teachers (runs on JSB's 16th grid) write pieces of their own, and for each token of these and of the training pieces
+stands down what the mean over teachers and keys gives to all tokens (keys.py). A student learns to say the same, in
+whatever key it is asked. It never learns a piece by heart from this: what is to be said of a token is no token but how
+likely each is, and there are as many pieces as one likes. Validation and test are as ever.
+"""
+
+import argparse
+import hashlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from experiments.music.keys import opened, spoken, vocabulary
+from zoo.core.decode import Sampling
+from zoo.music.chorale import Chorale
+from zoo.music.compose import write
+from zoo.music.data import Item, JSBChorales, Pieces, Windows, collate
+from zoo.music.task import Composing
+from zoo.progress import bar
+from zoo.train.data import Split
+from zoo.train.losses import TokenLoss
+
+BATCH = 100
+
+
+class Lesson(NamedTuple):
+    """Windows of pieces, and what is to be said of each of their tokens."""
+
+    ids: Tensor  # "b n"
+    keep: Tensor  # "b n", True = real token
+    labels: Tensor  # "b n"
+    notes: Tensor  # "b"
+    steps: Tensor  # "b"
+    targets: Tensor  # "b n v": chances
+
+
+class Taught(Windows):
+    """Windows of transposed pieces with the chances of each token, "n v" a piece, transposed as they are."""
+
+    view: Chorale
+
+    def __init__(self, *args: Any, chances: list[Tensor], **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.chances = chances
+
+    def lesson(self, which: tuple[int, int]) -> tuple[Item, Tensor]:
+        piece, shift, begin = self.drawn(which)
+        item = self[which]
+        said = self.chances[piece][begin : begin + len(item[1])].float()
+        there, has = vocabulary(self.view, [shift])
+        voices = (begin + torch.arange(len(said))) % 4
+        targets = torch.zeros_like(said).scatter_add_(-1, there.expand_as(said), said * has[0, voices])
+        return item, targets / targets.sum(-1, keepdim=True)
+
+    def __getitems__(self, which: list[tuple[int, int]]) -> list[tuple[Item, Tensor]]:
+        return [self.lesson(one) for one in which]
+
+
+def together(lessons: list[tuple[Item, Tensor]]) -> Lesson:
+    """Lessons to a batch."""
+    batch = collate([item for item, _ in lessons])
+    targets = torch.zeros(*batch.ids.shape, lessons[0][1].shape[-1])
+    for row, (_, said) in zip(targets, lessons, strict=True):
+        row[: len(said)] = said
+    return Lesson(*batch, targets)
+
+
+class Lessons(JSBChorales):
+    """JSBChorales on the 16th grid whose training pieces are those of a file of `lessons`."""
+
+    def __init__(self, lessons: Path, length: int = 1024, tokens_per_batch: int = 2048, seed: int = 1):
+        super().__init__("16th", length, tokens_per_batch=tokens_per_batch, seed=seed)
+        self.lessons = Path(lessons)
+        with np.load(self.lessons) as file:
+            cuts = list(pairwise([0, *np.cumsum(file["lengths"]).tolist()]))
+            rows, said = file["tokens"], torch.from_numpy(file["chances"])
+        self.taught = [self.view.decode(rows[begin:end].tolist()) for begin, end in cuts]
+        self.chances = [said[begin:end] for begin, end in cuts]
+
+    def pieces(self, split: Split) -> list[Any]:
+        return self.taught if split == "train" else super().pieces(split)
+
+    def manifest(self) -> dict[str, Any]:
+        return super().manifest() | {"lessons": hashlib.sha256(self.lessons.read_bytes()).hexdigest()}
+
+    def windows(self, pieces: list[Any]) -> Windows:
+        return Taught(self.view, pieces, self.length, self.transpose, self.seed, chances=self.chances)
+
+    def train_dataloader(self) -> Any:
+        loader = super().train_dataloader()
+        loader.collate_fn = together
+        return loader
+
+
+class Distilling(Composing):
+    """Composing whose training takes the chances of a Lesson for what is to be said."""
+
+    def loss(self, batch: Any) -> TokenLoss:
+        if not isinstance(batch, Lesson):
+            return super().loss(batch)
+        states, layout = self.network.hidden(batch.ids, batch.keep)
+        scores = self.network.head(states).float()
+        targets, labels = (layout.take(x, batch.keep) for x in (batch.targets, batch.labels))
+        return TokenLoss(
+            loss=F.cross_entropy(scores, targets, reduction="sum"),
+            nll=F.cross_entropy(scores.detach(), labels, reduction="sum"),
+            correct=(scores.argmax(-1) == labels).sum(),
+            tokens=torch.tensor(len(labels), device=labels.device),
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=1000, help="pieces that the teachers write")
+    parser.add_argument("--most", type=int, default=6, help="semitones to the furthest key")
+    parser.add_argument("--true", type=float, default=0.5, help="of a training piece: how much what Bach wrote counts")
+    given = parser.parse_args()
+    models, length = opened(given.runs)
+    data = JSBChorales("16th", length)
+    view = data.view
+    assert isinstance(view, Chorale)
+    real = data.pieces("train")
+    longest = max(len(view.encode(piece)) for piece in real)
+    written = []
+    for begin in bar(range(0, given.count, BATCH), "writing", "batch"):
+        model, count = models[begin // BATCH % len(models)], min(BATCH, given.count - begin)
+        rows = write(model, view, count=count, length=longest, sampling=Sampling(temperature=1.0, seed=begin))
+        written += [view.decode(row) for row in rows if row[-1] == view.end]
+    pieces = Pieces(view, [*real, *written], length)
+    shifts = list(range(-given.most, given.most + 1))
+    chances = []
+    for piece, tokens in enumerate(bar(pieces.tokens, "asking", "piece")):
+        with torch.autocast("cpu", torch.bfloat16):
+            said = torch.cat([mean for _, mean in spoken(models, view, pieces, piece, shifts)])
+        said /= said.sum(-1, keepdim=True)
+        if piece < len(real):
+            said.lerp_(F.one_hot(torch.tensor(tokens), view.vocab_size).float(), given.true)
+        chances.append(said.half())
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    lengths = [len(tokens) for tokens in pieces.tokens]
+    np.savez(given.out, lengths=lengths, tokens=np.concatenate(pieces.tokens), chances=torch.cat(chances).numpy())
+    print(f"{given.out}: {len(real)} training pieces and {len(written)} of the teachers' own, {sum(lengths)} tokens")
+
+
+if __name__ == "__main__":
+    main()
