@@ -176,9 +176,10 @@ def test_a_bias_that_learns_goes_where_its_gradient_is() -> None:
     bias.requires_grad_()
     assert choose(q, layout, layout, bias, 0.0, training=True) == "blocks"
     assert choose(q, layout, layout, bias, 0.1, training=True) == "explicit"
-    assert choose(q.bfloat16(), layout, layout, bias, 0.0, training=True) == "explicit"
+    assert choose(q.bfloat16(), layout, layout, bias, 0.0, training=True) == "blocks"
     with torch.autocast("cpu", torch.bfloat16):
-        assert choose(q, layout, layout, bias, 0.0, training=True) == "explicit"
+        assert choose(q.bfloat16(), layout, layout, bias, 0.0, training=True) == "blocks"
+        assert choose(q, layout, layout, bias, 0.0, training=True) == "explicit"  # whose products autocast rounds
 
 
 def test_the_table_of_thresholds_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,6 +312,28 @@ def test_gradients_in_half_precision_are_near(kernel: str, causal: bool, autocas
         assert ours.dtype == torch.bfloat16
         off, their_off = (float((x.double() - truth).norm() / truth.norm()) for x in (ours, theirs))
         assert off < 3 * their_off < 0.1
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_learned_bias_in_half_precision_by_blocks_is_as_near_as_the_formula(relative: bool, causal: bool) -> None:
+    n = 300
+    layout = Layout.dense(2, n)
+    parts = [x.bfloat16() for x in torch.randn(3, 2 * n, 4, 16)]
+    learned = torch.randn(4, 2 * n, 16).bfloat16() if relative else torch.randn(4, n, n).bfloat16()
+    wanted = torch.randn(2 * n, 4, 16).bfloat16()
+
+    def run(kernel: str, dtype: torch.dtype) -> list[torch.Tensor]:
+        given = [x.to(dtype).requires_grad_() for x in (*parts, learned)]
+        bias = Relative(given[3]) if relative else given[3]
+        options = {"queries": layout, "keys": layout, "causal": causal, "scale": 0.25, "bias": bias}
+        out = attend(*given[:3], **options, kernel=kernel)
+        return [out, *torch.autograd.grad(out, given, wanted.to(dtype))]
+
+    exact = run("explicit", torch.float64)
+    for ours, formula, truth in zip(*(run(k, torch.bfloat16) for k in ("blocks", "explicit")), exact, strict=True):
+        off, its_off = (float((x.double() - truth).norm() / truth.norm()) for x in (ours, formula))
+        assert off < 1.2 * its_off < 0.02
 
 
 def test_blocks_give_way_to_what_they_do_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:

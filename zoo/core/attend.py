@@ -100,13 +100,12 @@ def choose(
     full = not half and not torch.is_autocast_enabled(q.device.type)
     indexed = isinstance(bias, Relative) and bias.index is not None
     serves = dropout == 0 and not traced() and (half or full) and not indexed
-    blocks = full and serves
     # The fused kernel has no gradient for a bias: at best it falls back to a slower form of the formula. Within a
     # transform of torch.func whether one is wanted does not show.
     learned = bias.rows if isinstance(bias, Relative) else bias
     if learned is not None and (learned.requires_grad or transformed()):
-        return "blocks" if blocks else "explicit"
-    if blocks and isinstance(bias, Relative) and queries.length > 1:
+        return "blocks" if serves else "explicit"
+    if serves and isinstance(bias, Relative) and queries.length > 1:
         return "blocks"  # which need not write it out for all pairs
     dtype = str(q.dtype).removeprefix("torch.")
     longest = max(queries.length, keys.length)
