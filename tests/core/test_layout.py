@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.core import Layout
-from zoo.core.layout import gather, scatter
+from zoo.core.layout import gather, inverse, scatter
 
 keeps = st.integers(1, 5).flatmap(
     lambda width: st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=1, max_size=5)
@@ -75,12 +75,19 @@ def test_the_last_token_of_each_sequence() -> None:
     assert nothing.first(torch.empty(0, 1)).tolist() == nothing.last(torch.empty(0, 1)).tolist() == [[0], [0]]
 
 
-def test_gradients_of_the_two_moves() -> None:
+@pytest.mark.parametrize("dim", [0, 1])
+def test_the_two_moves_and_their_gradients(dim: int) -> None:
     index = torch.tensor([4, 0, 3])
-    x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: scatter(x, index, 6), (x,))
-    y = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda y: gather(y, index), (y,))
+    back = inverse(index, 6)
+    assert back.tolist() == [1, 3, 3, 2, 0, 3]
+    x = torch.randn(3, 3, 2, dtype=torch.float64, requires_grad=True)
+    slots = scatter(x, index, back, dim)
+    assert torch.equal(slots.index_select(dim, index), x)
+    assert not slots.index_select(dim, torch.tensor([1, 2, 5])).any()
+    assert torch.equal(gather(slots, index, back, dim), x)
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(lambda x: scatter(x, index, back, dim), (x,))
+        assert check(lambda y: gather(y, index, back, dim), (slots.detach().requires_grad_(),))
 
 
 def test_sources_are_shared_by_whole_groups_only() -> None:

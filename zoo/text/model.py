@@ -102,16 +102,29 @@ class Seq2Seq(Network):
         target_keep: Tensor | None = None,
     ) -> tuple[Tensor, Layout]:
         """States "t d" of the real target tokens before the head, with their layout: what a loss needs."""
-        context, context_layout = self.encode(source, source_keep)
-        layout = Layout.of(target, target_keep)
-        return self.decode(layout.take(target, target_keep), layout, context, context_layout), layout
+        reading, layout = Layout.of(source, source_keep), Layout.of(target, target_keep)
+        x, y = self._embed(reading.take(source, source_keep), layout.take(target, target_keep))
+        context = self.encoder(x * self.scale, reading)
+        return self._decode(y, layout, context, reading), layout
+
+    def _embed(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens of both sides "s" and "t" to rows of their tables, "s d" and "t d". A table that they share is looked
+        into once: for each look it would get a gradient of its own size."""
+        if self.source_embedding is not self.target_embedding:
+            return self.source_embedding(source), self.target_embedding(target)
+        x, y = self.target_embedding(torch.cat((source, target))).split((len(source), len(target)))
+        return x, y
 
     def decode(
         self, tokens: Tensor, layout: Layout, context: Tensor, context_layout: Layout, cache: Cache | None = None
     ) -> Tensor:
         """Target tokens "t" to the states "t d" that the head maps."""
-        x = self.target_embedding(tokens) * self.scale
-        states = self.decoder(x, layout, context=context, context_layout=context_layout, cache=cache)
+        return self._decode(self.target_embedding(tokens), layout, context, context_layout, cache)
+
+    def _decode(
+        self, y: Tensor, layout: Layout, context: Tensor, context_layout: Layout, cache: Cache | None = None
+    ) -> Tensor:
+        states = self.decoder(y * self.scale, layout, context=context, context_layout=context_layout, cache=cache)
         return states * self.head_scale
 
     def forward(
