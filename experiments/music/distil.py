@@ -1,8 +1,7 @@
 """One network that says what a network in every key says: distillation (Hinton et al. 2015) of the mean over keys.
 
     python -m experiments.music.distil RUN [RUN ...] --out runs/lessons.npz     # the teachers' lessons
-    zoo --import experiments.music.distil fit --config configs/music/jsb.yaml --model Distilling --data Lessons \\
-        --data.lessons runs/lessons.npz
+    zoo --import experiments.music.distil fit --config experiments/music/student.yaml --init-from RUN
 
 The teachers (runs on JSB's 16th grid) write pieces of their own, and for each token of these and of the training pieces
 stands down what the mean over teachers and keys gives to all tokens (keys.py). A student learns to say the same, in
