@@ -3,10 +3,10 @@
     python -m experiments.music.distil RUN [RUN ...] --out runs/lessons.npz     # the teachers' lessons
     zoo --import experiments.music.distil fit --config experiments/music/student.yaml --init-from RUN
 
-The teachers (runs on JSB's 16th grid) write pieces of their own, and for each token of these and of the training pieces
-stands down what the mean over teachers and keys gives to all tokens (keys.py). A student learns to say the same, in
-whatever key it is asked. It never learns a piece by heart from this: what is to be said of a token is no token but how
-likely each is, and there are as many pieces as one likes. Validation and test are as ever.
+The teachers (runs on JSB's 16th grid) write `--count` pieces of their own, and for each token of these and of the
+training pieces it is written down what the mean over teachers and keys gives to all tokens (keys.py), in bfloat16. A
+student learns to say the same in whatever key it is asked. Of the training pieces, which the teachers have learned in
+part by heart, the share `--true` of what is to be said is the token that Bach wrote. Validation and test are as ever.
 """
 
 import argparse
@@ -44,35 +44,33 @@ class Lesson(NamedTuple):
     targets: Tensor  # "b n v": chances
 
 
+def together(items: list[tuple[Item, Tensor]]) -> Lesson:
+    """Windows and the chances of their tokens to a batch."""
+    batch = collate([item for item, _ in items])
+    targets = torch.zeros(*batch.ids.shape, items[0][1].shape[-1])
+    for row, (_, said) in zip(targets, items, strict=True):
+        row[: len(said)] = said
+    return Lesson(*batch, targets)
+
+
 class Taught(Windows):
     """Windows of transposed pieces with the chances of each token, "n v" a piece, transposed as they are."""
 
     view: Chorale
+    collate = staticmethod(together)
 
     def __init__(self, *args: Any, chances: list[Tensor], **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.chances = chances
 
-    def lesson(self, which: tuple[int, int]) -> tuple[Item, Tensor]:
-        piece, shift, begin = self.drawn(which)
-        item = self[which]
+    def __getitem__(self, which: tuple[int, int]) -> tuple[Item, Tensor]:  # type: ignore[override]
+        piece, shift, begin = self.draw(which)
+        item = super().__getitem__(which)
         said = self.chances[piece][begin : begin + len(item[1])].float()
         there, has = vocabulary(self.view, [shift])
         voices = (begin + torch.arange(len(said))) % 4
         targets = torch.zeros_like(said).scatter_add_(-1, there.expand_as(said), said * has[0, voices])
         return item, targets / targets.sum(-1, keepdim=True)
-
-    def __getitems__(self, which: list[tuple[int, int]]) -> list[tuple[Item, Tensor]]:
-        return [self.lesson(one) for one in which]
-
-
-def together(lessons: list[tuple[Item, Tensor]]) -> Lesson:
-    """Lessons to a batch."""
-    batch = collate([item for item, _ in lessons])
-    targets = torch.zeros(*batch.ids.shape, lessons[0][1].shape[-1])
-    for row, (_, said) in zip(targets, lessons, strict=True):
-        row[: len(said)] = said
-    return Lesson(*batch, targets)
 
 
 class Lessons(JSBChorales):
@@ -96,14 +94,14 @@ class Lessons(JSBChorales):
     def windows(self, pieces: list[Any]) -> Windows:
         return Taught(self.view, pieces, self.length, self.transpose, self.seed, chances=self.chances)
 
-    def train_dataloader(self) -> Any:
-        loader = super().train_dataloader()
-        loader.collate_fn = together
-        return loader
-
 
 class Distilling(Composing):
-    """Composing whose training takes the chances of a Lesson for what is to be said."""
+    """Composing whose training takes the chances of a Lesson for what is to be said. Nothing smooths these."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if self.label_smoothing or self.z_loss:
+            raise ValueError("label_smoothing and z_loss belong to targets that are one token: leave them at 0")
 
     def loss(self, batch: Any) -> TokenLoss:
         if not isinstance(batch, Lesson):
@@ -127,9 +125,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=6, help="semitones to the furthest key")
     parser.add_argument("--true", type=float, default=0.5, help="of a training piece: how much what Bach wrote counts")
     given = parser.parse_args()
-    models, length = opened(given.runs)
-    data = JSBChorales("16th", length)
-    view = data.view
+    models, data = opened(given.runs)
+    length, view = data.length, data.view
     assert isinstance(view, Chorale)
     real, written = data.pieces("train"), []
     for begin in bar(range(0, given.count, BATCH), "writing", "batch"):

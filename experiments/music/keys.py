@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 import zoo
+from zoo.errors import UserError
 from zoo.music.chorale import Chorale
 from zoo.music.data import JSBChorales, Pieces
 from zoo.music.model import MusicLM
@@ -58,12 +59,12 @@ def spoken(
         start = torch.full((len(heard), 1), view.vocab_size)
         before = there[heard][:, tokens[begin - 1 : begin]] if begin else start
         ids = torch.cat((before, there[heard][:, tokens[window][:-1]]), 1)
-        own, total = None, torch.zeros(())
+        own, total = None, torch.zeros((), dtype=torch.float64)
         possible = has[heard][:, voices[scored]] & alive[heard][:, scored].unsqueeze(-1)
         back = there[heard].unsqueeze(1).expand(-1, possible.shape[1], -1)  # what it says there is said of these here
         for model in models:
-            chances = model(ids)[:, first - begin :].float().softmax(-1)
-            own = chances[int((heard < shifts.index(0)).sum())] if own is None else own
+            chances = model(ids)[:, first - begin :].softmax(-1, dtype=torch.float64)
+            own = chances[heard.tolist().index(shifts.index(0))] if own is None else own
             total = total + (chances.gather(-1, back) * possible).sum(0)
         assert own is not None
         yield own, total / (len(models) * alive[heard][:, scored].sum(0).unsqueeze(-1))
@@ -78,17 +79,21 @@ def losses(models: Sequence[MusicLM], data: JSBChorales, split: Split, shifts: l
     for piece in bar(range(len(pieces.tokens)), split, "piece"):
         labels = torch.tensor(pieces.tokens[piece]).unsqueeze(-1)
         own, mean = (torch.cat(x) for x in zip(*spoken(models, view, pieces, piece, shifts), strict=True))
-        sums -= torch.stack([x.double().gather(-1, labels).log().sum() for x in (own, mean)])
+        sums -= torch.stack([x.gather(-1, labels).log().sum() for x in (own, mean)])
         count += len(labels)
     alone, together = (sums / count).tolist()
     return {"own key": alone, "mean over keys": together}
 
 
-def opened(runs: Sequence[Path]) -> tuple[list[MusicLM], int]:
-    """The networks of runs that were trained on windows of one length, and that."""
+def opened(runs: Sequence[Path]) -> tuple[list[MusicLM], JSBChorales]:
+    """The networks of runs on the 16th grid, and the data as they saw it. UserError where windows or tokens differ."""
     lengths = {json.loads((run / "run.json").read_text())["data"]["length"] for run in runs}
-    assert len(lengths) == 1, f"windows of {sorted(lengths)} tokens: one length is needed"
-    return [zoo.load(run, kind=MusicLM).model.eval() for run in runs], lengths.pop()
+    if len(lengths) > 1:
+        raise UserError(f"runs on windows of {sorted(lengths)} tokens: one length is needed")
+    data = JSBChorales("16th", lengths.pop())
+    for run in runs:
+        data.check_origin(run)
+    return [zoo.load(run, kind=MusicLM).model.eval() for run in runs], data
 
 
 def main() -> None:
@@ -98,9 +103,8 @@ def main() -> None:
     parser.add_argument("--name", default="keys")
     given = parser.parse_args()
     begin = time.time()
-    models, length = opened(given.runs)
+    models, data = opened(given.runs)
     shifts = list(range(-given.most, given.most + 1))
-    data = JSBChorales("16th", length)
     found = {split: losses(models, data, split, shifts) for split in SPLITS}
     for split, nats in found.items():
         print(split, {name: round(value, 4) for name, value in nats.items()})

@@ -169,7 +169,7 @@ def test_what_was_measured_on_cpus_is_not_used_elsewhere(position: Position, dty
     assert stack(x, layout).shape == (10, 64)
 
 
-def test_a_bias_that_learns_goes_where_its_gradient_is() -> None:
+def test_a_bias_that_learns_goes_where_its_gradient_is(monkeypatch: pytest.MonkeyPatch) -> None:
     q, layout = torch.randn(4, 2, 64), Layout.dense(1, 4)
     bias = torch.zeros(2, 4, 4)
     assert choose(q, layout, layout, bias, 0.0, training=False) == "fused"
@@ -180,6 +180,10 @@ def test_a_bias_that_learns_goes_where_its_gradient_is() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert choose(q.bfloat16(), layout, layout, bias, 0.0, training=True) == "blocks"
         assert choose(q, layout, layout, bias, 0.0, training=True) == "explicit"  # whose products autocast rounds
+    vectors = Relative(torch.zeros(2, 8, 64))  # in evaluation, where fused kernels take a bias too
+    assert choose(q, layout, layout, vectors, 0.0, training=False) == "blocks"
+    monkeypatch.setattr(SEAM, "_thresholds", ())
+    assert choose(q.bfloat16(), layout, layout, vectors, 0.0, training=False) == "fused"
 
 
 def test_the_table_of_thresholds_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +332,7 @@ def test_a_learned_bias_in_half_precision_by_blocks_is_as_near_as_the_formula(re
         bias = Relative(given[3]) if relative else given[3]
         options = {"queries": layout, "keys": layout, "causal": causal, "scale": 0.25, "bias": bias}
         out = attend(*given[:3], **options, kernel=kernel)
-        return [out, *torch.autograd.grad(out, given, wanted.to(dtype))]
+        return [out.detach(), *torch.autograd.grad(out, given, wanted.to(dtype))]
 
     exact = run("explicit", torch.float64)
     for ours, formula, truth in zip(*(run(k, torch.bfloat16) for k in ("blocks", "explicit")), exact, strict=True):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.core import Layout
-from zoo.core.layout import gather, inverse, scatter
+from zoo.core.layout import gather, inverse_of, scatter
 
 keeps = st.integers(1, 5).flatmap(
     lambda width: st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=1, max_size=5)
@@ -78,7 +78,7 @@ def test_the_last_token_of_each_sequence() -> None:
 @pytest.mark.parametrize("dim", [0, 1])
 def test_the_two_moves_and_their_gradients(dim: int) -> None:
     index = torch.tensor([4, 0, 3])
-    back = inverse(index, 6)
+    back = inverse_of(index, 6)
     assert back.tolist() == [1, 3, 3, 2, 0, 3]
     x = torch.randn(3, 3, 2, dtype=torch.float64, requires_grad=True)
     slots = scatter(x, index, back, dim)
@@ -133,3 +133,23 @@ def test_positions_that_are_not_one_for_each_token_are_refused(shape: tuple[int,
     ):
         with pytest.raises(ValueError, match=r"pos is of shape .*, expected \(2, 2\): a position for each token"):
             wrong()
+
+
+@pytest.mark.parametrize("keep", [[[1, 1, 0], [1, 1, 1]], [[1, 0]], [[0, 0, 0], [0, 1, 1]], [[0, 0]], [[1, 1]]])
+def test_heads_of_tokens_and_rows_both_ways_however_they_lie(keep: list[list[int]]) -> None:
+    real = torch.tensor(keep, dtype=torch.bool)
+    layout = Layout.from_keep(real)
+    x = torch.randn(layout.tokens, 4, 5, dtype=torch.float64, requires_grad=True)
+    expected = layout.pad(x).transpose(1, 2)
+    wanted = torch.randn_like(expected)
+    for heads_first in (False, True):
+        rows = layout.by_head(x, heads_first=heads_first)
+        assert torch.equal(rows, expected)
+        laid = rows.transpose(0, 1)
+        assert laid.is_contiguous() or not (heads_first and layout.packed)
+        back = layout.by_token(rows)
+        assert torch.equal(back, x)
+        for out, y in ((rows, wanted), (back, wanted.transpose(1, 2).flatten(0, 1)[: layout.tokens])):
+            (grad,) = torch.autograd.grad(out, x, y, retain_graph=True)
+            (formula,) = torch.autograd.grad(expected, x, y, retain_graph=True) if out is rows else (y,)
+            assert torch.equal(grad, formula)

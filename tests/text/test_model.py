@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from zoo.core import LSTM, Learned, Rotary, Sinusoidal, StackConfig
+from zoo.core import LSTM, Layout, Learned, Rotary, Sinusoidal, StackConfig
 from zoo.core.decode import Sampling
 from zoo.errors import UserError
 from zoo.text import Seq2Seq
@@ -31,6 +31,22 @@ def test_logits_are_a_row_for_every_position_and_zero_at_padding() -> None:
     assert logits.shape == (3, 4, 20)
     assert logits[~target_keep].abs().sum() == 0
     assert (logits[target_keep].abs().sum(-1) > 0).all()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_both_sides_at_once_are_one_after_the_other(shared: bool) -> None:
+    """And a table that they share is looked into once."""
+    network, (source, keep) = model(share_embeddings=shared, embed_scale=True, head_scale=True), sources()
+    target, target_keep = torch.randint(4, 20, (3, 4)), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]]).bool()
+    context, reading = network.encode(source, keep)
+    layout = Layout.from_keep(target_keep)
+    expected = network.decode(target[target_keep], layout, context, reading)
+    looks: list[int] = []
+    for table in {network.source_embedding, network.target_embedding}:
+        table.register_forward_hook(lambda *given: looks.append(len(given[1][0])))
+    states, _ = network.hidden(source, target, keep, target_keep)
+    torch.testing.assert_close(states, expected)
+    assert sorted(looks) == ([16] if shared else [7, 9])
 
 
 def test_plain_values_and_back() -> None:

@@ -13,11 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 import zoo
 from tests.test_traps import settings
+from zoo.core import Layout, Stack, StackConfig
 from zoo.text.data import Numbers
 from zoo.text.task import Translation
+from zoo.train.optimisers import Muon
 
 OVERLAYS = Path(__file__).parents[2] / "configs" / "overlay"
 DATA = {"train": 120, "val": 12, "test": 12, "limit": 400, "tokens_per_batch": 200, "vocab_size": 270}
@@ -75,6 +80,43 @@ def test_the_loss_of_one_process_and_two(alone: Path, tmp_path: Path, overlay: s
     assert abs(losses["other"] - losses["one"]) > 1e-4  # other steps would have been seen
     rows = (tmp_path / "two" / "metrics.csv").read_text()
     assert "val/bleu" in rows  # both wrote their half of the validation set, and the scores are of all of it
+
+
+def turned(stack: Stack) -> dict[str, torch.Tensor]:
+    """Weights after a step of Muon."""
+    optimizer = Muon(lr=0.01).build(stack)
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
+    stack(x, Layout.dense(2, 3)).square().sum().backward()
+    optimizer.step()
+    weights = {name: p.detach() for name, p in stack.named_parameters()}
+    return {name: p.full_tensor() if isinstance(p, DTensor) else p for name, p in weights.items()}
+
+
+def small_stack() -> Stack:
+    torch.manual_seed(0)
+    return Stack(StackConfig(dim=8, depth=2, heads=2))
+
+
+def share(rank: int, folder: Path) -> None:
+    """One of two processes that share a stack's matrices."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    stack = small_stack()
+    for module in (*stack.blocks, stack):
+        fully_shard(module, mesh=init_device_mesh("cpu", (2,)))
+    found = turned(stack)
+    if rank == 0:
+        torch.save(found, folder / "shared.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_muon_turns_matrices_that_processes_share_as_one_does(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(share, (tmp_path,), nprocs=2)
+    before, alone, shared = small_stack().state_dict(), turned(small_stack()), torch.load(tmp_path / "shared.pt")
+    matrices = [name for name, p in alone.items() if p.dim() == 2]
+    assert len(matrices) == 8
+    assert min(float((alone[name] - before[name]).abs().max()) for name in matrices) > 2e-3
+    for name, p in alone.items():  # within the rounding of bfloat16, in which some processors turn
+        torch.testing.assert_close(shared[name], p, rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -60,8 +60,8 @@ def attend(
         kernel = choose(q, queries, keys, bias, dropout, training=training)
     if kernel == "varlen":
         return _varlen(q, k, v, queries, keys, causal, scale)
-    q = queries.by_head(q)
-    k, v = (x if x.dim() == 4 else keys.by_head(x) for x in (k, v))
+    q = queries.by_head(q, heads_first=kernel == "blocks")
+    k, v = (x if x.dim() == 4 else keys.by_head(x, heads_first=kernel == "blocks") for x in (k, v))
     mask, causal = visible(queries, keys, causal=causal)
     out = KERNELS[kernel](Inputs(q, k, v, mask, causal, bias, scale, dropout))
     return queries.by_token(out)
@@ -105,7 +105,7 @@ def choose(
     learned = bias.rows if isinstance(bias, Relative) else bias
     if learned is not None and (learned.requires_grad or transformed()):
         return "blocks" if serves else "explicit"
-    if serves and isinstance(bias, Relative) and queries.length > 1:
+    if full and serves and isinstance(bias, Relative) and queries.length > 1:
         return "blocks"  # which need not write it out for all pairs
     dtype = str(q.dtype).removeprefix("torch.")
     longest = max(queries.length, keys.length)

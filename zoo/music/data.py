@@ -48,6 +48,15 @@ class Batch(NamedTuple):
     steps: Tensor  # "b": time steps, likewise
 
 
+def collate(items: list[Item]) -> Batch:
+    """Windows to a batch."""
+    ids, keep = rows_of([item[0] for item in items], 0)
+    labels, _ = rows_of([item[1] for item in items], 0)
+    return Batch(
+        ids, keep, labels, torch.tensor([item[2] for item in items]), torch.tensor([item[3] for item in items])
+    )
+
+
 class Pieces(Dataset[Item]):
     """Pieces as they are, by (epoch, index): windows of `length` tokens in which every token is a label once.
 
@@ -104,7 +113,7 @@ class Windows(Pieces):
         self.of = [i for i, tokens in enumerate(self.tokens) for _ in range(max(round(len(tokens) / length), 1))]
         self.lengths = [min(length, len(self.tokens[i])) for i in self.of]
 
-    def drawn(self, which: tuple[int, int]) -> tuple[int, int, int]:
+    def draw(self, which: tuple[int, int]) -> tuple[int, int, int]:
         """For (epoch, window): the piece, by how many semitones it is moved, and where the window begins."""
         epoch, window = which
         random = np.random.default_rng((self.seed, epoch, window))
@@ -116,20 +125,11 @@ class Windows(Pieces):
         return piece, shift, int(begins[min(place, len(begins) - 1)])  # the last may be short, so that it holds the end
 
     def __getitem__(self, which: tuple[int, int]) -> Item:
-        piece, shift, begin = self.drawn(which)
+        piece, shift, begin = self.draw(which)
         tokens = self.view.encode(self.view.transpose(self.pieces[piece], shift))
         chosen = tokens[begin : begin + self.length]
         before = tokens[begin - 1] if begin else self.view.vocab_size
         return [before, *chosen[:-1]], chosen, *self.view.count(chosen)
-
-
-def collate(items: list[Item]) -> Batch:
-    """Windows to a batch."""
-    ids, keep = rows_of([item[0] for item in items], 0)
-    labels, _ = rows_of([item[1] for item in items], 0)
-    return Batch(
-        ids, keep, labels, torch.tensor([item[2] for item in items]), torch.tensor([item[3] for item in items])
-    )
 
 
 class MusicData(DataModule):
@@ -158,7 +158,7 @@ class MusicData(DataModule):
         raise NotImplementedError
 
     def windows(self, pieces: list[Any]) -> Windows:
-        """What is trained on."""
+        """Pieces of the view as what is trained on."""
         return Windows(self.view, pieces, self.length, self.transpose, self.seed)
 
     def manifest(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class MusicData(DataModule):
         return DataLoader(
             data,
             batch_sampler=sampler,
-            collate_fn=collate,
+            collate_fn=data.collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )

@@ -101,7 +101,10 @@ class Seq2Seq(Network):
         source_keep: Tensor | None = None,
         target_keep: Tensor | None = None,
     ) -> tuple[Tensor, Layout]:
-        """States "t d" of the real target tokens before the head, with their layout: what a loss needs."""
+        """States "t d" of the real target tokens before the head, with their layout: what a loss needs.
+
+        What `encode` and `decode` give one after the other, but for the tables: see `_embed`.
+        """
         reading, layout = Layout.of(source, source_keep), Layout.of(target, target_keep)
         x, y = self._embed(reading.take(source, source_keep), layout.take(target, target_keep))
         context = self.encoder(x * self.scale, reading)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from zoo.core.init import fused_rows
@@ -179,7 +180,8 @@ class MuonAdamW(Optimizer):
 
     def _turn(self, group: dict[str, Any]) -> None:
         """Nesterov momentum, orthogonalised map by map; maps of one shape go through the iteration together."""
-        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+        updates: list[tuple[nn.Parameter, Tensor]] = []
+        by_shape: dict[torch.Size, list[Tensor]] = {}
         for p, rows in zip(group["params"], group["pieces"], strict=True):
             if p.grad is None:
                 continue
@@ -188,14 +190,21 @@ class MuonAdamW(Optimizer):
                 state["momentum"] = torch.zeros_like(p)
             state["momentum"].lerp_(p.grad, 1 - group["momentum"])
             update = p.grad.lerp(state["momentum"], group["momentum"])
-            p.mul_(1 - group["lr"] * group["weight_decay"])
-            for part, piece in zip(p.split(rows), update.split(rows), strict=True):
-                by_shape.setdefault(piece.shape, []).append((part, piece))
-        for shape, pairs in by_shape.items():
+            # a map's spectrum is that of all its rows: where processes share them, each turns the whole map
+            whole = update.full_tensor() if isinstance(update, DTensor) else update
+            updates.append((p, whole))
+            for piece in whole.split(rows):
+                by_shape.setdefault(piece.shape, []).append(piece)
+        for shape, pieces in by_shape.items():
             # An orthogonal r x c matrix has root mean square 1 / sqrt(max(r, c)); AdamW's updates have about 0.2.
             size = 0.2 * max(shape) ** 0.5
-            for (part, _), update in zip(pairs, orthogonalise(torch.stack([u for _, u in pairs])), strict=True):
-                part.add_(update.to(part.dtype), alpha=-group["lr"] * size)
+            for piece, turned in zip(pieces, orthogonalise(torch.stack(pieces)), strict=True):
+                piece.copy_(turned).mul_(size)
+        for p, whole in updates:
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+            if isinstance(p, DTensor):
+                whole = distribute_tensor(whole, p.device_mesh, p.placements, src_data_rank=None)
+            p.add_(whole, alpha=-group["lr"])
 
 
 def orthogonalise(g: Tensor, steps: int = 5) -> Tensor:
