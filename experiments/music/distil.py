@@ -76,8 +76,8 @@ class Taught(Windows):
 class Lessons(JSBChorales):
     """JSBChorales on the 16th grid whose training pieces are those of a file of `lessons`."""
 
-    def __init__(self, lessons: Path, length: int = 1024, tokens_per_batch: int = 2048, seed: int = 1):
-        super().__init__("16th", length, tokens_per_batch=tokens_per_batch, seed=seed)
+    def __init__(self, lessons: Path, length: int = 512, tokens_per_batch: int = 4096, seed: int = 1, **more: Any):
+        super().__init__("16th", length, tokens_per_batch=tokens_per_batch, seed=seed, **more)
         self.lessons = Path(lessons)
         with np.load(self.lessons) as file:
             cuts = list(pairwise([0, *np.cumsum(file["lengths"]).tolist()]))

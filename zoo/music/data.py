@@ -64,6 +64,8 @@ class Pieces(Dataset[Item]):
     read: each token is predicted from at least `length` / 2 before it, or from all there are.
     """
 
+    collate = staticmethod(collate)  # how its items become a batch
+
     def __init__(self, view: View, pieces: Sequence[Any], length: int):
         self.view, self.pieces, self.length = view, pieces, length
         self.tokens = [view.encode(piece) for piece in pieces]
