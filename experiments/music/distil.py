@@ -142,7 +142,7 @@ def main() -> None:
             said = torch.cat([mean for _, mean in spoken(models, view, pieces, piece, shifts)])
         said /= said.sum(-1, keepdim=True)
         if piece < len(real):
-            said.lerp_(F.one_hot(torch.tensor(tokens), view.vocab_size).float(), given.true)
+            said.lerp_(F.one_hot(torch.tensor(tokens), view.vocab_size).to(said), given.true)
         chances.append(said.half())
     given.out.parent.mkdir(parents=True, exist_ok=True)
     lengths = [len(tokens) for tokens in pieces.tokens]
