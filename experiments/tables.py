@@ -533,7 +533,8 @@ def glance() -> str:
         one("vision", f"cifar10-jpeg-q75-{name}") for name in ("short-run", "a-tenth-after-masked-pretraining")
     )
     nothing = one("vision", "cifar10-jpeg-q75-a-tenth-from-scratch")
-    bach, quarter = one("music", "16th-relative-and-beat-192-wide-14000-steps"), one("music", "quarter-rotary")
+    student, quarter = one("music", "16th-student-of-two-in-every-key"), one("music", "quarter-rotary")
+    teachers = results("music", "16th-relative-and-beat-192-wide-bfloat16-seed-*.json")
     equal, lstm = one("music", "16th-relative"), one("music", "16th-LSTM")
     counted = one("music", "baselines")["grids"]["16th"]["nats_a_token"]
     planted, structure = one("protein", "planted-seed-1"), one("protein", "structure-from-nothing-2700-steps-seed-1")
@@ -592,9 +593,10 @@ def glance() -> str:
         ),
         line(
             "Bach's chorales (JSB, 16th), nats per token, validation",
-            f"{val(bach):.3f}",
+            f"{val(student):.3f}, taught by two networks of {' and '.join(f'{val(run):.3f}' for run in teachers)}",
             "0.335 Music Transformer, 0.417 its plain one (second-hand)",
-            bach,
+            *teachers,
+            student,
         ),
         line(
             "the same, a short run",

@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=400, help="pieces that the teachers write")
+    parser.add_argument("--count", type=int, default=200, help="pieces that the teachers write")
     parser.add_argument("--most", type=int, default=6, help="semitones to the furthest key")
     parser.add_argument("--true", type=float, default=0.5, help="of a training piece: how much what Bach wrote counts")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Models heard in many keys: python experiments/music/keys.py RUN [RUN ...] [--most 6] [--name keys]
+"""Models heard in many keys: python -m experiments.music.keys RUN [RUN ...] [--most 6] [--name keys]
 
 A model that was trained on chorales in every key predicts each held-out token in its own key and in those up to
 `--most` semitones away, and the mean of these probabilities is the prediction: an ensemble of one model, or of several.
