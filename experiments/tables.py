@@ -525,7 +525,11 @@ def glance() -> str:
     def test(run: dict[str, Any], figure: str, which: str = "test") -> float:
         return float(run["tests"][which][figure])
 
-    captions, adamw, muon = one("multi30k", "en-de-one-hour"), one("shakespeare", "AdamW"), one("shakespeare", "Muon")
+    captions, adamw, muon = (
+        one("multi30k", "en-de-full-recipe-in-bfloat16-5500-steps"),
+        one("shakespeare", "AdamW"),
+        one("shakespeare", "Muon"),
+    )
     trec, sst = (results("sentences", f"{name}-from-scratch-seed-*.json") for name in ("TREC", "SST-2"))
     linear = {name: 100 * found["test"] for name, found in one("sentences", "linear")["sets"].items()}
     plain, stem = (one("vision", f"MNIST-{name}-16-epochs-2-threads") for name in ("plain-ViT", "stem"))
