@@ -19,12 +19,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from experiments.music.keys import opened, spoken, vocabulary
 from zoo.core.decode import Sampling
 from zoo.music.chorale import Chorale
 from zoo.music.compose import write
-from zoo.music.data import Item, JSBChorales, Pieces, Windows, collate
+from zoo.music.data import Batch, Item, JSBChorales, Pieces, Windows, collate
 from zoo.music.task import Composing
 from zoo.progress import bar
 from zoo.train.data import Split
@@ -36,21 +37,14 @@ BATCH = 100
 class Lesson(NamedTuple):
     """Windows of pieces, and what is to be said of each of their tokens."""
 
-    ids: Tensor  # "b n"
-    keep: Tensor  # "b n", True = real token
-    labels: Tensor  # "b n"
-    notes: Tensor  # "b"
-    steps: Tensor  # "b"
-    targets: Tensor  # "b n v": chances
+    windows: Batch
+    chances: Tensor  # "b n v"
 
 
 def together(items: list[tuple[Item, Tensor]]) -> Lesson:
     """Windows and the chances of their tokens to a batch."""
-    batch = collate([item for item, _ in items])
-    targets = torch.zeros(*batch.ids.shape, items[0][1].shape[-1])
-    for row, (_, said) in zip(targets, items, strict=True):
-        row[: len(said)] = said
-    return Lesson(*batch, targets)
+    windows, said = zip(*items, strict=True)
+    return Lesson(collate(list(windows)), pad_sequence(said, batch_first=True))
 
 
 class Taught(Windows):
@@ -65,7 +59,7 @@ class Taught(Windows):
 
     def __getitem__(self, which: tuple[int, int]) -> tuple[Item, Tensor]:  # type: ignore[override]
         piece, shift, begin = self.draw(which)
-        item = super().__getitem__(which)
+        item = self.window(piece, shift, begin)
         said = self.chances[piece][begin : begin + len(item[1])].float()
         there, has = vocabulary(self.view, [shift])
         voices = (begin + torch.arange(len(said))) % 4
@@ -106,9 +100,10 @@ class Distilling(Composing):
     def loss(self, batch: Any) -> TokenLoss:
         if not isinstance(batch, Lesson):
             return super().loss(batch)
-        states, layout = self.network.hidden(batch.ids, batch.keep)
+        windows, chances = batch
+        states, layout = self.network.hidden(windows.ids, windows.keep)
         scores = self.network.head(states).float()
-        targets, labels = (layout.take(x, batch.keep) for x in (batch.targets, batch.labels))
+        targets, labels = (layout.take(x, windows.keep) for x in (chances, windows.labels))
         return TokenLoss(
             loss=F.cross_entropy(scores, targets, reduction="sum"),
             nll=F.cross_entropy(scores.detach(), labels, reduction="sum"),

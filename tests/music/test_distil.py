@@ -1,5 +1,6 @@
 """The mean over keys, and lessons made of it: experiments/music."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,12 +15,12 @@ VIEW = Chorale()
 STACK = StackConfig(dim=16, depth=1, heads=2, causal=True, position=Skewed(max_distance=16))
 
 
-def piece(steps: int, seed: int) -> "torch.Tensor":
+def piece(steps: int, seed: int) -> np.ndarray:
     generator = torch.Generator().manual_seed(seed)
     voices = [torch.randint(r.low + 2, r.high - 3, (steps,), generator=generator) for r in VIEW.ranges]
-    notes = torch.stack(voices, 1)
+    notes = torch.stack(voices, 1).numpy()
     notes[1, 2] = REST
-    return notes.numpy()
+    return notes
 
 
 def test_the_mean_over_keys_is_that_of_each_key_by_itself() -> None:
@@ -63,8 +64,9 @@ def test_lessons_stand_beside_the_tokens_that_they_are_of(length: int) -> None:
     assert len({shift for epoch in range(8) for _, shift, _ in [taught.draw((epoch, 0))]}) > 1
     lesson = taught.collate(items)
     assert isinstance(lesson, Lesson)
-    assert torch.equal(lesson.targets.argmax(-1)[lesson.keep], lesson.labels[lesson.keep])
-    assert torch.equal(lesson.targets[lesson.keep].amax(-1), torch.ones(int(lesson.keep.sum())))
+    keep = lesson.windows.keep
+    assert torch.equal(lesson.chances.argmax(-1)[keep], lesson.windows.labels[keep])
+    assert torch.equal(lesson.chances[keep].amax(-1), torch.ones(int(keep.sum())))
     student = Distilling(STACK, VIEW.vocab_size)
     out = student.loss(lesson)
     torch.testing.assert_close(out.loss, out.nll)

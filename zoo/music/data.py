@@ -127,7 +127,10 @@ class Windows(Pieces):
         return piece, shift, int(begins[min(place, len(begins) - 1)])  # the last may be short, so that it holds the end
 
     def __getitem__(self, which: tuple[int, int]) -> Item:
-        piece, shift, begin = self.draw(which)
+        return self.window(*self.draw(which))
+
+    def window(self, piece: int, shift: int, begin: int) -> Item:
+        """What `draw` says."""
         tokens = self.view.encode(self.view.transpose(self.pieces[piece], shift))
         chosen = tokens[begin : begin + self.length]
         before = tokens[begin - 1] if begin else self.view.vocab_size
