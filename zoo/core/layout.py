@@ -247,7 +247,7 @@ def scatter(x: Tensor, index: Tensor, inverse: Tensor | None, dim: int = 0) -> T
     """Tokens along an axis ("t ...", or `dim`) into zeroed slots, each into its own (`index`: "t"); `inverse` is that
     of these."""
     assert inverse is not None
-    if traced():
+    if traced():  # the compiler and torch.func take torch's own moves: such a function has no rules for vmap
         shape = list(x.shape)
         shape[dim] = len(inverse)
         return x.new_zeros(shape).index_copy(dim, index, x)
