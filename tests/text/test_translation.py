@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import zoo
 from tests.test_traps import QUIET, settings
@@ -18,7 +19,8 @@ from zoo.cli import main
 from zoo.core import Learned, StackConfig
 from zoo.core.decode import Sampling
 from zoo.errors import UserError
-from zoo.text.data import Numbers
+from zoo.text.data import Numbers, collate
+from zoo.text.model import shifted_right
 from zoo.text.task import Translation
 from zoo.text.translate import translate, translations
 from zoo.train.start import check_reach
@@ -238,15 +240,36 @@ def test_the_teacher_forced_loss_counts_real_tokens_alone(run: Path) -> None:
     tokens = loaded.tokenizer
     texts = [("six", "seis"), ("two hundred", "doscientos")]
     pairs = [[tokens.closed(tokens.encode(text)) for text in pair] for pair in texts]
-    from zoo.text.data import collate
-    from zoo.text.task import Translation
-
     task = Translation(loaded.model.encoder.config, loaded.model.decoder.config, tokens.vocab_size)
     task.network = loaded.model
     together = task.loss(collate([(0, *pairs[0]), (1, *pairs[1])]))
     alone = [task.loss(collate([(0, *pair)])) for pair in pairs]
     assert int(together.tokens) == sum(len(t) for _, t in pairs)
     torch.testing.assert_close(together.nll, sum(one.nll for one in alone))
+
+
+def test_two_readings_of_a_batch_are_held_to_agree() -> None:
+    """Each pair twice, in two draws of dropout: the loss of both, and how far apart they are. Only training does so."""
+    torch.manual_seed(0)
+    stack = StackConfig(dim=16, depth=1, heads=2, dropout=0.3)
+    task = Translation(stack, stack.replace(causal=True, cross=True), 20, consistency=5.0)
+    batch = collate([(0, [3, 4, 5, 2], [6, 7, 2]), (1, [8, 2], [9, 10, 11, 12, 2])])
+    once = task.eval().loss(batch)
+    assert once.tokens == 8
+    task.train()
+    torch.manual_seed(1)
+    told = task.loss(batch)
+    torch.manual_seed(1)
+    source, keep = torch.cat([batch.source] * 2), torch.cat([batch.source_keep] * 2)
+    target = shifted_right(torch.cat([batch.labels] * 2), 1)
+    states, _ = task.network.hidden(source, target, keep, torch.cat([batch.keep] * 2))
+    logits = task.network.head(states)
+    assert told.tokens == len(logits) == 16
+    labels = batch.labels[batch.keep].repeat(2)
+    p, q = logits.log_softmax(-1).chunk(2)
+    apart = sum(F.kl_div(a, b, reduction="sum", log_target=True) for a, b in ((p, q), (q, p)))
+    assert apart > 0.1
+    torch.testing.assert_close(told.loss, F.cross_entropy(logits, labels, reduction="sum") + 5 * apart / 2)
 
 
 def test_texts_are_no_longer_than_either_side_can_place() -> None:

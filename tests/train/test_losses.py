@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.train.losses import token_loss
+from zoo.train.losses import check_consistency, token_loss
 
 
 def plain(x: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, smoothing: float, z_loss: float) -> Tensor:
@@ -52,6 +52,35 @@ def test_equals_head_and_cross_entropy(
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     for ours, theirs in zip(got, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("z_loss", [0.0, 0.01])
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize(("chunk", "cached"), [(1, 2**21), (3, 2**21), (7, 200), (100, 300)])
+def test_pairs_of_rows_are_held_to_say_the_same(
+    bias: bool, z_loss: float, ignored: bool, chunk: int, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean of the divergences from one row of a pair to the other and back, beside the cross entropy of both."""
+    monkeypatch.setattr("zoo.train.losses.CACHED", cached)
+    x, weight, target, b = inputs(14, 5, 11, bias=bias)
+    target = target[:7].repeat_interleave(2)
+    if ignored:
+        target[[0, 1, 8, 9]] = -100
+    p, q = F.linear(x, weight, b)[target != -100].log_softmax(-1).unflatten(0, (-1, 2)).unbind(1)
+    apart = [F.kl_div(a, b, reduction="sum", log_target=True) for a, b in ((p, q), (q, p))]
+    expected = plain(x, weight, target, b, 0.1, z_loss) + 3 * sum(apart) / 2
+    loss = token_loss(x, weight, target, b, label_smoothing=0.1, z_loss=z_loss, consistency=3.0, chunk=chunk).loss
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    leaves = [leaf for leaf in (x, weight, b) if leaf is not None]
+    got, wanted = torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves)
+    torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_the_weight_of_a_penalty_is_no_less_than_nothing() -> None:
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"consistency \(.*\) must be a number from 0 on"):
+            check_consistency(weight)
 
 
 def test_pieces_of_halves_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,12 @@ The gradient of a cross entropy with respect to its logits is known as soon as t
 gradients of states and weights chunk by chunk too, and keeps those ("t d", "v d") in place of logits ("t v").
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from zoo.core.linear import add_product, product, product_into
@@ -35,6 +37,22 @@ def check_label_smoothing(share: float) -> None:
         raise ValueError(f"label_smoothing ({share}) must be in [0, 1)")
 
 
+def check_consistency(weight: float) -> None:
+    """ValueError where it is no weight of a penalty."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"consistency ({weight}) must be a number from 0 on")
+
+
+def twice(*rows: Tensor | None) -> list[Tensor | None]:
+    """A batch's rows "b ..." to "2 b ...", all of them and then all of them again; None stays None."""
+    return [None if x is None else torch.cat((x, x)) for x in rows]
+
+
+def paired(x: Tensor) -> Tensor:
+    """What came of rows that went through `twice` to pairs that follow each other, as `consistency` takes them."""
+    return rearrange(x, "(two t) ... -> (t two) ...", two=2)
+
+
 @torch.compiler.disable(reason="torch 2.11 cannot compile its autograd function under autocast")
 def token_loss(
     x: Tensor,
@@ -44,6 +62,7 @@ def token_loss(
     *,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    consistency: float = 0.0,
     ignore_index: int = -100,
     chunk: int = 512,
 ) -> TokenLoss:
@@ -51,8 +70,10 @@ def token_loss(
 
     A target of `ignore_index` is left out before the head. `label_smoothing` spreads that share of the target evenly
     over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022,
-    section 5). Under autocast the products have its type; the softmax is float32 at least. `chunk`: about how many
-    tokens' logits there are at once, at most half as many more. No second derivatives.
+    section 5). `consistency` adds consistency * (KL(p, q) + KL(q, p)) / 2 for each pair of rows that follow each other,
+    which say p and q of one token (Liang et al. 2021, equation 2): rows 2i and 2i + 1 then have one target. Under
+    autocast the products have its type; the softmax is float32 at least. `chunk`: about how many tokens' logits there
+    are at once, at most half as many more. No second derivatives.
     """
     check_label_smoothing(label_smoothing)
     real = target != ignore_index
@@ -62,7 +83,7 @@ def token_loss(
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
         loss, nll, correct = _LinearCrossEntropy.apply(
-            x.to(dtype), weight, bias, target, label_smoothing, z_loss, chunk, torch.is_grad_enabled()
+            x.to(dtype), weight, bias, target, label_smoothing, z_loss, consistency, chunk, torch.is_grad_enabled()
         )
     return TokenLoss(loss=loss, nll=nll, correct=correct, tokens=real.sum())
 
@@ -77,6 +98,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         target: Tensor,
         smoothing: float,
         z_loss: float,
+        consistency: float,
         chunk: int,
         differentiate: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,6 +107,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         w, b = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
         size = -(-t // max(1, round(t / chunk))) or chunk  # equal chunks: a short last one takes as many passes over dw
         piece = max(1, CACHED // v) if x.is_cpu else size
+        if consistency:  # no cut within a pair; and seven more tensors of a piece's size are to stay in the caches
+            piece = max(1, piece // 8)
+            size, piece = size + size % 2, piece + piece % 2
         # One buffer for all chunks, and one for all pieces: fresh memory costs page faults.
         logits = x.new_empty(0, v)
         wide = None if x.dtype == dtype else x.new_empty(min(piece, size), v, dtype=dtype)
@@ -100,6 +125,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for rows, right in zip(out.split(piece), target[begin : begin + size].split(piece), strict=True):
                 right = right.unsqueeze(-1)
                 share = rows if wide is None else wide[: len(rows)].copy_(rows)
+                pairs = share.clone() if consistency else None
                 best, hit = share.amax(-1, keepdim=True), share.gather(-1, right)
                 total = share.sub_(best).exp_().sum(-1, keepdim=True)
                 log_z = best + total.log()
@@ -107,10 +133,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 hits += hit.sum()
                 penalty += z_loss * log_z.square().sum()
                 correct += (hit >= best).sum()
+                if pairs is not None:
+                    apart, pull = _disagreement(pairs.sub_(log_z))
+                    penalty += consistency * apart
                 if not differentiate:
                     continue
                 share.mul_((1 + 2 * z_loss * log_z) / total)
                 share.scatter_add_(-1, right, torch.full_like(hit, smoothing - 1))
+                if pairs is not None:
+                    share.add_(pull, alpha=consistency / 2)
                 if b is not None:
                     db += share.sum(0)
                 if wide is not None:
@@ -140,4 +171,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         dx, dw, db = ctx.saved_tensors
-        return dx * scale.to(dx.dtype), dw * scale, None if db is None else db * scale, None, None, None, None, None
+        return dx * scale.to(dx.dtype), dw * scale, None if db is None else db * scale, *[None] * 6
+
+
+def _disagreement(log_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Of log-probabilities "(pairs two) v": the mean of both divergences, summed over pairs, and its gradient with
+    respect to the logits."""
+    both = log_p.exp().view(-1, 2, log_p.shape[-1])
+    p, q = both.unbind(1)
+    ratio = torch.sub(*log_p.view_as(both).unbind(1))
+    from_p, from_q = torch.linalg.vecdot(p, ratio).unsqueeze(-1), torch.linalg.vecdot(q, ratio).unsqueeze(-1)
+    gradient = torch.empty_like(both)
+    torch.addcmul(p - q, p, ratio - from_p, out=gradient[:, 0])
+    torch.addcmul(q - p, q, from_q - ratio, out=gradient[:, 1])
+    return (from_p - from_q).sum() / 2, gradient.view_as(log_p)
