@@ -41,6 +41,8 @@ TREC = Search(
         "a twentieth of the decay": ["--model.optimizer.weight_decay", "0.1"],
         "dropout 0.3": ["--model.stack.dropout", "0.3"],
         "words dropped 0.2": ["--model.word_dropout", "0.2"],
+        "two readings held together": ["--model.consistency", "1"],
+        "two readings, four times as much": ["--model.consistency", "4"],
         "the settings before": [
             *("--model.stack.norm", "LayerNorm", "--model.stack.ffn.dim", "256", "--model.stack.dropout", "0.3"),
             *("--model.word_dropout", "0.2", "--model.optimizer.weight_decay", "0.1"),

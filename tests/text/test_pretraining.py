@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 
 from tests.test_bad_input import one_line
@@ -229,6 +230,30 @@ def test_word_dropout_hides_words_in_training_and_never_what_stands_around_them(
     assert torch.equal(read[0], ids.masked_fill(hidden, 3))
     assert not hidden[:, [0, -1]].any()
     assert torch.equal(read[1], ids)
+
+
+def test_two_readings_of_a_text_are_held_to_agree() -> None:
+    """Each text twice, in two draws of hidden words: the loss of both, and how far apart they are."""
+    torch.manual_seed(0)
+    given = {"mask": 3, "ordinary": (4, 50), "word_dropout": 0.5, "dropout": 0.3}
+    task = TextClassification(StackConfig.from_plain(STACK), 50, 3, consistency=4.0, **given)
+    for weight in task.network.head.parameters():
+        torch.nn.init.normal_(weight)
+    ids = torch.randint(4, 50, (5, 12))
+    batch = LabelledBatch(ids, torch.ones_like(ids, dtype=torch.bool), torch.tensor([0, 2, 1, 1, 0]), torch.arange(5))
+    states: list[torch.Tensor] = []
+    task.network.dropout.register_forward_hook(lambda module, given, out: states.append(out))
+    told = task.loss(batch)
+    logits = task.network.head(states[0])
+    p, q = logits.log_softmax(-1).chunk(2)
+    apart = sum(F.kl_div(a, b, reduction="sum", log_target=True) for a, b in ((p, q), (q, p)))
+    assert apart > 0.1
+    assert told.tokens == len(logits) == 10
+    expected = F.cross_entropy(logits, batch.labels.repeat(2), reduction="sum") + 4 * apart / 2
+    torch.testing.assert_close(told.loss, expected)
+    once = task.eval().loss(batch)
+    assert once.tokens == 5
+    torch.testing.assert_close(once.loss, F.cross_entropy(task.network(batch.ids), batch.labels, reduction="sum"))
 
 
 def test_a_classifier_is_drawn_by_the_scheme_it_is_given() -> None:
