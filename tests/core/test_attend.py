@@ -24,7 +24,7 @@ from zoo.core.kernels import (
 )
 from zoo.core.position import Position
 from zoo.core.processor import units, vendor
-from zoo.core.query_blocks import by_blocks
+from zoo.core.query_blocks import REGISTERS, by_blocks, spare
 from zoo.core.relative import Relative
 
 PROCESSOR = sys.modules["zoo.core.processor"]
@@ -65,6 +65,29 @@ def test_blocks_of_queries_are_the_formula(shape: tuple[int, ...], causal: bool,
         found[kernel] = (out, *torch.autograd.grad((out * wanted).sum(), [q, k, v, bias]))
     for formula, blocks in zip(*found.values(), strict=True):
         torch.testing.assert_close(blocks, formula, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
+@pytest.mark.parametrize(("causal", "queries"), [(True, 13), (False, 13), (False, 40)])
+def test_rows_that_fill_a_register_up_are_the_formula(
+    causal: bool, queries: int, ragged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values, gradients and theirs, where keys are added that nobody sees: here up to 16 numbers of 8 bytes."""
+    monkeypatch.setitem(REGISTERS, torch.backends.cpu.get_cpu_capability(), 128)
+    monkeypatch.setattr("zoo.core.query_blocks.ROWS", 16)
+    keys = Layout.packed_from(torch.tensor([5, 13, 12] if ragged else [13, 13, 13]))
+    layout = keys if queries == 13 else Layout.dense(3, queries)
+    q = torch.randn(layout.tokens, 2, 4, dtype=torch.float64, requires_grad=True)
+    k, v = torch.randn(2, keys.tokens, 2, 4, dtype=torch.float64, requires_grad=True)
+    assert [spare(m, q) for m in (11, 12, 13, 15, 16, 17)] == [0, 4, 3, 1, 0, 0]
+    found = {}
+    for kernel in ("explicit", "blocks"):
+        out = attend(q, k, v, queries=layout, keys=keys, causal=causal, scale=0.3, kernel=kernel)
+        first = torch.autograd.grad(out.square().sum(), [q, k, v], create_graph=True)
+        second = torch.autograd.grad(sum(x.square().sum() for x in first), [q, k, v])
+        found[kernel] = (out, *first, *second)
+    for formula, blocks in zip(*found.values(), strict=True):
+        torch.testing.assert_close(blocks, formula, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
@@ -367,16 +390,16 @@ def test_blocks_give_way_to_what_they_do_not_serve(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("causal", [False, True])
 def test_gradients_may_come_in_batches_or_not_dense(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.core.query_blocks.ROWS", 4)
-    layout = Layout.dense(2, 10)
-    parts = [torch.randn(20, 2, 8, requires_grad=True) for _ in range(3)]
-    wanted = torch.randn(3, 20, 2, 8)
+    layout = Layout.dense(2, 13)
+    parts = [torch.randn(26, 2, 8, requires_grad=True) for _ in range(3)]
+    wanted = torch.randn(3, 26, 2, 8)
     out = {
         kernel: attend(*parts, queries=layout, keys=layout, causal=causal, scale=0.3, kernel=kernel)
         for kernel in ("blocks", "explicit")
     }
     for options in (
         {"grad_outputs": wanted, "is_grads_batched": True},
-        {"grad_outputs": torch.ones(1).expand(20, 2, 8)},
+        {"grad_outputs": torch.ones(1).expand(26, 2, 8)},
     ):
         ours, theirs = (torch.autograd.grad(x, parts, retain_graph=True, **options) for x in out.values())
         torch.testing.assert_close(ours, theirs)
