@@ -286,6 +286,21 @@ def test_rotary_is_a_complex_turn() -> None:
     assert not torch.allclose(rotated(101.0, pos, q, k)[0], turned, atol=1e-4)
 
 
+@pytest.mark.parametrize("width", [16, 64])
+def test_a_turn_of_half_precision_is_as_near_as_it_can_be(width: int) -> None:
+    """There and back, for halves of a head that fill a register and for those that do not."""
+    position = Rotary().build(StackConfig(dim=3 * width, depth=1, heads=3))
+    layout = Layout.dense(2, 9)
+    x, back = torch.randn(2, layout.tokens, 3, width, dtype=torch.bfloat16)
+    found = {}
+    for dtype in (torch.bfloat16, torch.float64):
+        q = x.to(dtype).requires_grad_()
+        turned, _ = position.rotate(q, q, position.prepare(layout, layout))
+        found[dtype] = (turned, *torch.autograd.grad(turned, q, back.to(dtype)))
+    for near, exact in zip(found[torch.bfloat16], found[torch.float64], strict=True):
+        torch.testing.assert_close(near.double(), exact, rtol=0.02, atol=0.03)
+
+
 def test_rotary_scores_depend_on_distance_alone() -> None:
     q, k = torch.randn(1, 1, 8).expand(9, -1, -1), torch.randn(1, 1, 8).expand(9, -1, -1)
     a, b = rotated(50.0, torch.arange(9), q, k)

@@ -9,6 +9,7 @@ it is in the cache; a causal block ends with its last query, so that half of all
 masked has a weight of zero, so that its gradient needs no mask. Figures: docs/design.md.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -50,11 +51,13 @@ def by_blocks(
     q, k, v = (rearrange(x, "b h n e -> (h b) n e") for x in (q * scale, k, v))
     if bias is None and (more := spare(m, q)):
         k, v = F.pad(k, (0, 0, 0, more)), F.pad(v, (0, 0, 0, more))
-        mask = F.pad(q.new_ones(1, 1, n, m, dtype=torch.bool) if mask is None else mask, (0, more))
+        mask = F.pad(q.new_ones(1, m, dtype=torch.bool) if mask is None else mask, (0, more))
+    hidden = None
     if mask is not None:
-        mask = rearrange(mask.expand(b, h, n, k.shape[1]), "b h n m -> h b n m")
+        hidden = q.new_zeros(mask.shape).masked_fill_(~mask, -math.inf)
+        hidden = rearrange(hidden.expand(b, h, n, k.shape[1]), "b h n m -> h b n m")
     learns = any(isinstance(x, Tensor) and x.requires_grad for x in (q, k, v, added, relative))
-    given = (mask, causal, added, relative, (h, b), learns and torch.is_grad_enabled())
+    given = (hidden, causal, added, relative, (h, b), learns and torch.is_grad_enabled())
     out: Tensor = _ByBlocks.apply(q, k, v, *given)[0]  # type: ignore[no-untyped-call]
     return rearrange(out, "(h b) n e -> b h n e", h=h)
 
@@ -77,7 +80,7 @@ class _ByBlocks(torch.autograd.Function):
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        mask: Tensor | None,
+        hidden: Tensor | None,
         causal: bool,
         bias: Tensor | None,
         relative: Tensor | None,
@@ -89,7 +92,7 @@ class _ByBlocks(torch.autograd.Function):
         ctx.shape, ctx.causal = shape, causal
         ctx.learns = None if bias is None or not bias.requires_grad else bias.shape
         size = ROWS if q.dtype.itemsize > 2 else HALF_ROWS
-        future = torch.ones(size, size, dtype=torch.bool, device=q.device).triu(1)
+        future = q.new_full((size, size + max(0, m - n)), -math.inf).triu(1)
         out, weights = [], []
         for first in range(0, n, size):
             last = min(first + size, n)
@@ -101,10 +104,10 @@ class _ByBlocks(torch.autograd.Function):
             if relative is not None:
                 near = relative[:, span(n, last, seen.stop, causal=causal, block=last - first)]
                 w += skew(_of_head(_all(q[:, rows], shape) @ near.mT, w), seen.stop)
-            if mask is not None:
-                by_head.masked_fill_(~mask[..., rows, seen], float("-inf"))
+            if hidden is not None:
+                by_head += hidden[..., rows, seen]
             if causal:
-                w[:, :, rows].masked_fill_(future[: last - first, : last - first], float("-inf"))
+                w[:, :, first:] += future[: last - first, : w.shape[2] - first]
             torch.softmax(w, -1, out=w)
             out.append(torch.bmm(w, v[:, seen]))
             if differentiate:
