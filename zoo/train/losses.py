@@ -125,7 +125,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for rows, right in zip(out.split(piece), target[begin : begin + size].split(piece), strict=True):
                 right = right.unsqueeze(-1)
                 share = rows if wide is None else wide[: len(rows)].copy_(rows)
-                pairs = share.clone() if consistency else None
+                ratio = torch.sub(*_pairs(share)) if consistency else None
                 best, hit = share.amax(-1, keepdim=True), share.gather(-1, right)
                 total = share.sub_(best).exp_().sum(-1, keepdim=True)
                 log_z = best + total.log()
@@ -133,15 +133,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 hits += hit.sum()
                 penalty += z_loss * log_z.square().sum()
                 correct += (hit >= best).sum()
-                if pairs is not None:
-                    apart, pull = _disagreement(pairs.sub_(log_z))
+                if ratio is not None:
+                    apart, pull = _disagreement(share.div_(total), ratio.sub_(torch.sub(*_pairs(log_z))))
                     penalty += consistency * apart
                 if not differentiate:
                     continue
-                share.mul_((1 + 2 * z_loss * log_z) / total)
-                share.scatter_add_(-1, right, torch.full_like(hit, smoothing - 1))
-                if pairs is not None:
+                if ratio is None:
+                    share.mul_((1 + 2 * z_loss * log_z) / total)
+                else:
+                    if z_loss:
+                        share.mul_(1 + 2 * z_loss * log_z)
                     share.add_(pull, alpha=consistency / 2)
+                share.scatter_add_(-1, right, torch.full_like(hit, smoothing - 1))
                 if b is not None:
                     db += share.sum(0)
                 if wide is not None:
@@ -174,14 +177,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return dx * scale.to(dx.dtype), dw * scale, None if db is None else db * scale, *[None] * 6
 
 
-def _disagreement(log_p: Tensor) -> tuple[Tensor, Tensor]:
-    """Of log-probabilities "(pairs two) v": the mean of both divergences, summed over pairs, and its gradient with
-    respect to the logits."""
-    both = log_p.exp().view(-1, 2, log_p.shape[-1])
-    p, q = both.unbind(1)
-    ratio = torch.sub(*log_p.view_as(both).unbind(1))
+def _pairs(x: Tensor) -> tuple[Tensor, ...]:
+    return x.unflatten(0, (-1, 2)).unbind(1)
+
+
+def _disagreement(chances: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Of chances "(pairs two) v" and the logarithm of their ratios "pairs v": the mean of both divergences, summed over
+    pairs, and twice its gradient with respect to the logits."""
+    p, q = _pairs(chances)
     from_p, from_q = torch.linalg.vecdot(p, ratio).unsqueeze(-1), torch.linalg.vecdot(q, ratio).unsqueeze(-1)
-    gradient = torch.empty_like(both)
-    torch.addcmul(p - q, p, ratio - from_p, out=gradient[:, 0])
-    torch.addcmul(q - p, q, from_q - ratio, out=gradient[:, 1])
-    return (from_p - from_q).sum() / 2, gradient.view_as(log_p)
+    gap, gradient = p - q, torch.empty_like(chances)
+    to_p, to_q = _pairs(gradient)
+    torch.addcmul(gap, p, ratio - from_p, out=to_p)
+    torch.addcmul(gap.neg_(), q, from_q - ratio, out=to_q)
+    return (from_p - from_q).sum() / 2, gradient
