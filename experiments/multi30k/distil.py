@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.errors import UserError
 from zoo.text.model import Seq2Seq, shifted_right
 from zoo.text.task import Translation
 from zoo.train.losses import TokenLoss
@@ -31,15 +32,21 @@ class Taught(Translation):
             raise ValueError(
                 "label_smoothing, z_loss and consistency belong to Translation's own loss: leave them at 0"
             )
+        if not teachers:
+            raise ValueError("teachers is empty: name a run at least")
         if not 0 <= true <= 1:
             raise ValueError(f"true ({true}) must be in [0, 1]")
         self.teachers, self.true = teachers, true
         self.opened: list[Seq2Seq] = []  # a list, so that they are no part of the student
 
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        if stage == "fit" and not self.opened:
-            self.opened = [load(teacher, kind=Seq2Seq).model.to(self.device) for teacher in self.teachers]
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        tokens = self.trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        for teacher in self.teachers:
+            loaded = load(teacher, kind=Seq2Seq)
+            if loaded.tokenizer.to_json() != tokens.to_json():
+                raise UserError(f"{teacher} writes with other tokens than this student's data has")
+            self.opened.append(loaded.model.to(self.device))
 
     def loss(self, batch: Any) -> TokenLoss:
         if not self.training:

@@ -68,18 +68,19 @@ def test_blocks_of_queries_are_the_formula(shape: tuple[int, ...], causal: bool,
 
 
 @pytest.mark.parametrize("ragged", [False, True], ids=["even", "ragged"])
-@pytest.mark.parametrize(("causal", "queries"), [(True, 13), (False, 13), (False, 40)])
+@pytest.mark.parametrize(("causal", "queries"), [(True, 30), (False, 30), (False, 40)])
 def test_rows_that_fill_a_register_up_are_the_formula(
     causal: bool, queries: int, ragged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Values, gradients and theirs, where keys are added that nobody sees: here up to 16 numbers of 8 bytes."""
     monkeypatch.setitem(REGISTERS, torch.backends.cpu.get_cpu_capability(), 128)
     monkeypatch.setattr("zoo.core.query_blocks.ROWS", 16)
-    keys = Layout.packed_from(torch.tensor([5, 13, 12] if ragged else [13, 13, 13]))
-    layout = keys if queries == 13 else Layout.dense(3, queries)
+    keys = Layout.packed_from(torch.tensor([5, 30, 28] if ragged else [30, 30, 30]))
+    layout = keys if queries == 30 else Layout.dense(3, queries)
     q = torch.randn(layout.tokens, 2, 4, dtype=torch.float64, requires_grad=True)
     k, v = torch.randn(2, keys.tokens, 2, 4, dtype=torch.float64, requires_grad=True)
-    assert [spare(m, q) for m in (11, 12, 13, 15, 16, 17)] == [0, 4, 3, 1, 0, 0]
+    assert [spare(12, m, q) for m in (11, 12, 13, 15, 16, 17, 27, 28)] == [0, 4, 3, 1, 0, 0, 0, 4]
+    assert spare(11, 13, q) == 0
     found = {}
     for kernel in ("explicit", "blocks"):
         out = attend(q, k, v, queries=layout, keys=keys, causal=causal, scale=0.3, kernel=kernel)
@@ -403,6 +404,25 @@ def test_gradients_may_come_in_batches_or_not_dense(causal: bool, monkeypatch: p
     ):
         ours, theirs = (torch.autograd.grad(x, parts, retain_graph=True, **options) for x in out.values())
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_product_beyond_numbers_stays_with_those_who_see_it() -> None:
+    """float16 ends at 65,504; a future key's product hides behind no sum."""
+    layout = Layout.dense(1, 4)
+    q, v = torch.full((4, 1, 8), 200.0, dtype=torch.float16), torch.ones(4, 1, 8, dtype=torch.float16)
+    k = torch.zeros_like(q)
+    k[3] = 200
+    bias = torch.zeros(1, 4, 4, dtype=torch.float16, requires_grad=True)
+    out = attend(q, k, v, queries=layout, keys=layout, causal=True, bias=bias, scale=1.0)
+    assert torch.equal(out[:3], v[:3])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_queries_give_nothing(kernel: str) -> None:
+    q, k = torch.randn(0, 2, 4, requires_grad=True), torch.randn(6, 2, 4, requires_grad=True)
+    out = attend(q, k, k, queries=Layout.dense(2, 0), keys=Layout.dense(2, 3), scale=1.0, kernel=kernel)
+    assert out.shape == (0, 2, 4)
+    assert not torch.autograd.grad(out.sum(), k)[0].any()
 
 
 def test_queries_behind_their_keys_see_the_past_alone() -> None:

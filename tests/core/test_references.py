@@ -286,11 +286,11 @@ def test_rotary_is_a_complex_turn() -> None:
     assert not torch.allclose(rotated(101.0, pos, q, k)[0], turned, atol=1e-4)
 
 
-@pytest.mark.parametrize("width", [16, 64])
-def test_a_turn_of_half_precision_is_as_near_as_it_can_be(width: int) -> None:
-    """There and back, for halves of a head that fill a register and for those that do not."""
+@pytest.mark.parametrize(("width", "tokens"), [(16, 9), (16, 40), (64, 40)])
+def test_a_turn_of_half_precision_is_near_the_exact_one(width: int, tokens: int) -> None:
+    """There and back, for halves of a head that fill a register and for those that do not, of few tokens and many."""
     position = Rotary().build(StackConfig(dim=3 * width, depth=1, heads=3))
-    layout = Layout.dense(2, 9)
+    layout = Layout.dense(2, tokens)
     x, back = torch.randn(2, layout.tokens, 3, width, dtype=torch.bfloat16)
     found = {}
     for dtype in (torch.bfloat16, torch.float64):

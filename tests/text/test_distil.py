@@ -1,6 +1,7 @@
 """What several translators say together, for a target: experiments/multi30k."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 
 from experiments.multi30k.distil import Taught
 from zoo.core import StackConfig
+from zoo.errors import UserError
 from zoo.text.data import collate
 from zoo.text.model import Seq2Seq, shifted_right
 
@@ -52,8 +54,31 @@ def test_validation_and_a_student_of_the_reference_alone_have_the_loss_of_one_ta
     torch.testing.assert_close(task.loss(BATCH).loss, plain.loss)
 
 
+def test_teachers_are_opened_as_a_training_begins_and_write_with_the_same_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the student's device, which a task does not know before."""
+    task = Taught([Path("a"), Path("b")], STACK, DECODER, 20)
+    models = {Path(name): Seq2Seq(STACK, DECODER, 20).eval() for name in "ab"}
+    written = {Path("a"): "these", Path("b"): "these"}
+
+    def load(path: Path, *, kind: type) -> SimpleNamespace:
+        return SimpleNamespace(model=models[path], tokenizer=SimpleNamespace(to_json=lambda: written[path]))
+
+    monkeypatch.setattr("experiments.multi30k.distil.load", load)
+    tokens = SimpleNamespace(to_json=lambda: "these")
+    task._trainer = SimpleNamespace(datamodule=SimpleNamespace(tokenizer=tokens))  # type: ignore[assignment]
+    task.on_fit_start()
+    assert task.opened == [*models.values()]
+    written[Path("b")] = "others"
+    with pytest.raises(UserError, match="b writes with other tokens"):
+        task.on_fit_start()
+
+
 def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="teachers is empty"):
+        Taught([], STACK, DECODER, 20)
     with pytest.raises(ValueError, match="leave them at 0"):
         Taught([], STACK, DECODER, 20, label_smoothing=0.1)
     with pytest.raises(ValueError, match=r"true \(2\) must be in \[0, 1\]"):
-        Taught([], STACK, DECODER, 20, true=2)
+        Taught([Path("a")], STACK, DECODER, 20, true=2)

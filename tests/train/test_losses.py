@@ -59,11 +59,17 @@ def test_equals_head_and_cross_entropy(
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize(("chunk", "cached"), [(1, 2**21), (3, 2**21), (7, 200), (100, 300)])
 def test_pairs_of_rows_are_held_to_say_the_same(
-    bias: bool, z_loss: float, ignored: bool, chunk: int, cached: int, monkeypatch: pytest.MonkeyPatch
+    bias: bool,
+    z_loss: float,
+    ignored: bool,
+    chunk: int,
+    cached: int,
+    device: torch.device,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The mean of the divergences from one row of a pair to the other and back, beside the cross entropy of both."""
     monkeypatch.setattr("zoo.train.losses.CACHED", cached)
-    x, weight, target, b = inputs(14, 5, 11, bias=bias)
+    x, weight, target, b = inputs(14, 5, 11, bias=bias, device=device)
     target = target[:7].repeat_interleave(2)
     if ignored:
         target[[0, 1, 8, 9]] = -100
@@ -75,6 +81,34 @@ def test_pairs_of_rows_are_held_to_say_the_same(
     leaves = [leaf for leaf in (x, weight, b) if leaf is not None]
     got, wanted = torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves)
     torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_pairs_in_half_precision_are_near_the_exact_ones() -> None:
+    x, weight, target, bias = inputs(400, 16, 300, bias=True)
+    target = target[:200].repeat_interleave(2)
+    found = []
+    for half in (False, True):
+        leaves = [leaf.detach().to(torch.float32 if half else torch.float64).requires_grad_() for leaf in (x, weight)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = token_loss(*leaves, target, bias.to(leaves[0].dtype), consistency=2.0, chunk=100).loss
+            with torch.no_grad():
+                again = token_loss(*leaves, target, bias.to(leaves[0].dtype), consistency=2.0, chunk=100).loss
+        assert torch.equal(loss, again)
+        found.append((loss, *torch.autograd.grad(loss, leaves)))
+    for exact, near in zip(*found, strict=True):
+        assert (near.double() - exact).norm() < 0.02 * exact.norm()
+
+
+def test_rows_that_are_no_pairs_are_refused() -> None:
+    x, weight, _, _ = inputs(4, 4, 9, bias=False)
+    for target in ([1, 1, 2, 3], [1, 1, -100, 2], [1, 2, 2, 1]):
+        with pytest.raises(ValueError, match="must have the same target"):
+            token_loss(x, weight, torch.tensor(target), consistency=1.0)
+    with pytest.raises(ValueError, match="must have the same target"):
+        token_loss(x[:3], weight, torch.tensor([1, 1, 2]), consistency=1.0)
+    nothing = token_loss(x, weight, torch.full((4,), -100), consistency=1.0)
+    assert nothing.loss == 0
+    assert nothing.tokens == 0
 
 
 def test_the_weight_of_a_penalty_is_no_less_than_nothing() -> None:

@@ -99,7 +99,8 @@ def choose(
         return "fused"
     full = not half and not torch.is_autocast_enabled(q.device.type)
     indexed = isinstance(bias, Relative) and bias.index is not None
-    serves = dropout == 0 and not traced() and (half or full) and not indexed
+    # By blocks minus infinity is added to what is masked, which would not hide a product beyond float16's numbers.
+    serves = dropout == 0 and not traced() and (q.dtype == torch.bfloat16 or full) and not indexed
     # The fused kernel has no gradient for a bias: at best it falls back to a slower form of the formula. Within a
     # transform of torch.func whether one is wanted does not show.
     learned = bias.rows if isinstance(bias, Relative) else bias

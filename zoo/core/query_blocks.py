@@ -23,10 +23,10 @@ from zoo.core.tracing import transformed
 # Queries of a block: shorter ones save more of a causal triangle, longer ones make larger products, and round sums over
 # blocks less often where numbers are halves.
 ROWS, HALF_ROWS = 64, 128
-# Bytes of a vector register as torch uses it. Its softmax goes number by number through a row that fills none, its
-# gradient likewise: filled up, 20 keys take 0.7-0.8 of the time forward and backward, 30 take 0.6 (bfloat16, AVX-512,
-# one thread); below the shortest the added products cost as much.
-REGISTERS, SHORTEST = {"AVX512": 64, "AVX2": 32}, 12
+# Bytes of a vector register as torch uses it. Its softmax and sums go number by number through what is left of a row
+# behind the last full one: filled up, a tail of 12 or more saves up to half of the time forward and backward (bfloat16,
+# AVX-512, one thread: 0.5-0.8 with 20 to 30 behind the last of 64 keys, 0.8-0.9 with 250; float32: 0.5 below 16).
+REGISTERS, TAIL = {"AVX512": 64, "AVX2": 32}, 12
 
 
 def by_blocks(
@@ -49,23 +49,26 @@ def by_blocks(
     if added is not None:
         added = rearrange(added.expand(*added.shape[:-3], h, n, m)[(None,) * (4 - added.dim())], "b h n m -> h b n m")
     q, k, v = (rearrange(x, "b h n e -> (h b) n e") for x in (q * scale, k, v))
-    if bias is None and (more := spare(m, q)):
+    more = 0 if bias is not None else spare(n, m, q)
+    if more:
         k, v = F.pad(k, (0, 0, 0, more)), F.pad(v, (0, 0, 0, more))
-        mask = F.pad(q.new_ones(1, m, dtype=torch.bool) if mask is None else mask, (0, more))
+        if mask is None and not causal:  # a causal block sees no key behind its last query
+            mask = q.new_ones(1, m, dtype=torch.bool)
     hidden = None
     if mask is not None:
-        hidden = q.new_zeros(mask.shape).masked_fill_(~mask, -math.inf)
-        hidden = rearrange(hidden.expand(b, h, n, k.shape[1]), "b h n m -> h b n m")
+        hidden = q.new_zeros(*mask.shape[:-1], m).masked_fill_(~mask, -math.inf)
+        hidden = F.pad(hidden, (0, more), value=-math.inf).expand(b, h, n, m + more)
+        hidden = rearrange(hidden, "b h n m -> h b n m")
     learns = any(isinstance(x, Tensor) and x.requires_grad for x in (q, k, v, added, relative))
     given = (hidden, causal, added, relative, (h, b), learns and torch.is_grad_enabled())
     out: Tensor = _ByBlocks.apply(q, k, v, *given)[0]  # type: ignore[no-untyped-call]
     return rearrange(out, "(h b) n e -> b h n e", h=h)
 
 
-def spare(m: int, q: Tensor) -> int:
-    """Keys to add, which nobody sees, so that a row of weights is as long as a register."""
+def spare(n: int, m: int, q: Tensor) -> int:
+    """Keys to add, which nobody sees, so that rows of weights fill their registers; 0 where it does not pay."""
     lanes = REGISTERS.get(torch.backends.cpu.get_cpu_capability(), 0) // q.dtype.itemsize if q.is_cpu else 0
-    return lanes - m if SHORTEST <= m < lanes else 0
+    return -m % lanes if lanes and n >= TAIL and m % lanes >= TAIL else 0
 
 
 class _ByBlocks(torch.autograd.Function):
@@ -92,9 +95,9 @@ class _ByBlocks(torch.autograd.Function):
         ctx.shape, ctx.causal = shape, causal
         ctx.learns = None if bias is None or not bias.requires_grad else bias.shape
         size = ROWS if q.dtype.itemsize > 2 else HALF_ROWS
-        future = q.new_full((size, size + max(0, m - n)), -math.inf).triu(1)
+        future = q.new_full((size, size + m - n), -math.inf).triu(1) if causal else None
         out, weights = [], []
-        for first in range(0, n, size):
+        for first in range(0, max(n, 1), size):
             last = min(first + size, n)
             rows, seen = slice(first, last), slice(0, last if causal and last < n else m)
             w = torch.bmm(q[:, rows], k[:, seen].mT)
@@ -106,7 +109,7 @@ class _ByBlocks(torch.autograd.Function):
                 w += skew(_of_head(_all(q[:, rows], shape) @ near.mT, w), seen.stop)
             if hidden is not None:
                 by_head += hidden[..., rows, seen]
-            if causal:
+            if future is not None:
                 w[:, :, first:] += future[: last - first, : w.shape[2] - first]
             torch.softmax(w, -1, out=w)
             out.append(torch.bmm(w, v[:, seen]))

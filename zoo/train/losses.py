@@ -24,7 +24,7 @@ CACHED = 2**21  # logits that are passed over together on a CPU, within its cach
 class TokenLoss:
     """Sums over the real tokens of a batch. Only `loss` carries a gradient."""
 
-    loss: Tensor  # what is minimised: smoothed, with the z-loss
+    loss: Tensor  # what is minimised: smoothed, with all penalties
     nll: Tensor  # negative log likelihood, unsmoothed, nats; or what stands in its place, under its own `name`
     correct: Tensor | None  # tokens whose target is the most likely one; None where a target is no choice
     tokens: Tensor  # how many were summed
@@ -71,11 +71,14 @@ def token_loss(
     A target of `ignore_index` is left out before the head. `label_smoothing` spreads that share of the target evenly
     over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022,
     section 5). `consistency` adds consistency * (KL(p, q) + KL(q, p)) / 2 for each pair of rows that follow each other,
-    which say p and q of one token (Liang et al. 2021, equation 2): rows 2i and 2i + 1 then have one target. Under
-    autocast the products have its type; the softmax is float32 at least. `chunk`: about how many tokens' logits there
-    are at once, at most half as many more. No second derivatives.
+    which say p and q of one token (Liang et al. 2021, equation 2): rows 2i and 2i + 1 then have one target, ValueError
+    otherwise, and no logit is infinite. Under autocast the products have its type; the softmax is float32 at least.
+    `chunk`: about how many tokens' logits there are at once, at most half as many more. No second derivatives.
     """
     check_label_smoothing(label_smoothing)
+    check_consistency(consistency)
+    if consistency and not torch.equal(target[::2], target[1::2]):
+        raise ValueError("consistency holds rows 2i and 2i + 1 together: they must have the same target")
     real = target != ignore_index
     if not bool(real.all()):
         x, target = x[real], target[real]
@@ -107,8 +110,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         w, b = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
         size = -(-t // max(1, round(t / chunk))) or chunk  # equal chunks: a short last one takes as many passes over dw
         piece = max(1, CACHED // v) if x.is_cpu else size
-        if consistency:  # no cut within a pair; and seven more tensors of a piece's size are to stay in the caches
-            piece = max(1, piece // 8)
+        if consistency:  # no cut within a pair; and what is made of a piece is to stay in the caches too
+            piece = max(1, piece // 8) if x.is_cpu else piece
             size, piece = size + size % 2, piece + piece % 2
         # One buffer for all chunks, and one for all pieces: fresh memory costs page faults.
         logits = x.new_empty(0, v)
