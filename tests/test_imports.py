@@ -135,7 +135,7 @@ def test_arguments_that_are_handed_on_by_name_are_arguments(folder: Path) -> Non
         ("halts", "--import halts: ZeroDivisionError: division by zero ("),
         ("lacks", "--import lacks: ModuleNotFoundError: No module named 'what_it_needs' ("),
         ("broken", "--import broken: SyntaxError: "),
-        ("taken", "--import taken: ValueError: Rotary is a choice of zoo.core.position already"),
+        ("taken", "--import taken: ValueError: Rotary is a choice of zoo.core.rotary already"),
     ],
 )
 def test_a_module_that_cannot_be_imported_is_one_line(

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from tests.core.architectures import ALL, build, context
 from zoo.check import promises
 from zoo.core import Cache, Layout, Stack
-from zoo.core.position import LinearBias
+from zoo.core.distance import LinearBias
 
 ELSEWHERE = torch.device("meta")  # the one device besides the CPU that every build of torch has
 TAKEN = ("copy", "aten.index.Tensor", "aten.index_put")  # operations that take tensors of the CPU beside others

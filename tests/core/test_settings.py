@@ -209,7 +209,7 @@ def test_what_is_no_object_of_the_settings_is_refused_with_one_that_is(changes: 
 
 def test_a_name_that_is_taken_is_refused() -> None:
     """A run that says Rotary would be read with whatever class was written last."""
-    with pytest.raises(ValueError, match=r"Rotary is a choice of zoo\.core\.position already"):
+    with pytest.raises(ValueError, match=r"Rotary is a choice of zoo\.core\.rotary already"):
         type("Rotary", (Position,), {})
     assert Position.choices["Rotary"] is Rotary
 

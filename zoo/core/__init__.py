@@ -21,6 +21,7 @@ from zoo.core.block import Block
 from zoo.core.cache import Cache, KeyValueState, RecurrentState, State
 from zoo.core.config import Bias, StackConfig
 from zoo.core.decode import Constraint, Sampling
+from zoo.core.distance import ALiBi, Peaks, RelativeBuckets, Skewed, StaticBias
 from zoo.core.feedforward import FeedForward, Gated, Plain
 from zoo.core.head import TransformHead
 from zoo.core.init import initialise
@@ -30,25 +31,9 @@ from zoo.core.mixer import FixedScale, Frame, HeadScale, Mixer, MixerModule, Sca
 from zoo.core.network import Network
 from zoo.core.norm import LayerNorm, NoNorm, Norm, RMSNorm
 from zoo.core.pool import First, Last, LearnedQuery, Max, Mean, Pool, Pooler, Standardised
-from zoo.core.position import (
-    ALiBi,
-    EvenStretch,
-    Learned,
-    LongStretch,
-    NoPosition,
-    NoStretch,
-    Peaks,
-    Periodic,
-    Position,
-    PositionModule,
-    RelativeBuckets,
-    Rotary,
-    Sinusoidal,
-    Skewed,
-    StaticBias,
-    Stretch,
-)
+from zoo.core.position import Learned, NoPosition, Periodic, Position, PositionModule, Sinusoidal
 from zoo.core.recurrent import GRU, LSTM, RNN
+from zoo.core.rotary import EvenStretch, LongStretch, NoStretch, Rotary, Stretch
 from zoo.core.setting import Setting
 from zoo.core.stack import Stack
 from zoo.core.writer import Context, Writer
