@@ -53,7 +53,7 @@ THRESHOLDS_AVX512 = (
     Threshold("bfloat16", True, 1, 256, 2048, "blocks"),
     Threshold("bfloat16", True, 1, 256, 512, "explicit"),
     Threshold("bfloat16", False, 1, 256, 2048, "blocks"),
-    Threshold("float32", True, 1, 64, 64, "blocks"),
+    Threshold("float32", True, 1, 128, 128, "blocks"),
 )
 
 
