@@ -1,7 +1,7 @@
 """One translator that says what several say together: distillation (Hinton et al. 2015) of their mean, token by token.
 
     zoo --import experiments.multi30k.distil fit --config experiments/multi30k/student.yaml \\
-        --init-from runs/TEACHER --model.teachers '[runs/TEACHER, runs/ANOTHER]'
+        --init-from runs/multi30k-agreeing-1
 
 The teachers read the training pairs beside the student and without dropout. What the student is to say at a place of
 the target is the mean of what they say there, and for the share `true` the token of the reference. Validation and test
