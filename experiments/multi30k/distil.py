@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from experiments.taught import taught
 from zoo.errors import UserError
 from zoo.text.model import Seq2Seq, shifted_right
 from zoo.text.task import Translation
@@ -42,6 +42,7 @@ class Taught(Translation):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         tokens = self.trainer.datamodule.tokenizer  # type: ignore[attr-defined]
+        self.opened = []
         for teacher in self.teachers:
             loaded = load(teacher, kind=Seq2Seq)
             if loaded.tokenizer.to_json() != tokens.to_json():
@@ -57,12 +58,7 @@ class Taught(Translation):
         scores = self.network.head(states).float()
         targets = self.said(*given).mul_(1 - self.true)
         targets.scatter_add_(-1, labels.unsqueeze(-1), torch.full_like(targets[:, :1], self.true))
-        return TokenLoss(
-            loss=F.cross_entropy(scores, targets, reduction="sum"),
-            nll=F.cross_entropy(scores.detach(), labels, reduction="sum"),
-            correct=(scores.argmax(-1) == labels).sum(),
-            tokens=torch.tensor(len(labels), device=labels.device),
-        )
+        return taught(scores, targets, labels)
 
     @torch.no_grad()
     def said(self, *given: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from experiments.music.keys import opened, spoken, vocabulary
+from experiments.taught import taught
 from zoo.core.decode import Sampling
 from zoo.music.chorale import Chorale
 from zoo.music.compose import write
@@ -104,12 +105,7 @@ class Distilling(Composing):
         states, layout = self.network.hidden(windows.ids, windows.keep)
         scores = self.network.head(states).float()
         targets, labels = (layout.take(x, windows.keep) for x in (chances, windows.labels))
-        return TokenLoss(
-            loss=F.cross_entropy(scores, targets, reduction="sum"),
-            nll=F.cross_entropy(scores.detach(), labels, reduction="sum"),
-            correct=(scores.argmax(-1) == labels).sum(),
-            tokens=torch.tensor(len(labels), device=labels.device),
-        )
+        return taught(scores, targets, labels)
 
 
 def main() -> None:

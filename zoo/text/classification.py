@@ -8,7 +8,7 @@ from zoo.core import Mean, Pool, StackConfig
 from zoo.core.init import Scheme
 from zoo.text.encoder import TextClassifier
 from zoo.train.confusion import accuracy, confusion, f1
-from zoo.train.losses import TokenLoss, check_consistency, check_label_smoothing, paired, token_loss, twice
+from zoo.train.losses import TokenLoss, check_consistency, check_label_smoothing, token_loss, twice
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.task import Task
@@ -76,8 +76,6 @@ class TextClassification(Task):
         rows = batch.ids, batch.keep, self._segments(batch), batch.labels
         ids, keep, types, labels = twice(*rows) if consistency else rows
         states = self.network.hidden(self._thinned(ids), keep, types)
-        if consistency:
-            states, labels = paired(states), paired(labels)
         head = self.network.head
         return token_loss(
             states,

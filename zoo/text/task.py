@@ -7,7 +7,7 @@ from zoo.core.decode import Hypothesis, check_length_penalty
 from zoo.core.init import Scheme
 from zoo.text.model import Seq2Seq, shifted_right
 from zoo.text.tokens import Tokenizer
-from zoo.train.losses import TokenLoss, check_consistency, check_label_smoothing, paired, token_loss, twice
+from zoo.train.losses import TokenLoss, check_consistency, check_label_smoothing, token_loss, twice
 from zoo.train.optimisers import Optimiser
 from zoo.train.schedules import Schedule
 from zoo.train.task import Task
@@ -36,8 +36,6 @@ class Pairs(Task):
         source, labels, source_keep, keep = twice(*rows) if consistency else rows
         states, layout = self.network.hidden(source, shifted_right(labels, self.network.start), source_keep, keep)
         labels = layout.take(labels, keep)
-        if consistency:
-            states, labels = paired(states), paired(labels)
         head = self.network.head
         return token_loss(
             states,

@@ -48,11 +48,6 @@ def twice(*rows: Tensor | None) -> list[Tensor | None]:
     return [None if x is None else torch.cat((x, x)) for x in rows]
 
 
-def paired(x: Tensor) -> Tensor:
-    """What came of rows that went through `twice` to pairs that follow each other, as `consistency` takes them."""
-    return rearrange(x, "(two t) ... -> (t two) ...", two=2)
-
-
 @torch.compiler.disable(reason="torch 2.11 cannot compile its autograd function under autocast")
 def token_loss(
     x: Tensor,
@@ -70,15 +65,19 @@ def token_loss(
 
     A target of `ignore_index` is left out before the head. `label_smoothing` spreads that share of the target evenly
     over the vocabulary (Szegedy et al. 2016, section 7). `z_loss` adds z_loss * log(Z)^2 (Chowdhery et al. 2022,
-    section 5). `consistency` adds consistency * (KL(p, q) + KL(q, p)) / 2 for each pair of rows that follow each other,
-    which say p and q of one token (Liang et al. 2021, equation 2): rows 2i and 2i + 1 then have one target, ValueError
-    otherwise, and no logit is infinite. Under autocast the products have its type; the softmax is float32 at least.
-    `chunk`: about how many tokens' logits there are at once, at most half as many more. No second derivatives.
+    section 5). `consistency` adds consistency * (KL(p, q) + KL(q, p)) / 2 for each token of the first half of the rows,
+    which say p of it, and the second, which say q (Liang et al. 2021, equation 2): as `twice` lays them. Both halves
+    then have the same targets, ValueError otherwise, and no logit is infinite. Under autocast the products have its
+    type; the softmax is float32 at least. `chunk`: about how many tokens' logits there are at once, at most half as
+    many more. No second derivatives.
     """
     check_label_smoothing(label_smoothing)
     check_consistency(consistency)
-    if consistency and not torch.equal(target[::2], target[1::2]):
-        raise ValueError("consistency holds rows 2i and 2i + 1 together: they must have the same target")
+    if consistency:
+        half = len(target) // 2
+        if not torch.equal(target[:half], target[half:]):
+            raise ValueError("consistency holds both halves of the rows together: they must have the same targets")
+        x, target = (rearrange(y, "(two t) ... -> (t two) ...", two=2) for y in (x, target))  # pairs fit into chunks
     real = target != ignore_index
     if not bool(real.all()):
         x, target = x[real], target[real]
